@@ -1,14 +1,14 @@
 //! What a running step has at hand: its dependencies' outputs, a voice, and waits with deadlines.
 
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use super::{Event, EventKind, Failure, FailureKind, Listener, Result, StepId};
+use super::{Event, EventKind, Failure, FailureKind, Listener, Observed, Result, StepId};
 
 pub(super) type Output = Arc<dyn Any + Send + Sync>;
 
@@ -116,9 +116,21 @@ pub(super) struct Shared {
     pub listener: Arc<dyn Listener>,
     pub cancellation: Cancellation,
     pub began: Instant,
+    /// Steps that could not be looked at, so that nothing is known of what depends on them.
+    pub blind: Mutex<BTreeSet<StepId>>,
 }
 
 impl Shared {
+    pub fn new(listener: Arc<dyn Listener>, cancellation: Cancellation) -> Self {
+        Shared {
+            outputs: Mutex::default(),
+            listener,
+            cancellation,
+            began: Instant::now(),
+            blind: Mutex::default(),
+        }
+    }
+
     pub fn say(&self, kind: EventKind) {
         self.listener.hear(&Event {
             elapsed: self.began.elapsed(),
@@ -141,14 +153,8 @@ impl Context {
         listener: Arc<dyn Listener>,
         cancellation: Cancellation,
     ) -> Self {
-        let shared = Shared {
-            outputs: Mutex::default(),
-            listener,
-            cancellation,
-            began: Instant::now(),
-        };
         Context {
-            shared: Arc::new(shared),
+            shared: Arc::new(Shared::new(listener, cancellation)),
             step: step.into(),
         }
     }
@@ -160,6 +166,40 @@ impl Context {
             .expect("no panic while locked")
             .get(id)
             .cloned()
+    }
+
+    /// Remembers that this step could not be looked at.
+    pub(super) fn keep_blind(&self) {
+        self.shared
+            .blind
+            .lock()
+            .expect("no panic while locked")
+            .insert(self.step.clone());
+    }
+
+    /// Whether that step could not be looked at.
+    pub(super) fn is_blind(&self, step: &StepId) -> bool {
+        self.shared
+            .blind
+            .lock()
+            .expect("no panic while locked")
+            .contains(step)
+    }
+
+    /// Keeps the step's outputs for its dependents.
+    pub(super) fn keep(&self, outputs: Output) {
+        self.shared
+            .outputs
+            .lock()
+            .expect("no panic while locked")
+            .insert(self.step.clone(), outputs);
+    }
+
+    /// Keeps the outputs of an observation, where it has any.
+    pub(super) fn keep_outputs(&self, seen: &Observed<Output>) {
+        if let Observed::Ready { outputs, .. } = seen {
+            self.keep(outputs.clone());
+        }
     }
 
     /// Says how it is going: a lowercase fragment, the service's own words where there are any.

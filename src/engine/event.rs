@@ -17,7 +17,10 @@ pub struct Event {
     pub kind: EventKind,
 }
 
-fn seconds<S: serde::Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn seconds<S: serde::Serializer>(
+    duration: &Duration,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64((duration.as_secs_f64() * 1000.0).round() / 1000.0)
 }
 
@@ -117,6 +120,8 @@ pub enum Outcome {
     },
     /// It was removed.
     Destroyed,
+    /// Only looked at: `down` would remove it.
+    WouldDestroy,
     /// There was nothing to remove.
     AlreadyGone,
     /// It belongs to somebody else and was left alone.

@@ -7,12 +7,16 @@
 
 mod context;
 mod event;
+mod executor;
 mod failure;
 mod graph;
+mod journal;
 mod step;
 
 pub use context::{Cancellation, Context, Poll, Wait};
 pub use event::{Event, EventKind, Listener, Outcome, Phase, StepInfo};
+pub use executor::{Executor, Report, StepReport};
 pub use failure::{Failure, FailureKind, Result};
 pub use graph::{Graph, Handle, Input, Needs};
+pub use journal::Journal;
 pub use step::{Change, Expected, Observed, Step, StepId};
