@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod clock;
+pub mod clusters;
 pub mod controllers;
 pub mod data_plane;
 pub mod kubernetes;

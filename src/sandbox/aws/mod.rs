@@ -8,6 +8,7 @@ pub mod eks;
 pub mod elbv2;
 pub mod iam;
 pub mod logs;
+pub mod shapes;
 pub mod sts;
 pub mod xray;
 
