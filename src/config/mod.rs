@@ -1,12 +1,19 @@
 //! The environment: what `meshctl.yaml` and the flags say, with defaults, resolved once. Nothing below reads the process
 //! environment or a file for settings.
 
+mod check;
+mod file;
+mod load;
 mod names;
+mod positions;
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use check::is_region;
+pub use load::{DEFAULT_FILE, Invalid, Mistake, json_schema};
 pub use names::{Names, OWNER_TAG};
 
 /// One environment, complete: every default is filled in and every reference is known to resolve.
@@ -35,7 +42,7 @@ pub struct Environment {
 }
 
 /// Which mesh, and its settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Mesh {
     /// The mesh provider.
@@ -45,7 +52,7 @@ pub struct Mesh {
 }
 
 /// A mesh provider.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Provider {
     /// AWS App Mesh.
@@ -54,7 +61,7 @@ pub enum Provider {
 }
 
 /// Whether proxies may reach hosts outside the mesh.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Egress {
     /// Only listed backends (and `*.amazonaws.com`); a wrong host name fails loudly.
@@ -65,7 +72,7 @@ pub enum Egress {
 }
 
 /// The VPC.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Network {
     /// The VPC's IPv4 range, /16 to /20.
@@ -75,7 +82,7 @@ pub struct Network {
 }
 
 /// How many NAT gateways.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Nat {
     /// One for all zones: cheaper, and a zone's failure can cut the others off from the internet.
@@ -86,7 +93,7 @@ pub enum Nat {
 }
 
 /// The EKS cluster.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Cluster {
     /// The Kubernetes version (`"1.35"`); without one, the newest in standard support.
@@ -102,7 +109,7 @@ pub struct Cluster {
 }
 
 /// The managed node group.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Nodes {
     /// EC2 instance types, in order of preference.
@@ -118,7 +125,7 @@ pub struct Nodes {
 }
 
 /// Where images come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Images {
     /// The base image of built services.
@@ -185,14 +192,14 @@ pub struct Version {
 pub struct Ingress {
     /// The service behind the load balancer.
     pub service: String,
-    /// The load balancer's port.
-    pub port: u16,
+    /// The load balancer's port; 80 unless the file or the settings say otherwise.
+    pub port: Option<u16>,
     /// Whether it faces the internet.
     pub internal: bool,
 }
 
 /// Distributed tracing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Tracing {
     /// Whether proxies send segments to X-Ray.

@@ -1,3 +1,4 @@
 //! One test binary, one file per subject.
 
+mod config;
 mod engine;

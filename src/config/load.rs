@@ -1,0 +1,199 @@
+//! Reads an environment from text and says what is wrong with it, with file, line, column and a hint.
+
+use std::fmt;
+use std::path::Path;
+
+use schemars::generate::SchemaSettings;
+
+use super::check::{self, Problem};
+use super::file::File;
+use super::positions::Outline;
+use super::{Environment, check::nearest};
+
+/// The commented file that `init` writes; it describes the environment that is used when there is no file.
+pub const DEFAULT_FILE: &str = include_str!("default.yaml");
+
+/// The largest file that is read, in bytes.
+const LARGEST_FILE: u64 = 1 << 20;
+
+/// Everything that is wrong with a file.
+#[derive(Debug)]
+pub struct Invalid {
+    /// The file, as the user named it.
+    pub file: String,
+    /// What is wrong, in the file's order; at least one.
+    pub mistakes: Vec<Mistake>,
+}
+
+/// One thing that is wrong with a file.
+#[derive(Debug)]
+pub struct Mistake {
+    /// The line, from 1; 0 when it concerns the whole file.
+    pub line: u64,
+    /// The column, from 1.
+    pub column: u64,
+    /// What is wrong, a lowercase fragment.
+    pub message: String,
+    /// The line itself.
+    pub source: String,
+    /// What to write instead.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, mistake) in self.mistakes.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            let Mistake {
+                line,
+                column,
+                message,
+                source,
+                hint,
+            } = mistake;
+            match line {
+                0 => write!(f, "{}: {message}", self.file)?,
+                _ => write!(f, "{}:{line}:{column}: {message}", self.file)?,
+            }
+            if *line > 0 && !source.trim().is_empty() {
+                let number = line.to_string();
+                let margin = " ".repeat(number.len());
+                let indent = " ".repeat(column.saturating_sub(1) as usize);
+                write!(
+                    f,
+                    "\n  {margin} |\n  {number} | {source}\n  {margin} | {indent}^"
+                )?;
+            }
+            if let Some(hint) = hint {
+                write!(f, "\n  hint: {hint}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+impl Environment {
+    /// The environment that is used when there is no file: frontend → backend (v1, v2) → database.
+    pub fn demo() -> Self {
+        Self::parse(DEFAULT_FILE, "the built-in environment", Path::new(""))
+            .expect("a test parses it")
+    }
+
+    /// Reads the file at `path`.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no YAML, has unknown fields or values that do not fit.
+    pub fn load(path: &Path) -> Result<Self, Invalid> {
+        let file = path.display().to_string();
+        let whole = |message: String, hint: Option<&str>| Invalid {
+            file: file.clone(),
+            mistakes: vec![Mistake {
+                line: 0,
+                column: 0,
+                message,
+                source: String::new(),
+                hint: hint.map(Into::into),
+            }],
+        };
+        let unread = |error: std::io::Error| match error.kind() {
+            std::io::ErrorKind::NotFound => whole(
+                "there is no such file".into(),
+                Some("write one with `meshctl init`, or leave `-f` out for the demo"),
+            ),
+            std::io::ErrorKind::InvalidData => whole("it is not UTF-8 text".into(), None),
+            _ => whole(format!("cannot be read: {error}"), None),
+        };
+        let size = std::fs::metadata(path).map_err(unread)?;
+        if !size.is_file() || size.len() > LARGEST_FILE {
+            return Err(whole("it is not a file of at most 1 MiB".into(), None));
+        }
+        let text = std::fs::read_to_string(path).map_err(unread)?;
+        Self::parse(&text, &file, path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// Reads an environment from `text`; `file` names it in errors, `folder` is where its relative paths begin.
+    ///
+    /// # Errors
+    /// As [`Environment::load`].
+    pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Self, Invalid> {
+        let parsed: File = serde_saphyr::from_str(text).map_err(|error| {
+            let (line, column) = error
+                .location()
+                .map_or((0, 0), |at| (at.line().into(), at.column().into()));
+            let (message, hint) = in_our_words(&error);
+            invalid(text, file, vec![(line, column, message, hint)])
+        })?;
+        check::resolve(parsed, folder).map_err(|problems| {
+            let outline = Outline::of(text);
+            let place = |problem: Problem| {
+                let (line, column) = outline
+                    .as_ref()
+                    .map_or((0, 0), |outline| outline.position(&problem.path));
+                (line, column, problem.message, problem.hint)
+            };
+            let mut mistakes: Vec<_> = problems.into_iter().map(place).collect();
+            mistakes.sort_by_key(|(line, column, ..)| (*line, *column));
+            invalid(text, file, mistakes)
+        })
+    }
+}
+
+/// The JSON schema of `meshctl.yaml`, for editors.
+pub fn json_schema() -> serde_json::Value {
+    SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<File>()
+        .to_value()
+}
+
+fn invalid(text: &str, file: &str, mistakes: Vec<(u64, u64, String, Option<String>)>) -> Invalid {
+    let source = |line: u64| {
+        let index = usize::try_from(line)
+            .ok()
+            .and_then(|line| line.checked_sub(1));
+        index
+            .and_then(|index| text.lines().nth(index))
+            .unwrap_or_default()
+            .to_string()
+    };
+    let mistakes = mistakes
+        .into_iter()
+        .map(|(line, column, message, hint)| Mistake {
+            line,
+            column,
+            message,
+            source: source(line),
+            hint,
+        })
+        .collect();
+    Invalid {
+        file: file.into(),
+        mistakes,
+    }
+}
+
+/// The parser's first line without its place, and what was meant by an unknown field.
+fn in_our_words(error: &serde_saphyr::Error) -> (String, Option<String>) {
+    let rendered = error.without_snippet().to_string();
+    let first = rendered.lines().next().unwrap_or_default();
+    let message = match first.find(" at line ") {
+        Some(at) => &first[..at],
+        None => first,
+    };
+    let message = message
+        .trim_start_matches("error: ")
+        .trim_end_matches(':')
+        .to_string();
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let hint = match quoted.split_first() {
+        Some((unknown, known)) if message.starts_with("unknown") => {
+            nearest(unknown, known.iter().copied())
+        }
+        _ => None,
+    };
+    (message, hint)
+}
