@@ -1,1 +1,99 @@
-//! clients
+//! Thin typed clients: AWS per service, CloudFormation stacks, registries, traffic.
+//!
+//! Everything about where services are comes from [`Settings`]: region, profile, credentials, endpoint, mirrors.
+
+pub mod aws;
+pub mod iam;
+
+use std::collections::BTreeMap;
+
+use aws_config::SdkConfig;
+
+use crate::ec2::Ec2;
+
+/// Where AWS and the registries are, and as whom to speak to them. Resolved once, by the command line.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The AWS region.
+    pub region: String,
+    /// The profile of the AWS configuration files; without one, the usual chain decides.
+    pub profile: Option<String>,
+    /// Credentials that come before the usual chain.
+    pub credentials: Option<Credentials>,
+    /// One endpoint for all AWS services in place of AWS's own.
+    pub endpoint: Option<String>,
+    /// Registry host → where to ask instead (`https://mirror.example.com`).
+    pub mirrors: BTreeMap<String, String>,
+}
+
+/// An access key.
+#[derive(Clone)]
+pub struct Credentials {
+    /// The access key's id.
+    pub access_key_id: String,
+    /// The secret access key.
+    pub secret_access_key: String,
+    /// The session token of temporary credentials.
+    pub session_token: Option<String>,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Credentials({})", self.access_key_id)
+    }
+}
+
+/// Every client a run needs. Made once and shared.
+#[derive(Clone, Debug)]
+pub struct Clients {
+    /// What they were made from.
+    pub settings: Settings,
+    /// The loaded AWS configuration, for what signs by itself.
+    pub config: SdkConfig,
+    /// App Mesh.
+    pub app_mesh: aws_sdk_appmesh::Client,
+    /// CloudFormation.
+    pub cloudformation: aws_sdk_cloudformation::Client,
+    /// EC2.
+    pub ec2: Ec2,
+    /// ECR.
+    pub ecr: aws_sdk_ecr::Client,
+    /// EKS.
+    pub eks: aws_sdk_eks::Client,
+    /// Elastic Load Balancing v2.
+    pub load_balancing: aws_sdk_elasticloadbalancingv2::Client,
+    /// IAM.
+    pub iam: aws_sdk_iam::Client,
+    /// CloudWatch Logs.
+    pub logs: aws_sdk_cloudwatchlogs::Client,
+    /// STS.
+    pub sts: aws_sdk_sts::Client,
+    /// X-Ray.
+    pub xray: aws_sdk_xray::Client,
+}
+
+impl Clients {
+    /// Loads the AWS configuration and makes the clients. Sends nothing.
+    pub async fn new(settings: Settings) -> Self {
+        let config = aws::load(&settings).await;
+        Clients {
+            app_mesh: aws_sdk_appmesh::Client::new(&config),
+            cloudformation: aws_sdk_cloudformation::Client::new(&config),
+            ec2: Ec2::new(&config),
+            ecr: aws_sdk_ecr::Client::new(&config),
+            eks: aws_sdk_eks::Client::new(&config),
+            load_balancing: aws_sdk_elasticloadbalancingv2::Client::new(&config),
+            iam: aws_sdk_iam::Client::new(&config),
+            logs: aws_sdk_cloudwatchlogs::Client::new(&config),
+            sts: aws_sdk_sts::Client::new(&config),
+            xray: aws_sdk_xray::Client::new(&config),
+            config,
+            settings,
+        }
+    }
+
+    /// The AWS region.
+    pub fn region(&self) -> &str {
+        &self.settings.region
+    }
+}

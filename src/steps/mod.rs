@@ -1,1 +1,3 @@
-//! steps
+//! The deployment: every step, and what each needs.
+
+pub mod outputs;

@@ -1,0 +1,98 @@
+//! What the steps put out for their dependents.
+
+use serde::Serialize;
+
+/// Who runs this, and where: what preflight puts out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// The account's twelve digits.
+    pub account: String,
+    /// `aws`, `aws-cn` or `aws-us-gov`.
+    pub partition: String,
+    /// The caller as STS names it: `arn:aws:sts::…:assumed-role/Admin/me`.
+    pub arn: String,
+    /// The IAM user or role behind it, as access entries want it: `arn:aws:iam::…:role/Admin`.
+    pub principal: String,
+}
+
+/// The VPC's subnets, which exist before the way out of them does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Subnets {
+    /// The VPC.
+    pub vpc: String,
+    /// For internet-facing load balancers.
+    pub public: Vec<String>,
+    /// For nodes and pods.
+    pub private: Vec<String>,
+}
+
+/// The roles of the control plane and of the nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ClusterRoles {
+    /// The control plane's role.
+    pub cluster: String,
+    /// The nodes' role.
+    pub node: String,
+}
+
+/// How nodes are launched.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LaunchTemplate {
+    /// Its id.
+    pub id: String,
+    /// The version in use.
+    pub version: String,
+}
+
+/// An ECR repository.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Repository {
+    /// Its name: `meshctl-demo/backend`.
+    pub name: String,
+    /// What images in it are called: `123456789012.dkr.ecr.eu-west-1.amazonaws.com/meshctl-demo/backend`.
+    pub uri: String,
+}
+
+/// A service's image, ready to be pulled by the nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Image {
+    /// `…/meshctl-demo/backend@sha256:…`; a ready image's own reference otherwise.
+    pub reference: String,
+}
+
+/// The EKS control plane, active.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ControlPlane {
+    /// The cluster's name.
+    pub name: String,
+    /// Its ARN.
+    pub arn: String,
+    /// The Kubernetes version: `1.35`.
+    pub version: String,
+    /// The API server's URL.
+    pub endpoint: String,
+    /// The API server's certificate authority: base64 of PEM.
+    pub certificate_authority: String,
+    /// The issuer of service-account tokens: `https://oidc.eks.eu-west-1.amazonaws.com/id/…`.
+    pub issuer: String,
+    /// The security group EKS made for control plane and nodes.
+    pub security_group: String,
+    /// The VPC.
+    pub vpc: String,
+}
+
+/// The IAM OIDC provider for the cluster's service accounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OidcProvider {
+    /// Its ARN.
+    pub arn: String,
+    /// The issuer without its scheme, as trust policies name it.
+    pub issuer: String,
+}
+
+/// An IAM role that a Kubernetes service account may assume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Role {
+    /// Its ARN, for the service account's annotation `eks.amazonaws.com/role-arn`.
+    pub arn: String,
+}
