@@ -515,11 +515,8 @@ fn check_versions(checker: &mut Checker, service: &file::Service, index: usize) 
             }
         }
     }
-    let known = service
-        .versions
-        .iter()
-        .filter_map(|version| version.weight)
-        .all(|weight| (0.0..=100.0).contains(&weight));
+    let mut weights = service.versions.iter().filter_map(|version| version.weight);
+    let known = weights.all(|weight| (0.0..=100.0).contains(&weight) && weight.fract() == 0.0);
     let open = service
         .versions
         .iter()

@@ -188,11 +188,17 @@ fn in_our_words(error: &serde_saphyr::Error) -> (String, Option<String>) {
         .trim_start_matches("error: ")
         .trim_end_matches(':')
         .to_string();
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let hint = match quoted.split_first() {
-        Some((unknown, known)) if message.starts_with("unknown") => {
-            nearest(unknown, known.iter().copied())
-        }
+    let unknown = message
+        .strip_prefix("unknown")
+        .and_then(|rest| rest.split('`').nth(1));
+    let known = message
+        .split_once(", expected ")
+        .map(|(_, known)| known.trim_start_matches("one of "));
+    let hint = match (unknown, known) {
+        (Some(unknown), Some(known)) => nearest(
+            unknown,
+            known.split(", ").map(|name| name.trim_matches('`')),
+        ),
         _ => None,
     };
     (message, hint)

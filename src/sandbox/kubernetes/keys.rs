@@ -137,12 +137,9 @@ impl Keys {
     pub fn verify(&self, token: &str) -> Option<Value> {
         let (message, signature) = token.rsplit_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        UnparsedPublicKey::new(
-            &ECDSA_P256_SHA256_FIXED,
-            self.signing.public_key().as_ref(),
-        )
-        .verify(message.as_bytes(), &signature)
-        .ok()?;
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.signing.public_key().as_ref())
+            .verify(message.as_bytes(), &signature)
+            .ok()?;
         let (_, claims) = message.split_once('.')?;
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
     }

@@ -160,7 +160,8 @@ async fn accept(
             let Ok(stream) = tls.accept(stream).await else {
                 return;
             };
-            let service = service_fn(move |request| answer(shared.clone(), request).map(Ok::<_, Infallible>));
+            let service =
+                service_fn(move |request| answer(shared.clone(), request).map(Ok::<_, Infallible>));
             let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
                 .serve_connection_with_upgrades(TokioIo::new(stream), service)
                 .await;

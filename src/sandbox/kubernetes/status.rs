@@ -104,7 +104,11 @@ impl Cause {
     }
 
     /// A value of the wrong type.
-    pub fn wrong_type(field: impl Into<String>, value: &Value, why: impl std::fmt::Display) -> Self {
+    pub fn wrong_type(
+        field: impl Into<String>,
+        value: &Value,
+        why: impl std::fmt::Display,
+    ) -> Self {
         Cause {
             reason: "FieldValueTypeInvalid",
             message: format!("Invalid value: {}: {why}", shown(value)),
@@ -251,7 +255,11 @@ impl Status {
     /// Something is broken here.
     pub fn internal(message: impl std::fmt::Display) -> Self {
         let text = message.to_string();
-        let mut status = Status::new(500, "InternalError", format!("Internal error occurred: {text}"));
+        let mut status = Status::new(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {text}"),
+        );
         status.details = Some(json!({"causes": [{"message": text}]}));
         status
     }
