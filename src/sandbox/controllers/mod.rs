@@ -1,7 +1,11 @@
 //! What acts on a cluster's objects: the control plane's controllers, EKS's add-ons, and the programs that stand for
 //! well-known images. All of them are ordinary Kubernetes clients over HTTPS and share no memory with the API server.
 
+pub mod control_plane;
 pub mod idle;
+pub mod runtime;
+
+pub use control_plane::{ControlPlaneOptions, run_control_plane};
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -149,20 +153,6 @@ pub fn repository(image: &str) -> &str {
         Some(colon) => &name[..after_slash + colon],
         None => name,
     }
-}
-
-/// What the control plane of one cluster needs.
-#[derive(Clone)]
-pub struct ControlPlaneOptions {
-    /// A client of the cluster's API server with the rights of `system:masters`.
-    pub client: kube::Client,
-    /// The certificate authority of the API server, PEM: what `kube-root-ca.crt` holds.
-    pub certificate_authority: String,
-}
-
-/// Runs the controller manager and the scheduler of one cluster until a shutdown is asked for.
-pub async fn run_control_plane(_options: ControlPlaneOptions, mut shutdown: Shutdown) {
-    stopped(&mut shutdown).await;
 }
 
 #[cfg(test)]

@@ -1,0 +1,61 @@
+//! The controllers of a cluster's control plane: kube-controller-manager and kube-scheduler, one file per controller.
+
+pub mod accounts;
+pub mod daemon_sets;
+pub mod deployment_status;
+pub mod deployments;
+pub mod endpoint_slices;
+pub mod endpoints;
+pub mod garbage;
+pub mod namespaces;
+pub mod nodes;
+pub mod placement;
+pub mod replica_sets;
+pub mod scheduler;
+
+use tokio::task::JoinSet;
+
+use super::runtime::Cluster;
+use super::{Shutdown, stopped};
+
+/// What the control plane of one cluster needs.
+#[derive(Clone)]
+pub struct ControlPlaneOptions {
+    /// A client of the cluster's API server with the rights of `system:masters`.
+    pub client: kube::Client,
+    /// The certificate authority of the API server, PEM: what `kube-root-ca.crt` holds.
+    pub certificate_authority: String,
+}
+
+/// Runs the controller manager and the scheduler of one cluster until a shutdown is asked for.
+pub async fn run_control_plane(options: ControlPlaneOptions, mut shutdown: Shutdown) {
+    let cluster = Cluster::new(options.client, "kube-controller-manager", shutdown.clone());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(accounts::run(
+        cluster.as_component("root-ca-cert-publisher"),
+        options.certificate_authority,
+    ));
+    tasks.spawn(deployments::run(
+        cluster.as_component("deployment-controller"),
+    ));
+    tasks.spawn(replica_sets::run(
+        cluster.as_component("replicaset-controller"),
+    ));
+    tasks.spawn(daemon_sets::run(
+        cluster.as_component("daemonset-controller"),
+    ));
+    tasks.spawn(scheduler::run(cluster.as_component("default-scheduler")));
+    tasks.spawn(endpoint_slices::run(
+        cluster.as_component("endpoint-slice-controller"),
+    ));
+    tasks.spawn(endpoints::run(cluster.as_component("endpoint-controller")));
+    tasks.spawn(namespaces::run(
+        cluster.as_component("namespace-controller"),
+    ));
+    tasks.spawn(garbage::run(
+        cluster.as_component("generic-garbage-collector"),
+    ));
+    tasks.spawn(nodes::run(cluster.as_component("node-controller")));
+    stopped(&mut shutdown).await;
+    tasks.shutdown().await;
+}

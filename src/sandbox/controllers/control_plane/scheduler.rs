@@ -1,0 +1,299 @@
+//! Gives pods to nodes: the feasible node with the fewest pods of the same owner, then the least used one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hyper::http::Method;
+use serde_json::{Value, json};
+
+use super::super::runtime::kinds::{NODES, PODS};
+use super::super::runtime::object::{self, Meta, items, text};
+use super::super::runtime::{ApiError, Cluster, Key, Next, Queue, Work};
+use super::placement::{self, Amount};
+
+/// Runs until a shutdown is asked for.
+pub async fn run(cluster: Cluster) {
+    let queue: Queue<Key> = Queue::with_last_delay(Duration::from_secs(10));
+    let add = queue.clone();
+    let waiting: Arc<Mutex<BTreeMap<Key, ()>>> = Arc::default();
+    let parked = waiting.clone();
+    cluster.cache(&PODS).subscribe(move |change| {
+        let Some(pod) = change.new else {
+            // Room on a node: who waits has another chance.
+            release(&parked, &add);
+            return;
+        };
+        if unscheduled(pod) {
+            // A pod's own status update (that it is unschedulable) is no reason to try again.
+            if change
+                .old
+                .is_none_or(|old| old["spec"] != pod["spec"] || old.uid() != pod.uid())
+            {
+                add.add(pod.key());
+            }
+        } else if object::pod_finished(pod) {
+            release(&parked, &add);
+        }
+    });
+    let add = queue.clone();
+    let parked = waiting.clone();
+    cluster.cache(&NODES).subscribe(move |change| {
+        let same = change.old.zip(change.new).is_some_and(|(old, new)| {
+            old["spec"] == new["spec"]
+                && old["metadata"]["labels"] == new["metadata"]["labels"]
+                && old["status"]["allocatable"] == new["status"]["allocatable"]
+        });
+        if !same {
+            release(&parked, &add);
+        }
+    });
+    cluster.cache(&PODS).synced().await;
+    cluster.cache(&NODES).synced().await;
+    let shutdown = cluster.shutdown();
+    queue
+        .run("scheduler", 1, shutdown, move |key| {
+            let (cluster, waiting) = (cluster.clone(), waiting.clone());
+            async move { schedule(&cluster, &key, &waiting).await }
+        })
+        .await;
+}
+
+fn release(parked: &Mutex<BTreeMap<Key, ()>>, queue: &Queue<Key>) {
+    let keys = std::mem::take(&mut *parked.lock().unwrap_or_else(|error| error.into_inner()));
+    for (key, ()) in keys {
+        queue.add(key);
+    }
+}
+
+fn unscheduled(pod: &Value) -> bool {
+    text(&pod["spec"]["nodeName"]).is_empty()
+        && object::pod_active(pod)
+        && items(&pod["spec"]["schedulingGates"]).is_empty()
+        && matches!(
+            text(&pod["spec"]["schedulerName"]),
+            "" | "default-scheduler"
+        )
+}
+
+async fn schedule(cluster: &Cluster, key: &Key, waiting: &Mutex<BTreeMap<Key, ()>>) -> Work {
+    let Some(pod) = cluster.cache(&PODS).get(key) else {
+        return Ok(Next::Done);
+    };
+    if !unscheduled(&pod) {
+        return Ok(Next::Done);
+    }
+    let nodes = cluster.cache(&NODES).all();
+    match choose(&pod, &nodes, &cluster.cache(&PODS).all()) {
+        Ok(node) => {
+            bind(cluster, &pod, node.name()).await?;
+            Ok(Next::Done)
+        }
+        Err(message) => {
+            waiting
+                .lock()
+                .unwrap_or_else(|error| error.into_inner())
+                .insert(key.clone(), ());
+            refuse(cluster, &pod, &message).await?;
+            Ok(Next::Done)
+        }
+    }
+}
+
+/// The best node, or why there is none, in the scheduler's words.
+fn choose<'a>(
+    pod: &Value,
+    nodes: &'a [Arc<Value>],
+    pods: &[Arc<Value>],
+) -> Result<&'a Arc<Value>, String> {
+    if nodes.is_empty() {
+        return Err("no nodes available to schedule pods".into());
+    }
+    let request = Amount::requested(pod);
+    let owner = placement::group(pod);
+    let mut used: HashMap<&str, Amount> = HashMap::new();
+    let mut siblings: HashMap<&str, i64> = HashMap::new();
+    for other in pods.iter().filter(|other| !object::pod_finished(other)) {
+        let node = text(&other["spec"]["nodeName"]);
+        if node.is_empty() {
+            continue;
+        }
+        used.entry(node).or_default().add(Amount::requested(other));
+        if owner.is_some() && placement::group(other) == owner {
+            *siblings.entry(node).or_default() += 1;
+        }
+    }
+    let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+    let mut best: Option<((i64, i64), &Arc<Value>)> = None;
+    for node in nodes {
+        let taken = used.get(node.name()).copied().unwrap_or_default();
+        match fits(pod, node, request, taken) {
+            Ok(load) => {
+                let score = (siblings.get(node.name()).copied().unwrap_or(0), load);
+                if best.as_ref().is_none_or(|(lowest, _)| score < *lowest) {
+                    best = Some((score, node));
+                }
+            }
+            Err(why) => {
+                for reason in why {
+                    *reasons.entry(reason).or_default() += 1;
+                }
+            }
+        }
+    }
+    best.map(|(_, node)| node).ok_or_else(|| {
+        let mut parts: Vec<String> = reasons
+            .into_iter()
+            .map(|(reason, count)| format!("{count} {reason}"))
+            .collect();
+        parts.sort();
+        format!(
+            "0/{} nodes are available: {}. preemption: 0/{} nodes are available: {} Preemption is not helpful for scheduling.",
+            nodes.len(),
+            parts.join(", "),
+            nodes.len(),
+            nodes.len(),
+        )
+    })
+}
+
+/// The node's load in thousandths after the pod, or what keeps the pod away.
+fn fits(pod: &Value, node: &Value, request: Amount, taken: Amount) -> Result<i64, Vec<String>> {
+    if node["spec"]["unschedulable"] == true
+        && !placement::tolerates(
+            pod,
+            &json!({ "key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule" }),
+        )
+    {
+        return Err(vec!["node(s) were unschedulable".into()]);
+    }
+    if let Some(taint) = placement::untolerated(pod, node) {
+        return Err(vec![format!(
+            "node(s) had untolerated taint {{{}: {}}}",
+            text(&taint["key"]),
+            text(&taint["value"])
+        )]);
+    }
+    if !placement::affinity_matches(pod, node) {
+        return Err(vec![
+            "node(s) didn't match Pod's node affinity/selector".into(),
+        ]);
+    }
+    let offer = Amount::allocatable(node);
+    let mut missing = Vec::new();
+    if taken.pods + 1 > offer.pods {
+        missing.push("Too many pods".into());
+    }
+    if request.cpu > 0 && taken.cpu + request.cpu > offer.cpu {
+        missing.push("Insufficient cpu".into());
+    }
+    if request.memory > 0 && taken.memory + request.memory > offer.memory {
+        missing.push("Insufficient memory".into());
+    }
+    if missing.is_empty() {
+        let share = |used: i64, of: i64| used * 1000 / of.max(1);
+        Ok(share(taken.cpu + request.cpu, offer.cpu)
+            + share(taken.memory + request.memory, offer.memory)
+            + share(taken.pods + 1, offer.pods))
+    } else {
+        Err(missing)
+    }
+}
+
+async fn bind(cluster: &Cluster, pod: &Value, node: &str) -> Result<(), ApiError> {
+    let path = format!("{}/{}/binding", PODS.path(pod.namespace()), pod.name());
+    let binding = json!({
+        "apiVersion": "v1",
+        "kind": "Binding",
+        "metadata": { "name": pod.name(), "namespace": pod.namespace(), "uid": pod.uid() },
+        "target": { "apiVersion": "v1", "kind": "Node", "name": node },
+    });
+    match cluster
+        .request(Method::POST, &path, "application/json", Some(&binding))
+        .await
+    {
+        Ok(_) => {}
+        // Gone, or bound by someone else: the watch will tell.
+        Err(error) if error.is_not_found() || error.is_conflict() => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    // What was bound has to count before the next pod is placed.
+    if let Some(bound) = cluster.find(&PODS, &pod.key()).await? {
+        cluster.remember(&PODS, &bound);
+    }
+    let message = format!(
+        "Successfully assigned {}/{} to {node}",
+        pod.namespace(),
+        pod.name()
+    );
+    let (cluster, pod) = (cluster.clone(), pod.clone());
+    tokio::spawn(async move {
+        cluster
+            .event(&PODS, &pod, "Normal", "Scheduled", &message)
+            .await;
+    });
+    Ok(())
+}
+
+async fn refuse(cluster: &Cluster, pod: &Value, message: &str) -> Result<(), ApiError> {
+    let known = object::condition(pod, "PodScheduled");
+    if known.is_none_or(|known| known["message"] != message) {
+        let mut written = pod.clone();
+        let mut conditions = items(&pod["status"]["conditions"]).to_vec();
+        object::set_condition(
+            &mut conditions,
+            json!({
+                "type": "PodScheduled",
+                "status": "False",
+                "reason": "Unschedulable",
+                "message": message,
+            }),
+        );
+        written["status"]["conditions"] = conditions.into();
+        match cluster.update_status(&PODS, &written).await {
+            Ok(_) => {}
+            Err(error) if error.is_not_found() || error.is_conflict() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    cluster
+        .event(&PODS, pod, "Warning", "FailedScheduling", message)
+        .await;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(name: &str, pods: &str) -> Arc<Value> {
+        Arc::new(json!({
+            "metadata": { "name": name },
+            "status": { "allocatable": { "cpu": "2", "memory": "4Gi", "pods": pods } },
+        }))
+    }
+
+    fn pod(owner: &str, node: &str) -> Arc<Value> {
+        Arc::new(json!({
+            "metadata": { "ownerReferences": [{ "controller": true, "uid": owner }] },
+            "spec": { "nodeName": node, "containers": [{ "resources": { "requests": { "cpu": "1500m" } } }] },
+        }))
+    }
+
+    #[test]
+    fn pods_of_one_owner_spread() {
+        let nodes = [node("a", "10"), node("b", "10")];
+        let chosen = choose(&pod("x", ""), &nodes, &[pod("x", "a")]).expect("there is room");
+        assert_eq!(chosen.name(), "b");
+    }
+
+    #[test]
+    fn the_reasons_are_counted() {
+        let nodes = [node("a", "10"), node("b", "0")];
+        let message = choose(&pod("x", ""), &nodes, &[pod("y", "a")]).expect_err("no room");
+        assert!(
+            message.starts_with("0/2 nodes are available: 1 Insufficient cpu, 1 Too many pods."),
+            "{message}"
+        );
+    }
+}
