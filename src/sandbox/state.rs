@@ -1,9 +1,12 @@
 //! Everything the sandbox's AWS knows, in one value behind one lock, saved as one file.
 
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 use super::aws;
 use super::clock::Clock;
@@ -34,6 +37,36 @@ pub struct State {
     pub xray: aws::xray::State,
 }
 
+impl State {
+    /// A unique id of `length` characters from `alphabet`, as AWS's ids look; the same sequence in every sandbox.
+    pub fn unique(&mut self, alphabet: &[u8], length: usize) -> String {
+        self.next_id += 1;
+        let mut generator =
+            fastrand::Rng::with_seed(self.next_id.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        (0..length)
+            .map(|_| alphabet[generator.usize(..alphabet.len())] as char)
+            .collect()
+    }
+
+    /// A unique id in hexadecimal: 17 digits for EC2, 16 for load balancers, 32 for EKS issuers.
+    pub fn unique_hex(&mut self, length: usize) -> String {
+        self.unique(b"0123456789abcdef", length)
+    }
+
+    /// A unique UUID.
+    pub fn unique_uuid(&mut self) -> String {
+        let hex = self.unique_hex(32);
+        format!(
+            "{}-{}-4{}-8{}-{}",
+            &hex[..8],
+            &hex[8..12],
+            &hex[13..16],
+            &hex[17..20],
+            &hex[20..]
+        )
+    }
+}
+
 /// What every part of the sandbox shares.
 #[derive(Clone)]
 pub struct World {
@@ -48,12 +81,46 @@ pub struct World {
     /// `127.0.0.1:PORT` of ECR's registry.
     pub ecr_host: Arc<str>,
     /// Where files live: pulled images, Envoy configurations, cluster stores.
-    pub directory: Arc<std::path::Path>,
+    pub directory: Arc<Path>,
     state: Arc<Mutex<State>>,
-    changed: Arc<Notify>,
+    changed: Arc<watch::Sender<u64>>,
 }
 
 impl World {
+    /// A world with this state. The endpoints need not answer yet.
+    pub fn new(
+        clock: Clock,
+        region: &str,
+        endpoint: &str,
+        ecr_host: &str,
+        directory: &Path,
+        state: State,
+    ) -> Self {
+        World {
+            clock,
+            account: ACCOUNT.into(),
+            region: region.into(),
+            endpoint: endpoint.into(),
+            ecr_host: ecr_host.into(),
+            directory: directory.into(),
+            state: Arc::new(Mutex::new(state)),
+            changed: Arc::new(watch::Sender::new(0)),
+        }
+    }
+
+    /// A world for unit tests: nothing listens, nothing is saved, an hour passes in a second.
+    #[cfg(test)]
+    pub fn for_tests() -> Self {
+        World::new(
+            Clock::new(3600.0),
+            "us-west-2",
+            "http://127.0.0.1:9",
+            "127.0.0.1:9",
+            Path::new("unused"),
+            State::default(),
+        )
+    }
+
     /// Looks at or changes the state. Never hold it across an await.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state
@@ -63,6 +130,93 @@ impl World {
 
     /// Says that the state has changed and is to be saved.
     pub fn touch(&self) {
-        self.changed.notify_waiters();
+        self.changed.send_modify(|count| *count += 1);
+    }
+
+    /// Tells of every [`World::touch`]; many in a row are told as one.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Saves the state now.
+    pub fn save(&self) -> io::Result<()> {
+        let bytes = serde_json::to_vec(&*self.state())?;
+        write_private(&state_file(&self.directory), &bytes)
+    }
+
+    /// Saves whenever something changed, at most a few times a second. Never returns.
+    pub(super) async fn keep_saved(self) {
+        let mut changes = self.changes();
+        while changes.changed().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            changes.mark_unchanged();
+            let world = self.clone();
+            let saved = tokio::task::spawn_blocking(move || world.save()).await;
+            if let Ok(Err(error)) = saved {
+                tracing::error!(
+                    "cannot save the state in {}: {error}",
+                    self.directory.display()
+                );
+            }
+        }
+    }
+}
+
+/// The account that everything belongs to.
+pub const ACCOUNT: &str = "123456789012";
+
+fn state_file(directory: &Path) -> PathBuf {
+    directory.join("state.json")
+}
+
+/// Reads the state of an earlier run; without one, an empty state.
+pub(super) fn load(directory: &Path) -> io::Result<State> {
+    match std::fs::read(state_file(directory)) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{}: {error}", state_file(directory).display()),
+            )
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::default()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces a file in one step with one that only the user may read.
+pub(super) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let temporary = path.with_extension("new");
+    let written = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_data()
+        });
+    match written.and_then(|()| std::fs::rename(&temporary, path)) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            let _ = std::fs::remove_file(&temporary);
+            Err(error)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_reproducible() {
+        let mut state = State::default();
+        let first = state.unique_hex(17);
+        let second = state.unique_hex(17);
+        assert_ne!(first, second);
+        assert_eq!(first, State::default().unique_hex(17));
+        assert_eq!(state.unique_uuid().len(), 36);
     }
 }

@@ -1,0 +1,405 @@
+//! The AWS endpoint: HTTP/1.1 on a loopback address, all services behind one port.
+
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::{Bytes, Incoming as Body};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::protocol::{self, Encoded, Incoming};
+use super::rejection::{self, Rejection};
+use super::signature::{self, Signed};
+use super::{Call, Caller, Fault, Protocol, Service, perform, service};
+use crate::sandbox::Part;
+use crate::sandbox::state::World;
+
+/// The largest request body: an ECR layer part is 10 MiB in base64.
+const BODY_LIMIT: usize = 24 << 20;
+
+/// What the endpoint does beside AWS: status and stop, for `meshctl sandbox`.
+pub struct Control {
+    /// Who knows this may stop the sandbox.
+    pub token: String,
+    /// What `/_sandbox/status` answers.
+    pub status: Value,
+    /// Set to stop the sandbox.
+    pub stop: watch::Sender<bool>,
+}
+
+/// Serves the endpoint on a bound listener until it is stopped.
+pub fn start(world: World, listener: TcpListener, control: Control) -> Part {
+    let (stop, stopped) = watch::channel(false);
+    let control = Arc::new(control);
+    let task = tokio::spawn(accept(world, listener, control, stopped));
+    Part::new("AWS endpoint", async move {
+        stop.send_replace(true);
+        let _ = task.await;
+    })
+}
+
+async fn accept(
+    world: World,
+    listener: TcpListener,
+    control: Arc<Control>,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = super::super::asked(&mut stopped) => break,
+            Some(_) = connections.join_next() => continue,
+        };
+        let stream = match stream {
+            Ok((stream, _)) => stream,
+            // Out of file descriptors, for one: waiting lets others close theirs.
+            Err(error) => {
+                tracing::warn!("cannot accept a connection: {error}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let (world, control, mut stopped) = (world.clone(), control.clone(), stopped.clone());
+        connections.spawn(async move {
+            let service = hyper::service::service_fn(move |request| {
+                let (world, control) = (world.clone(), control.clone());
+                async move { Ok::<_, Infallible>(respond(&world, &control, request).await) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(hyper_util::rt::TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(60))
+                .serve_connection(TokioIo::new(stream), service);
+            let mut connection = std::pin::pin!(connection);
+            tokio::select! {
+                _ = connection.as_mut() => {}
+                () = super::super::asked(&mut stopped) => {
+                    connection.as_mut().graceful_shutdown();
+                    let _ = connection.await;
+                }
+            }
+        });
+    }
+    drop(listener);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(Duration::from_secs(1), drained).await;
+}
+
+async fn respond(
+    world: &World,
+    control: &Control,
+    request: Request<Body>,
+) -> Response<Full<Bytes>> {
+    let request_id = request_id();
+    let (parts, body) = request.into_parts();
+    let headers: Vec<(String, String)> = parts
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            (
+                name.as_str().to_owned(),
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+            )
+        })
+        .collect();
+    let header = |name: &str| {
+        headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    };
+    // A web page whose own host name resolves to a loopback address must not reach the sandbox.
+    if !header("host").is_some_and(is_loopback) {
+        return plain(
+            403,
+            &json!({"message": "the sandbox answers on loopback addresses only"}),
+        );
+    }
+    if let Some(endpoint) = parts.uri.path().strip_prefix("/_sandbox/") {
+        return respond_control(
+            control,
+            parts.method.as_str(),
+            endpoint,
+            header("authorization"),
+        );
+    }
+    let body = match Limited::new(body, BODY_LIMIT).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(_) => {
+            let fault = Fault::new(
+                413,
+                "RequestEntityTooLarge",
+                "the request body is too large or was cut off",
+            );
+            return finish(
+                protocol::encode_fault(Protocol::RestJson, "", &fault, &request_id),
+                &request_id,
+            );
+        }
+    };
+    let signed = Signed {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or(""),
+        headers: &headers,
+        body: &body,
+    };
+    let incoming = Incoming {
+        method: signed.method,
+        path: signed.path,
+        query: signed.query,
+        target: header("x-amz-target"),
+        body: &body,
+    };
+    let encoded = answer(world, &signed, &incoming, &request_id);
+    finish(encoded, &request_id)
+}
+
+/// From a complete request to a complete answer.
+fn answer(
+    world: &World,
+    signed: &Signed<'_>,
+    incoming: &Incoming<'_>,
+    request_id: &str,
+) -> Encoded {
+    let claim = signature::claim(signed);
+    let (service, protocol) = match &claim {
+        Ok(Some(claim)) => match service(&claim.service) {
+            Some(service) => (Some(service), service.protocol()),
+            None => {
+                let fault = Fault::new(
+                    404,
+                    "UnknownEndpoint",
+                    format!(
+                        "the sandbox does not implement the service {}",
+                        claim.service
+                    ),
+                );
+                return protocol::encode_fault(guess(incoming), "", &fault, request_id);
+            }
+        },
+        _ => {
+            let service = unsigned_service(incoming);
+            (
+                service,
+                service.map_or(guess(incoming), |service| service.protocol()),
+            )
+        }
+    };
+    let namespace = service.map_or("", |service| service.namespace());
+    let refuse = |fault: &Fault| protocol::encode_fault(protocol, namespace, fault, request_id);
+    let decoded = match service {
+        Some(service) => protocol::decode(service, incoming),
+        None => Err(Rejection::Unsigned.fault(protocol)),
+    };
+    let claim = match claim {
+        Ok(claim) => claim,
+        Err(rejection) => return refuse(&rejection.fault(protocol)),
+    };
+    let mut state = world.state();
+    let now = world.clock.now();
+    let (caller, region) = match (&claim, &decoded) {
+        (Some(claim), _) => {
+            let window = if protocol == Protocol::Query { 15 } else { 5 } * 60_000;
+            match claim.authenticate(signed, &state, now, window) {
+                Ok(caller) => (caller, claim.region.clone()),
+                Err(rejection) => return refuse(&rejection.fault(protocol)),
+            }
+        }
+        (None, Ok(decoded)) if decoded.operation == "AssumeRoleWithWebIdentity" => (
+            Caller {
+                arn: "anonymous".into(),
+                user_id: "anonymous".into(),
+            },
+            world.region.to_string(),
+        ),
+        (None, _) => return refuse(&Rejection::Unsigned.fault(protocol)),
+    };
+    let (service, decoded) = match (service, decoded) {
+        (Some(service), Ok(decoded)) => (service, decoded),
+        (_, Err(fault)) => return refuse(&fault),
+        (None, Ok(_)) => return refuse(&Rejection::Unsigned.fault(protocol)),
+    };
+    if !service
+        .operations()
+        .iter()
+        .any(|o| o.name == decoded.operation)
+    {
+        return refuse(&rejection::unknown_operation(service, &decoded.operation));
+    }
+    let call = Call {
+        world,
+        operation: &decoded.operation,
+        input: &decoded.input,
+        caller: &caller,
+        region: &region,
+    };
+    // A defect in one service must not take the connection, or the sandbox, with it.
+    let outcome = catch_unwind(AssertUnwindSafe(|| perform(&mut state, service, &call)));
+    drop(state);
+    match outcome {
+        Ok(Ok(output)) => {
+            if !is_read(&decoded.operation) {
+                world.touch();
+            }
+            protocol::encode(service, &decoded.operation, &output, request_id)
+        }
+        Ok(Err(fault)) => {
+            tracing::debug!(
+                "{}:{} refused: {} {}",
+                service.signing_name(),
+                decoded.operation,
+                fault.code,
+                fault.message
+            );
+            refuse(&fault)
+        }
+        Err(_) => {
+            tracing::error!("{}:{} panicked", service.signing_name(), decoded.operation);
+            let message = "The request processing has failed because of an unknown error, exception or failure.";
+            refuse(&Fault::new(500, "InternalFailure", message))
+        }
+    }
+}
+
+/// Whether an operation only looks. One that changes something all the same says so with [`World::touch`].
+fn is_read(operation: &str) -> bool {
+    [
+        "Describe",
+        "List",
+        "Get",
+        "BatchGet",
+        "BatchCheck",
+        "Simulate",
+        "Validate",
+        "Stream",
+    ]
+    .iter()
+    .any(|verb| operation.starts_with(verb))
+}
+
+/// The service that an unsigned request means: only STS has an operation that needs no signature.
+fn unsigned_service(incoming: &Incoming<'_>) -> Option<&'static dyn Service> {
+    let asks = |text: &str| {
+        protocol::form(text)
+            .iter()
+            .any(|(key, value)| key == "Action" && value == "AssumeRoleWithWebIdentity")
+    };
+    let body = std::str::from_utf8(incoming.body).unwrap_or("");
+    (asks(incoming.query) || asks(body))
+        .then(|| service("sts"))
+        .flatten()
+}
+
+/// The protocol of a request of an unknown service, to refuse it in.
+fn guess(incoming: &Incoming<'_>) -> Protocol {
+    if incoming.target.is_some() {
+        Protocol::Json
+    } else if incoming.body.starts_with(b"Action=") || incoming.query.contains("Action=") {
+        Protocol::Query
+    } else {
+        Protocol::RestJson
+    }
+}
+
+fn respond_control(
+    control: &Control,
+    method: &str,
+    endpoint: &str,
+    authorization: Option<&str>,
+) -> Response<Full<Bytes>> {
+    if authorization.and_then(|value| value.strip_prefix("Bearer ")) != Some(control.token.as_str())
+    {
+        return plain(401, &json!({"message": "wrong or missing token"}));
+    }
+    match (method, endpoint) {
+        ("GET", "status") => plain(200, &control.status),
+        ("POST", "stop") => {
+            control.stop.send_replace(true);
+            plain(202, &json!({"message": "stopping"}))
+        }
+        _ => plain(404, &json!({"message": "no such endpoint"})),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => host.split(':').next().unwrap_or(host),
+    };
+    name == "localhost"
+        || name.ends_with(".localhost")
+        || name
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+fn finish(encoded: Encoded, request_id: &str) -> Response<Full<Bytes>> {
+    let mut response = Response::builder()
+        .status(encoded.status)
+        .header("content-type", encoded.content_type)
+        .header("x-amzn-requestid", request_id);
+    if let Some(error_type) = encoded.error_type {
+        response = response.header("x-amzn-errortype", error_type);
+    }
+    response
+        .body(Full::from(encoded.body))
+        .unwrap_or_else(|_| Response::new(Full::default()))
+}
+
+fn plain(status: u16, body: &Value) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::from(body.to_string()));
+    *response.status_mut() = hyper::StatusCode::from_u16(status).unwrap_or_default();
+    response.headers_mut().insert(
+        hyper::header::CONTENT_TYPE,
+        hyper::header::HeaderValue::from_static("application/json"),
+    );
+    response
+}
+
+fn request_id() -> String {
+    let bits = fastrand::u128(..);
+    format!(
+        "{:08x}-{:04x}-4{:03x}-8{:03x}-{:012x}",
+        (bits >> 96) as u32,
+        (bits >> 80) as u16,
+        (bits >> 64) as u16 & 0xfff,
+        (bits >> 48) as u16 & 0xfff,
+        bits & 0xffff_ffff_ffff
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_loopback_names_are_answered() {
+        for host in [
+            "127.0.0.1:4566",
+            "localhost",
+            "[::1]:80",
+            "127.9.8.7",
+            "a.localhost:1",
+        ] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in [
+            "example.com",
+            "10.0.0.1:80",
+            "127.0.0.1.example.com",
+            "",
+            "localhost.example.com",
+        ] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+}

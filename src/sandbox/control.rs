@@ -1,0 +1,364 @@
+//! Starting, finding and stopping the sandbox's background process.
+//!
+//! A directory holds one sandbox. Its process keeps a lock there for its life, so that whether it runs is never guessed
+//! from a process id, and a second `start` uses what the first has started.
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+
+use super::aws::iam;
+use super::state::{World, write_private};
+use super::{Error, Options};
+
+const START_DEADLINE: Duration = Duration::from_secs(20);
+const STOP_DEADLINE: Duration = Duration::from_secs(45);
+const MARKER: &str = ".meshctl-sandbox";
+const LOCK: &str = "lock";
+const START_LOCK: &str = "start.lock";
+const LOG: &str = "sandbox.log";
+const PROFILE: &str = "profile.json";
+
+/// What users of a sandbox need to know, kept in its directory.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Profile {
+    /// `http://127.0.0.1:PORT`, for all AWS services.
+    pub endpoint: String,
+    /// The region to use.
+    pub region: String,
+    /// The administrator's access key id.
+    pub access_key_id: String,
+    /// Its secret.
+    pub secret_access_key: String,
+    /// Public registries by host → where the sandbox's stand-in answers.
+    pub registry_mirrors: BTreeMap<String, String>,
+    /// A port for load balancers that needs no root.
+    pub ingress_port: u16,
+    /// The registry behind ECR.
+    pub ecr_port: u16,
+    /// The stand-in for public registries.
+    pub public_port: u16,
+    /// Times faster than reality.
+    pub speed: f64,
+    /// Whether pods' processes and proxies are started.
+    pub data_plane: bool,
+    /// The process.
+    pub pid: u32,
+    /// The version of meshctl that runs it.
+    pub version: String,
+    /// Who knows it may stop the sandbox.
+    pub token: String,
+}
+
+impl Profile {
+    /// The profile of a sandbox that starts now. Keys and ports are those of its last run; a new sandbox gets its
+    /// administrator here.
+    pub(super) fn new(
+        world: &World,
+        last: Option<&Profile>,
+        options: &Options,
+        ecr_port: u16,
+        public_port: u16,
+    ) -> Self {
+        let mut state = world.state();
+        let known = last
+            .map(|last| (last.access_key_id.clone(), last.secret_access_key.clone()))
+            .filter(|(key, _)| state.iam.access_keys.contains_key(key));
+        let (access_key_id, secret_access_key) =
+            known.unwrap_or_else(|| iam::bootstrap(world, &mut state));
+        let mirror = format!("http://127.0.0.1:{public_port}");
+        Profile {
+            endpoint: world.endpoint.to_string(),
+            region: world.region.to_string(),
+            access_key_id,
+            secret_access_key,
+            registry_mirrors: ["public.ecr.aws", "docker.io", "registry-1.docker.io"]
+                .map(|host| (host.to_owned(), mirror.clone()))
+                .into(),
+            ingress_port: 8080,
+            ecr_port,
+            public_port,
+            speed: options.speed,
+            data_plane: options.data_plane,
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            token: iam::secret(40),
+        }
+    }
+
+    /// Reads the profile of a directory's sandbox, running or not.
+    pub fn read(directory: &Path) -> io::Result<Self> {
+        serde_json::from_slice(&std::fs::read(directory.join(PROFILE))?).map_err(io::Error::other)
+    }
+
+    pub(super) fn write(&self, directory: &Path) -> io::Result<()> {
+        write_private(&directory.join(PROFILE), &serde_json::to_vec_pretty(self)?)
+    }
+
+    /// The endpoint's port.
+    pub fn port(&self) -> u16 {
+        self.endpoint
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// The environment variables with which the aws CLI, SDKs and kubectl use the sandbox, in the order to print them.
+    pub fn environment(&self, directory: &Path) -> Vec<(&'static str, String)> {
+        vec![
+            ("AWS_ENDPOINT_URL", self.endpoint.clone()),
+            ("AWS_ACCESS_KEY_ID", self.access_key_id.clone()),
+            ("AWS_SECRET_ACCESS_KEY", self.secret_access_key.clone()),
+            ("AWS_REGION", self.region.clone()),
+            ("AWS_DEFAULT_REGION", self.region.clone()),
+            ("AWS_EC2_METADATA_DISABLED", "true".into()),
+            (
+                "KUBECONFIG",
+                directory.join("kubeconfig").display().to_string(),
+            ),
+        ]
+    }
+}
+
+/// Whether a sandbox runs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Status {
+    /// It runs.
+    Running(Box<Profile>),
+    /// It does not, and has been in this directory before.
+    Stopped,
+    /// Nothing is there.
+    Absent,
+}
+
+fn unusable(directory: &Path) -> impl Fn(io::Error) -> Error + '_ {
+    move |source| Error::Directory {
+        directory: directory.into(),
+        source,
+    }
+}
+
+/// Makes the directory, or refuses one that holds something else.
+pub(super) fn prepare(directory: &Path) -> Result<(), Error> {
+    use std::os::unix::fs::DirBuilderExt;
+    let marker = directory.join(MARKER);
+    if marker.exists() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .map_err(unusable(directory))?;
+    let foreign = std::fs::read_dir(directory)
+        .map_err(unusable(directory))?
+        .filter_map(Result::ok)
+        .any(|entry| {
+            ![MARKER, LOCK, START_LOCK, LOG]
+                .iter()
+                .any(|ours| entry.file_name() == *ours)
+        });
+    if foreign && !marker.exists() {
+        return Err(Error::Foreign(directory.into()));
+    }
+    write_private(&marker, b"").map_err(unusable(directory))
+}
+
+fn lock_file(directory: &Path, name: &str) -> Result<File, Error> {
+    std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(directory.join(name))
+        .map_err(unusable(directory))
+}
+
+/// Takes the lock of a running sandbox.
+pub(super) fn hold(directory: &Path) -> Result<File, Error> {
+    let file = lock_file(directory, LOCK)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::Running(directory.into())),
+        Err(TryLockError::Error(source)) => Err(unusable(directory)(source)),
+    }
+}
+
+/// Says whether a sandbox runs in a directory.
+pub fn status(directory: &Path) -> Result<Status, Error> {
+    if !directory.join(MARKER).exists() {
+        return Ok(Status::Absent);
+    }
+    match hold(directory) {
+        Ok(_) => Ok(Status::Stopped),
+        Err(Error::Running(_)) => match Profile::read(directory) {
+            Ok(profile) => Ok(Status::Running(Box::new(profile))),
+            Err(source) => Err(unusable(directory)(source)),
+        },
+        Err(error) => Err(error),
+    }
+}
+
+/// Starts a sandbox in the background, or finds the one that runs, and returns when it answers.
+///
+/// `arguments` are what the command line needs to call [`super::serve`] with the same directory and options.
+pub async fn start(
+    directory: &Path,
+    executable: &Path,
+    arguments: &[String],
+) -> Result<Profile, Error> {
+    prepare(directory)?;
+    let deadline = Instant::now() + START_DEADLINE;
+    let starting = lock_file(directory, START_LOCK)?;
+    await_lock(&starting, deadline)
+        .await
+        .map_err(|_| Error::Start("another start in the same directory does not finish".into()))?;
+    if let Status::Running(profile) = status(directory)? {
+        return Ok(*profile);
+    }
+    let log = File::create(directory.join(LOG)).map_err(unusable(directory))?;
+    let mut child = tokio::process::Command::new(executable)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .current_dir("/")
+        .process_group(0)
+        .spawn()
+        .map_err(|error| Error::Start(format!("{}: {error}", executable.display())))?;
+    let mut line = String::new();
+    if let Some(stdout) = child.stdout.take() {
+        let mut stdout = BufReader::new(stdout.take(64 << 10));
+        let read = tokio::time::timeout_at(deadline.into(), stdout.read_line(&mut line)).await;
+        if read.is_err() {
+            let _ = child.kill().await;
+            return Err(Error::Start("it was not ready in time".into()));
+        }
+    }
+    let answer: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+    if answer["ready"] == true {
+        return Profile::read(directory).map_err(unusable(directory));
+    }
+    let _ = child.wait().await;
+    Err(Error::Start(match answer["error"].as_str() {
+        Some(error) => error.to_owned(),
+        None => format!("it ended: {}", last_line(directory)),
+    }))
+}
+
+fn last_line(directory: &Path) -> String {
+    std::fs::read_to_string(directory.join(LOG))
+        .ok()
+        .and_then(|log| log.lines().last().map(str::to_owned))
+        .unwrap_or_else(|| "without a word".into())
+}
+
+async fn await_lock(file: &File, deadline: Instant) -> Result<(), ()> {
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(_) if Instant::now() > deadline => return Err(()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+/// Stops the sandbox and returns when its process, with all its ports, is gone. Returns whether one was running.
+pub async fn stop(directory: &Path) -> Result<bool, Error> {
+    let Status::Running(profile) = status(directory)? else {
+        return Ok(false);
+    };
+    let lock = lock_file(directory, LOCK)?;
+    if request_stop(&profile).await.is_err() {
+        signal(&profile, "TERM").await;
+    }
+    if await_lock(&lock, Instant::now() + STOP_DEADLINE)
+        .await
+        .is_ok()
+    {
+        return Ok(true);
+    }
+    signal(&profile, "KILL").await;
+    await_lock(&lock, Instant::now() + Duration::from_secs(5))
+        .await
+        .map(|()| true)
+        .map_err(|()| Error::Stop(profile.pid))
+}
+
+async fn request_stop(profile: &Profile) -> io::Result<()> {
+    let exchange = async {
+        let host = profile.endpoint.trim_start_matches("http://");
+        let mut stream = tokio::net::TcpStream::connect(host).await?;
+        let request = format!(
+            "POST /_sandbox/stop HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            profile.token
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = Vec::new();
+        stream.take(4096).read_to_end(&mut answer).await?;
+        match answer.starts_with(b"HTTP/1.1 202") {
+            true => Ok(()),
+            false => Err(io::Error::other("refused")),
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), exchange)
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+/// Signals the sandbox's process group: it and what it has started.
+async fn signal(profile: &Profile, name: &str) {
+    let _ = tokio::process::Command::new("kill")
+        .args([format!("-{name}"), "--".into(), format!("-{}", profile.pid)])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .await;
+}
+
+/// Stops the sandbox and forgets everything it held.
+pub async fn reset(directory: &Path) -> Result<(), Error> {
+    stop(directory).await?;
+    // Only a directory that a sandbox has made its own is emptied.
+    if !directory.join(MARKER).exists() {
+        return match directory.exists() {
+            true if std::fs::read_dir(directory)
+                .is_ok_and(|mut entries| entries.next().is_some()) =>
+            {
+                Err(Error::Foreign(directory.into()))
+            }
+            _ => Ok(()),
+        };
+    }
+    std::fs::remove_dir_all(directory).map_err(unusable(directory))
+}
+
+/// The last `lines` lines of the log of the running or last run sandbox.
+pub fn logs(directory: &Path, lines: usize) -> Result<String, Error> {
+    let path = log_file(directory);
+    let mut file = File::open(&path).map_err(unusable(directory))?;
+    let length = file.metadata().map_err(unusable(directory))?.len();
+    // A line of the log is seldom longer than this.
+    let from = length.saturating_sub(lines as u64 * 512);
+    let mut text = Vec::new();
+    file.seek(SeekFrom::Start(from))
+        .and_then(|_| file.read_to_end(&mut text))
+        .map_err(unusable(directory))?;
+    let text = String::from_utf8_lossy(&text);
+    let all: Vec<&str> = text.lines().collect();
+    Ok(all[all.len().saturating_sub(lines)..].join("\n"))
+}
+
+/// Where the log is, for those who follow it.
+pub fn log_file(directory: &Path) -> PathBuf {
+    directory.join(LOG)
+}
