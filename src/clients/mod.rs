@@ -4,6 +4,7 @@
 
 pub mod aws;
 pub mod iam;
+pub mod kube;
 
 use std::collections::BTreeMap;
 

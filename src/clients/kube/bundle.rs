@@ -1,0 +1,312 @@
+//! Several manifests that belong together: what most steps of the cluster look at, make and remove.
+
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde_json::Value;
+
+use super::connection::{Cluster, Trouble};
+use super::drift::difference;
+use super::object::Reference;
+use super::pods::pods_of;
+use super::ready::{Readiness, readiness};
+use crate::engine::{Context, Failure, FailureKind, Observed, Poll, Result, Wait};
+
+/// Objects looked at at once.
+const AT_ONCE: usize = 8;
+/// How long a webhook may take to serve after its controller is there.
+const WEBHOOK: Duration = Duration::from_secs(180);
+
+/// Words of refusals that pass by themselves, such as a controller that has not yet seen what was made before.
+pub type Denials = &'static [&'static str];
+
+/// Manifests that are made in order and removed in reverse.
+pub struct Bundle<'a> {
+    /// The whole, as the user knows it: `mesh controller`.
+    pub title: String,
+    /// Where.
+    pub cluster: &'a Cluster,
+    /// What, in the order in which it is made.
+    pub manifests: Vec<Value>,
+    /// How far each object is.
+    pub readiness: fn(&Value) -> Readiness,
+    /// Refusals that pass.
+    pub passing: Denials,
+    /// How long all of it may take to become ready, and each of it to go.
+    pub deadline: Duration,
+}
+
+/// What was seen of one object.
+enum Seen {
+    Missing,
+    Foreign(String),
+    Going,
+    There {
+        drift: Option<String>,
+        readiness: Readiness,
+    },
+}
+
+impl<'a> Bundle<'a> {
+    /// Manifests of Kubernetes' own kinds.
+    pub fn new(title: impl Into<String>, cluster: &'a Cluster, manifests: Vec<Value>) -> Self {
+        Bundle {
+            title: title.into(),
+            cluster,
+            manifests,
+            readiness,
+            passing: &[],
+            deadline: Duration::from_secs(300),
+        }
+    }
+
+    /// Looks at all of it: two calls for each object.
+    ///
+    /// # Errors
+    /// What the API server says; an unreachable cluster is an observation.
+    pub async fn observe(&self) -> Result<Observed<()>> {
+        let mut looks = Vec::with_capacity(self.manifests.len());
+        for manifest in &self.manifests {
+            looks.push(self.look(manifest));
+        }
+        let seen: Vec<Seen> = match stream::iter(looks).buffered(AT_ONCE).try_collect().await {
+            Ok(seen) => seen,
+            Err(trouble) => return trouble.observed(self.title.clone()),
+        };
+        let mut drift = Vec::new();
+        let mut waiting = None;
+        let mut missing = 0;
+        for (manifest, seen) in self.manifests.iter().zip(seen) {
+            let name = Reference::of(manifest);
+            match seen {
+                Seen::Foreign(owner) => {
+                    return Ok(Observed::Foreign(format!("{owner} ({name})")));
+                }
+                Seen::Going => waiting = Some(format!("{name} is being deleted")),
+                Seen::Missing => {
+                    missing += 1;
+                    drift.push(format!("{name} is missing"));
+                }
+                Seen::There {
+                    drift: differs,
+                    readiness,
+                } => {
+                    if let Some(paths) = differs {
+                        drift.push(format!("{name} differs in {paths}"));
+                    }
+                    match readiness {
+                        Readiness::Ready => {}
+                        Readiness::Waiting(how) => waiting = Some(format!("{name}: {how}")),
+                        Readiness::Failed(why) => drift.push(format!("{name}: {why}")),
+                    }
+                }
+            }
+        }
+        Ok(if missing == self.manifests.len() && waiting.is_none() {
+            Observed::Absent
+        } else if let (true, Some(waiting)) = (drift.is_empty(), waiting) {
+            Observed::Pending(waiting)
+        } else {
+            Observed::Ready { outputs: (), drift }
+        })
+    }
+
+    async fn look(&self, manifest: &Value) -> Result<Seen, Trouble> {
+        let Some(live) = self.cluster.get(&Reference::of(manifest)).await? else {
+            return Ok(Seen::Missing);
+        };
+        if let Some(owner) = self.cluster.foreign_owner(&live) {
+            return Ok(Seen::Foreign(owner));
+        }
+        if live["metadata"]["deletionTimestamp"].is_string() {
+            return Ok(Seen::Going);
+        }
+        let drift = match self.cluster.dry_run(manifest).await {
+            Ok(wanted) => difference(&live, &wanted),
+            // Deleted since.
+            Err(trouble) if trouble.is_not_found() => return Ok(Seen::Missing),
+            // Refusals come again, with their consequences, when it is applied.
+            Err(Trouble::Status(status)) => Some(format!("something: {}", status.message)),
+            Err(trouble) => return Err(trouble),
+        };
+        Ok(Seen::There {
+            drift,
+            readiness: (self.readiness)(&live),
+        })
+    }
+
+    /// Makes all of it, in order, and returns when it is ready.
+    ///
+    /// # Errors
+    /// A foreign object, a refusal, a controller that gave up, a deadline.
+    pub async fn apply(&self, cx: &Context) -> Result<()> {
+        for manifest in &self.manifests {
+            self.apply_one(cx, manifest).await?;
+        }
+        self.wait_ready(cx).await
+    }
+
+    async fn apply_one(&self, cx: &Context, manifest: &Value) -> Result<()> {
+        let name = &Reference::of(manifest);
+        let looked = self.cluster.get(name).await;
+        if let Some(live) = looked.map_err(|trouble| trouble.failure(name.to_string()))? {
+            if let Some(owner) = self.cluster.foreign_owner(&live) {
+                let message = format!("belongs to {owner}");
+                return Err(Failure::of(FailureKind::Blocked, name.to_string(), message)
+                    .hint("rename or remove it, or choose another environment name"));
+            }
+            if live["metadata"]["deletionTimestamp"].is_string() {
+                wait_gone(cx, self.cluster, name, self.deadline).await?;
+            }
+        }
+        let wait = Wait::new(name.to_string(), WEBHOOK)
+            .hint("the webhook's controller is not serving: see its pods and logs");
+        cx.wait_for(wait, || async {
+            match self.cluster.apply(manifest).await {
+                Ok(_) => Ok(Poll::Ready(())),
+                Err(trouble) if self.passes(&trouble) => Ok(Poll::Pending(trouble.to_string())),
+                Err(trouble) => Err(trouble.failure(name.to_string())),
+            }
+        })
+        .await
+    }
+
+    fn passes(&self, trouble: &Trouble) -> bool {
+        let words = trouble.to_string();
+        trouble.is_webhook_away() || self.passing.iter().any(|passing| words.contains(passing))
+    }
+
+    /// Waits until all of it is ready.
+    ///
+    /// # Errors
+    /// A controller that gave up, pods that cannot start, a deadline.
+    pub async fn wait_ready(&self, cx: &Context) -> Result<()> {
+        let mut left: Vec<&Value> = self.manifests.iter().collect();
+        while let Some(manifest) = left.first().copied() {
+            self.wait_one(cx, manifest).await?;
+            left.remove(0);
+        }
+        Ok(())
+    }
+
+    async fn wait_one(&self, cx: &Context, manifest: &Value) -> Result<()> {
+        let name = &Reference::of(manifest);
+        let wait = Wait::new(name.to_string(), self.deadline);
+        cx.wait_for(wait, || async {
+            let looked = self.cluster.get(name).await;
+            let Some(live) = looked.map_err(|trouble| trouble.failure(name.to_string()))? else {
+                return Err(Failure::new(name.to_string(), "was deleted meanwhile"));
+            };
+            match (self.readiness)(&live) {
+                Readiness::Ready => Ok(Poll::Ready(())),
+                Readiness::Failed(why) => Err(self.explain(&live, name, &why).await),
+                Readiness::Waiting(how) if name.kind == "Deployment" => {
+                    let pods = pods_of(self.cluster, &live).await;
+                    match pods
+                        .map_err(|trouble| trouble.failure(name.to_string()))?
+                        .trouble
+                    {
+                        Some(trouble) if trouble.is_final => {
+                            Err(Failure::new(name.to_string(), trouble.words).hint(trouble.hint))
+                        }
+                        Some(trouble) => Ok(Poll::Pending(format!("{how}, {}", trouble.words))),
+                        None => Ok(Poll::Pending(how)),
+                    }
+                }
+                Readiness::Waiting(how) => Ok(Poll::Pending(how)),
+            }
+        })
+        .await
+    }
+
+    async fn explain(&self, live: &Value, name: &Reference, why: &str) -> Failure {
+        let trouble = match pods_of(self.cluster, live).await {
+            Ok(pods) if name.kind == "Deployment" => pods.trouble,
+            _ => None,
+        };
+        match trouble {
+            Some(trouble) => Failure::new(name.to_string(), format!("{why}; {}", trouble.words))
+                .hint(trouble.hint),
+            None => Failure::new(name.to_string(), why),
+        }
+    }
+
+    /// Removes all of it that is ours, last made first, each gone before the next.
+    ///
+    /// # Errors
+    /// A finalizer that nobody removes until the deadline.
+    pub async fn destroy(&self, cx: &Context) -> Result<()> {
+        for manifest in self.manifests.iter().rev() {
+            remove(cx, self.cluster, &Reference::of(manifest), self.deadline).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes all of it that is ours, first made first, each gone before the next.
+    ///
+    /// # Errors
+    /// As [`Bundle::destroy`].
+    pub async fn destroy_forwards(&self, cx: &Context) -> Result<()> {
+        for manifest in &self.manifests {
+            remove(cx, self.cluster, &Reference::of(manifest), self.deadline).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Deletes an object unless it is foreign, and returns when it is gone; absent is fine.
+///
+/// # Errors
+/// A finalizer that nobody removes until the deadline.
+pub async fn remove(
+    cx: &Context,
+    cluster: &Cluster,
+    name: &Reference,
+    deadline: Duration,
+) -> Result<()> {
+    let looked = cluster.get(name).await;
+    let Some(live) = looked.map_err(|trouble| trouble.failure(name.to_string()))? else {
+        return Ok(());
+    };
+    if cluster.foreign_owner(&live).is_some() {
+        return Ok(());
+    }
+    let deleted = cluster.delete(name).await;
+    if deleted.map_err(|trouble| trouble.failure(name.to_string()))? {
+        wait_gone(cx, cluster, name, deadline).await?;
+    }
+    Ok(())
+}
+
+async fn wait_gone(
+    cx: &Context,
+    cluster: &Cluster,
+    name: &Reference,
+    deadline: Duration,
+) -> Result<()> {
+    let wait = Wait::new(name.to_string(), deadline)
+        .hint("the controller that removes the finalizer is not working: see its pods and logs");
+    cx.wait_for(wait, || async {
+        let looked = cluster.get(name).await;
+        match looked.map_err(|trouble| trouble.failure(name.to_string()))? {
+            None => Ok(Poll::Ready(())),
+            Some(live) => Ok(Poll::Pending(why_there(name, &live))),
+        }
+    })
+    .await
+}
+
+fn why_there(name: &Reference, live: &Value) -> String {
+    let finalizers: Vec<&str> = live["metadata"]["finalizers"]
+        .as_array()
+        .map(|all| all.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
+    if finalizers.is_empty() {
+        format!("deleting {name}")
+    } else {
+        format!(
+            "deleting {name}, held by finalizer {}",
+            finalizers.join(", ")
+        )
+    }
+}

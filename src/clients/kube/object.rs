@@ -1,0 +1,235 @@
+//! Single objects: get, apply, delete, list.
+
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::Value;
+
+use super::connection::{Cluster, Trouble};
+use super::{ENVIRONMENT, FIELD_MANAGER, MANAGED_BY};
+
+/// The name of an object, complete: `Deployment demo/backend-v1`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reference {
+    /// `apps/v1`.
+    pub api_version: String,
+    /// `Deployment`.
+    pub kind: String,
+    /// The namespace of a namespaced object.
+    pub namespace: Option<String>,
+    /// The name.
+    pub name: String,
+}
+
+impl std::fmt::Display for Reference {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
+impl Reference {
+    /// A namespaced object.
+    pub fn namespaced(api_version: &str, kind: &str, namespace: &str, name: &str) -> Self {
+        Reference {
+            api_version: api_version.into(),
+            kind: kind.into(),
+            namespace: Some(namespace.into()),
+            name: name.into(),
+        }
+    }
+
+    /// An object of the whole cluster.
+    pub fn cluster(api_version: &str, kind: &str, name: &str) -> Self {
+        Reference {
+            api_version: api_version.into(),
+            kind: kind.into(),
+            namespace: None,
+            name: name.into(),
+        }
+    }
+
+    /// The name of the object that a manifest describes. Our manifests name the namespace wherever there is one.
+    pub fn of(manifest: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Reference {
+            api_version: text(&manifest["apiVersion"]),
+            kind: text(&manifest["kind"]),
+            namespace: manifest["metadata"]["namespace"]
+                .as_str()
+                .map(str::to_owned),
+            name: text(&manifest["metadata"]["name"]),
+        }
+    }
+
+    fn api(&self, client: kube::Client) -> Api<DynamicObject> {
+        let resource = resource(&self.api_version, &self.kind);
+        match &self.namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        }
+    }
+}
+
+fn resource(api_version: &str, kind: &str) -> ApiResource {
+    let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+    let gvk = GroupVersionKind::gvk(group, version, kind);
+    // Already a plural, which kube's rule does not see.
+    if kind.ends_with("Params") {
+        return ApiResource::from_gvk_with_plural(&gvk, &kind.to_lowercase());
+    }
+    ApiResource::from_gvk(&gvk)
+}
+
+fn plain(object: DynamicObject) -> Value {
+    // An object that came as JSON goes back to JSON.
+    serde_json::to_value(object).unwrap_or_default()
+}
+
+impl Cluster {
+    /// The object as it is, if it is.
+    ///
+    /// # Errors
+    /// Anything but a missing object or kind.
+    pub async fn get(&self, object: &Reference) -> Result<Option<Value>, Trouble> {
+        let found = self
+            .call(|client| async move { object.api(client).get_opt(&object.name).await })
+            .await;
+        match found {
+            Ok(found) => Ok(found.map(plain)),
+            Err(trouble) if trouble.is_not_found() => Ok(None),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// Applies a manifest as the field manager `meshctl`, unknown fields refused.
+    ///
+    /// # Errors
+    /// What the API server says.
+    pub async fn apply(&self, manifest: &Value) -> Result<Value, Trouble> {
+        let params = PatchParams::apply(FIELD_MANAGER)
+            .force()
+            .validation_strict();
+        self.apply_as(manifest, &params).await
+    }
+
+    /// What applying the manifest would make of the object.
+    ///
+    /// # Errors
+    /// What the API server says.
+    pub async fn dry_run(&self, manifest: &Value) -> Result<Value, Trouble> {
+        let params = PatchParams::apply(FIELD_MANAGER)
+            .force()
+            .validation_strict()
+            .dry_run();
+        self.apply_as(manifest, &params).await
+    }
+
+    /// Applies a manifest with the given parameters.
+    ///
+    /// # Errors
+    /// What the API server says.
+    pub async fn apply_as(&self, manifest: &Value, params: &PatchParams) -> Result<Value, Trouble> {
+        let object = &Reference::of(manifest);
+        self.call(|client| async move {
+            let patch = Patch::Apply(manifest);
+            object.api(client).patch(&object.name, params, &patch).await
+        })
+        .await
+        .map(plain)
+    }
+
+    /// Merge-patches an object; for finalizers and replicas, which nobody applies.
+    ///
+    /// # Errors
+    /// What the API server says; a missing object is fine.
+    pub async fn merge(&self, object: &Reference, patch: &Value) -> Result<(), Trouble> {
+        let params = &PatchParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        let done = self
+            .call(|client| async move {
+                let patch = Patch::Merge(patch);
+                object.api(client).patch(&object.name, params, &patch).await
+            })
+            .await;
+        match done {
+            Err(trouble) if !trouble.is_not_found() => Err(trouble),
+            _ => Ok(()),
+        }
+    }
+
+    /// Asks for the object's deletion, its dependents following. True when there was something to delete.
+    ///
+    /// # Errors
+    /// What the API server says; a missing object or kind is fine.
+    pub async fn delete(&self, object: &Reference) -> Result<bool, Trouble> {
+        let params = &DeleteParams::background();
+        let done = self
+            .call(|client| async move { object.api(client).delete(&object.name, params).await })
+            .await;
+        match done {
+            Ok(_) => Ok(true),
+            Err(trouble) if trouble.is_not_found() => Ok(false),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// All objects of a kind, in a namespace or everywhere, that carry the labels (`app=backend,version=v1`).
+    ///
+    /// # Errors
+    /// What the API server says; an unknown kind has no objects.
+    pub async fn list(
+        &self,
+        api_version: &str,
+        kind: &str,
+        namespace: Option<&str>,
+        labels: &str,
+    ) -> Result<Vec<Value>, Trouble> {
+        let resource = &resource(api_version, kind);
+        let params = &ListParams::default().labels(labels);
+        let listed = self
+            .call(|client| async move {
+                let api: Api<DynamicObject> = match namespace {
+                    Some(namespace) => Api::namespaced_with(client, namespace, resource),
+                    None => Api::all_with(client, resource),
+                };
+                api.list(params).await
+            })
+            .await;
+        let objects = match listed {
+            Ok(list) => list.items,
+            Err(trouble) if trouble.is_not_found() => Vec::new(),
+            Err(trouble) => return Err(trouble),
+        };
+        // The items of a list do not say what they are.
+        Ok(objects
+            .into_iter()
+            .map(|object| {
+                let mut object = plain(object);
+                object["apiVersion"] = api_version.into();
+                object["kind"] = kind.into();
+                object
+            })
+            .collect())
+    }
+
+    /// Who owns an object, when that is not this environment.
+    pub fn foreign_owner(&self, live: &Value) -> Option<String> {
+        let labels = &live["metadata"]["labels"];
+        let by = labels[MANAGED_BY].as_str();
+        let of = labels[ENVIRONMENT].as_str();
+        match (by, of) {
+            (Some(FIELD_MANAGER), Some(environment))
+                if environment == self.access().environment =>
+            {
+                None
+            }
+            (Some(FIELD_MANAGER), Some(other)) => Some(format!("environment {other}")),
+            (Some(other), _) if other != FIELD_MANAGER => Some(other.to_owned()),
+            _ => Some("somebody else: it lacks the label ".to_owned() + ENVIRONMENT),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What keeps pods from being ready, in the kubelet's own words.
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, LogParams};
+use serde_json::Value;
+
+use super::connection::{Cluster, Trouble};
+use super::ready::condition;
+
+/// Crashes before it is clear that a pod does not start: the first may come from a race with its sidecar.
+const CRASHES: i64 = 3;
+
+/// What is the matter with pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodTrouble {
+    /// The reason, the pod and the last words of its log.
+    pub words: String,
+    /// What to do.
+    pub hint: String,
+    /// Whether waiting is in vain.
+    pub is_final: bool,
+}
+
+/// The pods of a Deployment.
+#[derive(Clone, Debug, Default)]
+pub struct Pods {
+    /// How many of them are ready.
+    pub ready: usize,
+    /// What keeps others from it.
+    pub trouble: Option<PodTrouble>,
+}
+
+/// Looks at a Deployment's pods.
+///
+/// # Errors
+/// What the API server says.
+pub async fn pods_of(cluster: &Cluster, deployment: &Value) -> Result<Pods, Trouble> {
+    let namespace = deployment["metadata"]["namespace"]
+        .as_str()
+        .unwrap_or_default();
+    let name = deployment["metadata"]["name"].as_str().unwrap_or_default();
+    let labels: Vec<String> = deployment["spec"]["selector"]["matchLabels"]
+        .as_object()
+        .map(|labels| {
+            labels
+                .iter()
+                .map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()))
+                .collect()
+        })
+        .unwrap_or_default();
+    let pods = cluster
+        .list("v1", "Pod", Some(namespace), &labels.join(","))
+        .await?;
+    let mut found = Pods::default();
+    for pod in &pods {
+        if matches!(condition(pod, "Ready"), Some(("True", _))) {
+            found.ready += 1;
+        } else if found.trouble.is_none() && !pod["metadata"]["deletionTimestamp"].is_string() {
+            found.trouble = trouble_of(cluster, namespace, pod).await;
+        }
+    }
+    if found.trouble.is_none()
+        && let Some(("True", words)) = condition(deployment, "ReplicaFailure")
+    {
+        found.trouble = Some(PodTrouble {
+            words,
+            hint: format!("kubectl -n {namespace} describe deployment {name}"),
+            is_final: false,
+        });
+    }
+    Ok(found)
+}
+
+async fn trouble_of(cluster: &Cluster, namespace: &str, pod: &Value) -> Option<PodTrouble> {
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let status = &pod["status"];
+    let mut containers: Vec<&Value> = Vec::new();
+    for kind in ["initContainerStatuses", "containerStatuses"] {
+        containers.extend(status[kind].as_array().into_iter().flatten());
+    }
+    for container in containers {
+        let container_name = container["name"].as_str().unwrap_or_default();
+        let waiting = &container["state"]["waiting"];
+        let reason = waiting["reason"].as_str().unwrap_or_default();
+        let restarts = container["restartCount"].as_i64().unwrap_or(0);
+        let hint = format!("kubectl -n {namespace} logs {name} -c {container_name} --previous");
+        match reason {
+            "CrashLoopBackOff" => {
+                let last = last_words(cluster, namespace, name, container_name).await;
+                let words =
+                    format!("pod {name}: container {container_name} crashed {restarts} times");
+                return Some(PodTrouble {
+                    words: match last {
+                        Some(line) => format!("CrashLoopBackOff, {words}: {line}"),
+                        None => format!("CrashLoopBackOff, {words}"),
+                    },
+                    hint,
+                    is_final: restarts >= CRASHES,
+                });
+            }
+            "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" => {
+                let message = waiting["message"].as_str().unwrap_or_default();
+                return Some(PodTrouble {
+                    words: format!("{reason}, pod {name}: {message}"),
+                    hint: format!("kubectl -n {namespace} describe pod {name}"),
+                    is_final: reason == "InvalidImageName",
+                });
+            }
+            "CreateContainerConfigError" | "CreateContainerError" | "RunContainerError" => {
+                let message = waiting["message"].as_str().unwrap_or_default();
+                return Some(PodTrouble {
+                    words: format!("{reason}, pod {name}: {message}"),
+                    hint: format!("kubectl -n {namespace} describe pod {name}"),
+                    is_final: false,
+                });
+            }
+            _ => {}
+        }
+    }
+    if let Some(("False", words)) = condition(pod, "PodScheduled") {
+        return Some(PodTrouble {
+            words: format!("pod {name} is not scheduled: {words}"),
+            hint: "add nodes (cluster.nodes) or ask for less".into(),
+            is_final: false,
+        });
+    }
+    None
+}
+
+/// The last line a crashed container wrote.
+async fn last_words(
+    cluster: &Cluster,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+) -> Option<String> {
+    for previous in [true, false] {
+        let params = &LogParams {
+            container: Some(container.to_owned()),
+            previous,
+            tail_lines: Some(5),
+            ..LogParams::default()
+        };
+        let log = cluster
+            .call(|client| async move {
+                let pods: Api<Pod> = Api::namespaced(client, namespace);
+                pods.logs(pod, params).await
+            })
+            .await;
+        let line = log.ok().and_then(|log| {
+            let line = log.lines().rev().find(|line| !line.trim().is_empty())?;
+            Some(line.trim().chars().take(300).collect())
+        });
+        if line.is_some() {
+            return line;
+        }
+    }
+    None
+}

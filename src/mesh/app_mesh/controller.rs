@@ -1,0 +1,210 @@
+//! The App Mesh controller in the cluster: its kinds, itself, and the Mesh.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{
+    API, AppMesh, CONTROLLER, CONTROLLER_ROLE, CRDS, MESH, SYSTEM, WEBHOOK_SERVICE, WEBHOOKS, dead,
+    mesh_readiness,
+};
+use crate::clients::kube::{Bundle, Certificate, Cluster, Reference};
+use crate::engine::{Change, Context, Expected, Input, Observed, Poll, Result, Step, StepId, Wait};
+use crate::mesh::labels;
+
+/// The seven kinds.
+pub(super) struct Definitions {
+    pub app_mesh: AppMesh,
+    pub cluster: Input<Cluster>,
+}
+
+impl Definitions {
+    fn bundle<'a>(&self, cluster: &'a Cluster) -> Result<Bundle<'a>> {
+        let manifests = CRDS.manifests(self.app_mesh.context())?;
+        Ok(Bundle::new("App Mesh's kinds", cluster, manifests))
+    }
+}
+
+impl Step for Definitions {
+    type Outputs = ();
+
+    fn id(&self) -> StepId {
+        "mesh-kinds".into()
+    }
+
+    fn title(&self) -> String {
+        "App Mesh's kinds".into()
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
+        self.bundle(&self.cluster.get(cx)?)?.observe().await
+    }
+
+    async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
+        self.bundle(&self.cluster.get(cx)?)?.apply(cx).await
+    }
+
+    async fn destroy(&self, cx: &Context, seen: &Observed<()>) -> Result<()> {
+        if matches!(seen, Observed::Unreachable(_)) {
+            return Ok(());
+        }
+        self.bundle(&self.cluster.get(cx)?)?.destroy(cx).await
+    }
+}
+
+/// The manifests of the controller and of its webhooks.
+pub(super) fn manifests(
+    app_mesh: &AppMesh,
+    cluster: &Cluster,
+    certificate: &Certificate,
+) -> Result<Vec<Value>> {
+    let access = cluster.access();
+    let role = app_mesh.names().role(CONTROLLER_ROLE);
+    let mut context = app_mesh.context();
+    context["role_arn"] = json!(format!(
+        "arn:{}:iam::{}:role/{role}",
+        access.partition, access.account
+    ));
+    context["certificate"] = json!(certificate);
+    context["region"] = json!(access.region);
+    context["account"] = json!(access.account);
+    context["cluster"] = json!(access.name);
+    let mut manifests = CONTROLLER.manifests(&context)?;
+    manifests.extend(WEBHOOKS.manifests(&context)?);
+    Ok(manifests)
+}
+
+/// The controller with its webhooks.
+pub(super) struct Controller {
+    pub app_mesh: AppMesh,
+    pub cluster: Input<Cluster>,
+}
+
+impl Controller {
+    async fn bundle<'a>(&self, cluster: &'a Cluster) -> Result<Bundle<'a>> {
+        let secret = Reference::namespaced(
+            "v1",
+            "Secret",
+            SYSTEM,
+            "appmesh-controller-webhook-server-cert",
+        );
+        let kept = cluster
+            .get(&secret)
+            .await
+            .map_err(|trouble| trouble.failure(secret.to_string()))?;
+        let certificate = Certificate::kept_or_new(kept.as_ref(), SYSTEM, WEBHOOK_SERVICE)?;
+        Ok(Bundle::new(
+            Step::title(self),
+            cluster,
+            manifests(&self.app_mesh, cluster, &certificate)?,
+        ))
+    }
+
+    /// Available is not serving: asks the webhooks about an object that nobody keeps.
+    async fn wait_for_webhooks(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
+        let probe = json!({
+            "apiVersion": API,
+            "kind": "Mesh",
+            "metadata": {"name": format!("{}-probe", self.app_mesh.mesh()), "labels": labels(self.app_mesh.names())},
+            // Selects no namespace, so it cannot be in the way of the real one.
+            "spec": {},
+        });
+        let wait = Wait::new("App Mesh controller's webhooks", Duration::from_secs(180))
+            .hint("nodes must accept port 9443 from the control plane; see the controller's log in appmesh-system");
+        cx.wait_for(wait, || async {
+            match cluster.dry_run(&probe).await {
+                Ok(_) => Ok(Poll::Ready(())),
+                Err(trouble) if trouble.is_webhook_away() => Ok(Poll::Pending(trouble.to_string())),
+                // An answer, whatever it says, comes from a webhook that serves.
+                Err(trouble) if trouble.to_string().contains("denied the request") => {
+                    Ok(Poll::Ready(()))
+                }
+                Err(trouble) => Err(trouble.failure("App Mesh controller's webhooks")),
+            }
+        })
+        .await
+    }
+}
+
+impl Step for Controller {
+    type Outputs = ();
+
+    fn id(&self) -> StepId {
+        "mesh-controller".into()
+    }
+
+    fn title(&self) -> String {
+        "App Mesh controller".into()
+    }
+
+    fn expected(&self) -> Expected {
+        Expected::seconds(40, 20)
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
+        let cluster = self.cluster.get(cx)?;
+        self.bundle(&cluster).await?.observe().await
+    }
+
+    async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
+        let cluster = self.cluster.get(cx)?;
+        self.bundle(&cluster).await?.apply(cx).await?;
+        self.wait_for_webhooks(cx, &cluster).await
+    }
+
+    async fn destroy(&self, cx: &Context, seen: &Observed<()>) -> Result<()> {
+        if matches!(seen, Observed::Unreachable(_)) {
+            return Ok(());
+        }
+        let cluster = self.cluster.get(cx)?;
+        self.bundle(&cluster).await?.destroy(cx).await
+    }
+}
+
+/// The Mesh.
+pub(super) struct MeshObject {
+    pub app_mesh: AppMesh,
+    pub cluster: Input<Cluster>,
+}
+
+impl MeshObject {
+    fn bundle<'a>(&self, cluster: &'a Cluster) -> Result<Bundle<'a>> {
+        let manifests = MESH.manifests(self.app_mesh.context())?;
+        let mut bundle = Bundle::new(Step::title(self), cluster, manifests);
+        bundle.readiness = mesh_readiness;
+        Ok(bundle)
+    }
+}
+
+impl Step for MeshObject {
+    type Outputs = ();
+
+    fn id(&self) -> StepId {
+        "mesh".into()
+    }
+
+    fn title(&self) -> String {
+        format!("mesh {}", self.app_mesh.mesh())
+    }
+
+    fn expected(&self) -> Expected {
+        Expected::seconds(3, 5)
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
+        self.bundle(&self.cluster.get(cx)?)?.observe().await
+    }
+
+    async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
+        self.bundle(&self.cluster.get(cx)?)?.apply(cx).await
+    }
+
+    async fn destroy(&self, cx: &Context, seen: &Observed<()>) -> Result<()> {
+        if matches!(seen, Observed::Unreachable(_)) {
+            return Ok(());
+        }
+        let cluster = self.cluster.get(cx)?;
+        let manifests = self.bundle(&cluster)?.manifests;
+        dead::remove_all(&self.app_mesh, cx, &cluster, &manifests).await
+    }
+}

@@ -1,0 +1,103 @@
+//! Removing the mesh's objects when its controller cannot: nothing else would ever take their finalizers off.
+//!
+//! Taking a finalizer off is an UPDATE, which the controller's own webhooks would stop: so first the controller is
+//! scaled to zero and its webhook configurations go, then the finalizers. What App Mesh still holds is swept through
+//! its API afterwards.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{API, AppMesh, CONTROLLER_NAME, SYSTEM};
+use crate::clients::kube::{Cluster, Readiness, Reference, Trouble, readiness, remove};
+use crate::engine::{Context, Failure, FailureKind, Result};
+
+/// How long a living controller gets to take one finalizer off.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long an object may take to go once nothing holds it.
+const AFTERWARDS: Duration = Duration::from_secs(60);
+
+fn deployment() -> Reference {
+    Reference::namespaced("apps/v1", "Deployment", SYSTEM, CONTROLLER_NAME)
+}
+
+/// Whether the mesh's controller works: all of its Deployment is available.
+pub(super) async fn is_controller_alive(cluster: &Cluster) -> Result<bool, Trouble> {
+    let live = cluster.get(&deployment()).await?;
+    Ok(live.is_some_and(|live| {
+        live["status"]["availableReplicas"].as_i64().unwrap_or(0) > 0
+            || readiness(&live) == Readiness::Ready
+    }))
+}
+
+/// Removes objects in order, each gone before the next; by force where the controller is dead or does not come to it.
+pub(super) async fn remove_all(
+    app_mesh: &AppMesh,
+    cx: &Context,
+    cluster: &Cluster,
+    manifests: &[Value],
+) -> Result<()> {
+    for manifest in manifests {
+        let name = Reference::of(manifest);
+        if is_controller_alive(cluster)
+            .await
+            .map_err(|trouble| trouble.failure(name.to_string()))?
+        {
+            match remove(cx, cluster, &name, PATIENCE).await {
+                Err(Failure {
+                    kind: FailureKind::Timeout,
+                    ..
+                }) => {}
+                done => {
+                    done?;
+                    continue;
+                }
+            }
+        }
+        cx.progress(format!(
+            "{name}: its controller does not work, taking its finalizers off"
+        ));
+        silence(app_mesh, cluster)
+            .await
+            .map_err(|trouble| trouble.failure(name.to_string()))?;
+        release(cx, cluster, &name).await?;
+    }
+    Ok(())
+}
+
+/// Stops the controller and its webhooks.
+async fn silence(app_mesh: &AppMesh, cluster: &Cluster) -> Result<(), Trouble> {
+    let _ = app_mesh;
+    cluster
+        .merge(&deployment(), &json!({"spec": {"replicas": 0}}))
+        .await?;
+    let api = "admissionregistration.k8s.io/v1";
+    for (kind, name) in [
+        (
+            "MutatingWebhookConfiguration",
+            "appmesh-controller-mutating-webhook-configuration",
+        ),
+        (
+            "ValidatingWebhookConfiguration",
+            "appmesh-controller-validating-webhook-configuration",
+        ),
+    ] {
+        cluster.delete(&Reference::cluster(api, kind, name)).await?;
+    }
+    Ok(())
+}
+
+async fn release(cx: &Context, cluster: &Cluster, name: &Reference) -> Result<()> {
+    debug_assert_eq!(name.api_version, API);
+    let failure = |trouble: Trouble| trouble.failure(name.to_string());
+    let Some(live) = cluster.get(name).await.map_err(failure)? else {
+        return Ok(());
+    };
+    if cluster.foreign_owner(&live).is_some() {
+        return Ok(());
+    }
+    cluster.delete(name).await.map_err(failure)?;
+    let patch = json!({"metadata": {"finalizers": null}});
+    cluster.merge(name, &patch).await.map_err(failure)?;
+    remove(cx, cluster, name, AFTERWARDS).await
+}

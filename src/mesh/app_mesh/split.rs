@@ -1,0 +1,215 @@
+//! The traffic split: the weights of a VirtualRouter's route, and of the route as App Mesh has it.
+
+use kube::api::PatchParams;
+use serde_json::{Value, json};
+
+use super::{API, AppMesh};
+use crate::clients::aws;
+use crate::clients::kube::{Cluster, Reference, condition};
+use crate::config::Service;
+use crate::engine::{Context, Failure, FailureKind, Result};
+use crate::mesh::{SplitState, Weights, workload};
+
+/// Who owns the weights once a canary has begun: not the manager of `up`, which leaves them as they are.
+const CANARY_MANAGER: &str = "meshctl-canary";
+
+fn router(app_mesh: &AppMesh, service: &Service) -> Reference {
+    let namespace = &app_mesh.environment().namespace;
+    Reference::namespaced(API, "VirtualRouter", namespace, &service.name)
+}
+
+async fn live(app_mesh: &AppMesh, cluster: &Cluster, service: &Service) -> Result<Option<Value>> {
+    let router = router(app_mesh, service);
+    cluster
+        .get(&router)
+        .await
+        .map_err(|trouble| trouble.failure(router.to_string()))
+}
+
+/// The weights of the service's versions among the targets; none when the versions are not exactly the targets.
+fn weights_of<'a>(
+    service: &Service,
+    targets: impl Iterator<Item = (&'a str, i64)>,
+) -> Option<Weights> {
+    let targets: Vec<(&str, i64)> = targets.collect();
+    if targets.len() != service.versions.len() {
+        return None;
+    }
+    let of = |version: &str| {
+        let node = workload(&service.name, version);
+        let found = targets.iter().find(|(target, _)| *target == node)?;
+        u8::try_from(found.1).ok()
+    };
+    let versions = service.versions.iter();
+    versions
+        .map(|version| Some((version.name.clone(), of(&version.name)?)))
+        .collect()
+}
+
+fn configured(service: &Service, router: &Value) -> Option<Weights> {
+    let targets =
+        router["spec"]["routes"][0]["httpRoute"]["action"]["weightedTargets"].as_array()?;
+    let targets = targets.iter().map(|target| {
+        let node = target["virtualNodeRef"]["name"]
+            .as_str()
+            .unwrap_or_default();
+        (node, target["weight"].as_i64().unwrap_or(0))
+    });
+    weights_of(service, targets)
+}
+
+/// The weights as they are in the cluster, which a canary may have changed since `up`.
+pub(super) async fn live_weights(
+    app_mesh: &AppMesh,
+    cluster: &Cluster,
+    service: &Service,
+) -> Result<Option<Weights>> {
+    if !app_mesh.is_routed(service) {
+        return Ok(None);
+    }
+    let router = live(app_mesh, cluster, service).await?;
+    Ok(router.and_then(|router| configured(service, &router)))
+}
+
+fn not_split(service: &Service) -> Failure {
+    let message = if service.is_split() {
+        "no other service calls it, so the mesh does not split its traffic"
+    } else {
+        "it has one version, so there is nothing to shift"
+    };
+    Failure::of(FailureKind::Input, format!("service {}", service.name), message)
+        .hint("name another with --service, or add a version to the environment's file and run `meshctl up`")
+}
+
+fn not_there(service: &Service) -> Failure {
+    Failure::of(
+        FailureKind::Blocked,
+        format!("service {}", service.name),
+        "is not in the mesh yet",
+    )
+    .hint("run `meshctl up` first")
+}
+
+/// The split as configured and as accepted.
+pub(super) async fn read(
+    app_mesh: &AppMesh,
+    cluster: &Cluster,
+    service: &Service,
+) -> Result<SplitState> {
+    if !service.is_split() || !app_mesh.is_routed(service) {
+        return Err(not_split(service));
+    }
+    let router = live(app_mesh, cluster, service)
+        .await?
+        .ok_or_else(|| not_there(service))?;
+    let configured = configured(service, &router).ok_or_else(|| {
+        Failure::of(
+            FailureKind::Blocked,
+            format!("service {}", service.name),
+            "its router's targets are not the versions in the environment's file",
+        )
+        .hint("run `meshctl up` to bring the two together")
+    })?;
+    let refused = match condition(&router, "VirtualRouterActive") {
+        Some(("False", words)) if !words.is_empty() => Some(words),
+        _ => None,
+    };
+    Ok(SplitState {
+        configured,
+        accepted: accepted(app_mesh, service).await?,
+        generation: router["metadata"]["generation"].as_i64().unwrap_or(0),
+        observed_generation: router["status"]["observedGeneration"].as_i64().unwrap_or(0),
+        refused,
+    })
+}
+
+/// What App Mesh itself says of the route.
+async fn accepted(app_mesh: &AppMesh, service: &Service) -> Result<Option<Weights>> {
+    let namespace = &app_mesh.environment().namespace;
+    let described = app_mesh
+        .client()
+        .describe_route()
+        .mesh_name(app_mesh.mesh())
+        .virtual_router_name(format!("{}_{namespace}", service.name))
+        .route_name(&service.name)
+        .send()
+        .await;
+    let route = match described {
+        Ok(described) => described.route,
+        Err(error) if aws::is(&error, "NotFoundException") => None,
+        Err(error) => return Err(aws::failed(format!("route of {}", service.name))(error)),
+    };
+    let suffix = format!("_{namespace}");
+    Ok(route.and_then(|route| {
+        let action = route.spec?.http_route?.action?;
+        let targets = action.weighted_targets.iter().map(|target| {
+            let node = target.virtual_node.strip_suffix(&suffix);
+            (
+                node.unwrap_or(&target.virtual_node),
+                i64::from(target.weight),
+            )
+        });
+        weights_of(service, targets)
+    }))
+}
+
+/// Writes the weights into the router. The list of targets is replaced whole, so all of them are sent.
+pub(super) async fn shift(
+    app_mesh: &AppMesh,
+    cx: &Context,
+    cluster: &Cluster,
+    service: &Service,
+    weights: &Weights,
+) -> Result<()> {
+    if !service.is_split() || !app_mesh.is_routed(service) {
+        return Err(not_split(service));
+    }
+    let name = router(app_mesh, service);
+    let live = live(app_mesh, cluster, service)
+        .await?
+        .ok_or_else(|| not_there(service))?;
+    let mut routes = live["spec"]["routes"].clone();
+    let targets: Vec<Value> = weights
+        .iter()
+        .map(|(version, weight)| {
+            json!({"virtualNodeRef": {"name": workload(&service.name, version)}, "weight": weight})
+        })
+        .collect();
+    let Some(action) = routes.pointer_mut("/0/httpRoute/action") else {
+        return Err(not_there(service));
+    };
+    action["weightedTargets"] = json!(targets);
+    let manifest = json!({
+        "apiVersion": API,
+        "kind": name.kind,
+        "metadata": {
+            "name": name.name,
+            "namespace": name.namespace,
+            // Whoever changed it since it was read comes first.
+            "resourceVersion": live["metadata"]["resourceVersion"],
+        },
+        "spec": {"routes": routes},
+    });
+    let params = PatchParams::apply(CANARY_MANAGER)
+        .force()
+        .validation_strict();
+    cx.progress(format!("setting {}", in_words(weights)));
+    let applied = cluster.apply_as(&manifest, &params).await;
+    applied.map(drop).map_err(|trouble| {
+        let conflict = trouble.code() == 409;
+        let failure = trouble.failure(name.to_string());
+        if conflict {
+            failure.hint("somebody else changed it at the same moment: run the same command again")
+        } else {
+            failure
+        }
+    })
+}
+
+fn in_words(weights: &Weights) -> String {
+    let parts: Vec<String> = weights
+        .iter()
+        .map(|(version, weight)| format!("{version} {weight} %"))
+        .collect();
+    parts.join(", ")
+}

@@ -1,0 +1,142 @@
+use aws_sdk_appmesh::config::{BehaviorVersion, Region};
+
+use super::*;
+use crate::clients::kube::Access;
+use crate::mesh::Place;
+
+pub(super) fn app_mesh() -> AppMesh {
+    let config = aws_sdk_appmesh::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-west-1"))
+        .build();
+    AppMesh::with(
+        &Environment::demo(),
+        aws_sdk_appmesh::Client::from_conf(config),
+    )
+}
+
+fn yaml(manifests: &[Value]) -> String {
+    let parts: Vec<String> = manifests
+        .iter()
+        .map(|manifest| serde_yaml::to_string(manifest).expect("yaml"))
+        .collect();
+    parts.join("---\n")
+}
+
+fn cluster() -> Cluster {
+    Cluster::new(Access {
+        name: "meshctl-demo".into(),
+        environment: "demo".into(),
+        region: "eu-west-1".into(),
+        partition: "aws".into(),
+        account: "123456789012".into(),
+        endpoint: "https://example.eks".into(),
+        certificate_authority: String::new(),
+        credentials: aws_credential_types::provider::SharedCredentialsProvider::new(
+            aws_credential_types::Credentials::for_tests(),
+        ),
+    })
+}
+
+#[test]
+fn the_demos_services() {
+    let app_mesh = app_mesh();
+    let mut all = MESH.manifests(app_mesh.context()).expect("rendered");
+    for service in app_mesh.environment().services.values() {
+        all.extend(
+            app_mesh
+                .service_manifests(service, &initial_weights(service))
+                .expect("rendered"),
+        );
+    }
+    insta::assert_snapshot!(yaml(&all));
+}
+
+#[test]
+fn the_controller() {
+    let app_mesh = app_mesh();
+    let certificate = crate::clients::kube::Certificate {
+        ca: "Q0E=".into(),
+        certificate: "Q0VSVA==".into(),
+        key: "S0VZ".into(),
+        fingerprint: "00".into(),
+    };
+    let all = controller::manifests(&app_mesh, &cluster(), &certificate).expect("rendered");
+    insta::assert_snapshot!(yaml(&all));
+}
+
+#[test]
+fn the_kinds_are_structural_and_complete() {
+    let kinds = CRDS.manifests(app_mesh().context()).expect("rendered");
+    let names: Vec<&str> = kinds
+        .iter()
+        .filter_map(|kind| kind["spec"]["names"]["kind"].as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "Mesh",
+            "VirtualNode",
+            "VirtualRouter",
+            "VirtualService",
+            "VirtualGateway",
+            "GatewayRoute",
+            "BackendGroup"
+        ]
+    );
+    for kind in &kinds {
+        let schema = &kind["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        every_schema_has_a_type(schema, kind["metadata"]["name"].as_str().expect("named"));
+    }
+    let weight = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/routes/items/properties/httpRoute/properties/action/properties/weightedTargets/items/properties/weight";
+    assert_eq!(kinds[2].pointer(weight).expect("weights")["maximum"], 100);
+}
+
+fn every_schema_has_a_type(schema: &Value, path: &str) {
+    assert!(schema["type"].is_string(), "{path} has no type: {schema}");
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        every_schema_has_a_type(property, &format!("{path}.{name}"));
+    }
+    for inner in ["items", "additionalProperties"] {
+        if schema[inner].is_object() {
+            every_schema_has_a_type(&schema[inner], &format!("{path}[]"));
+        }
+    }
+    if schema["type"] == "array" {
+        assert!(schema["items"].is_object(), "{path} lacks items");
+    }
+}
+
+#[test]
+fn policies_are_least_privilege_json() {
+    let place = Place {
+        partition: "aws".into(),
+        region: "eu-west-1".into(),
+        account: "123456789012".into(),
+    };
+    let mut all = String::new();
+    for role in app_mesh().roles() {
+        let policy = role.policy(&place).expect("rendered");
+        let text = serde_json::to_string_pretty(&policy).expect("json");
+        all.push_str(&format!(
+            "{} for {:?}\n{text}\n",
+            role.name,
+            role.subject_claims()
+        ));
+    }
+    insta::assert_snapshot!(all);
+}
+
+#[test]
+fn an_object_is_ready_only_when_its_controller_saw_this_very_generation() {
+    let router = |generation: i64, status: &str| {
+        mesh_readiness(&json!({
+            "apiVersion": API, "kind": "VirtualRouter", "metadata": {"generation": generation},
+            "status": {"observedGeneration": 2, "conditions": [
+                {"type": "VirtualRouterActive", "status": status, "message": "why"}]},
+        }))
+    };
+    assert_eq!(router(2, "True"), Readiness::Ready);
+    assert!(matches!(router(3, "True"), Readiness::Waiting(_)));
+    assert_eq!(router(2, "False"), Readiness::Waiting("why".into()));
+}
