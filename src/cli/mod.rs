@@ -1,6 +1,85 @@
 //! Arguments, dispatch, exit codes; one command per file.
 
+mod args;
+mod completions;
+mod error;
+mod exit;
+mod init;
+#[cfg(feature = "sandbox")]
+mod sandbox;
+mod schema;
+mod settings;
+mod token;
+
+use clap::{CommandFactory, Parser};
+
+pub use args::Cli;
+use args::Command;
+pub use error::Error;
+pub use exit::Exit;
+
+use crate::views::Printer;
+
 /// Runs meshctl.
 pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nothing is left to do when even this cannot be printed.
+            let _ = error.print();
+            return if error.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Success
+            }
+            .into();
+        }
+    };
+    let printer = Printer::new(cli.global.output, cli.global.color, cli.global.verbosity());
+    match dispatch(cli, &printer) {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            error.print(&printer);
+            error.exit.into()
+        }
+    }
+}
+
+/// The command line as clap sees it, for completions and the documentation.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+fn dispatch(cli: Cli, printer: &Printer) -> Result<Exit, Error> {
+    let global = &cli.global;
+    match cli.command {
+        // These touch nothing but files and need no runtime.
+        Command::Init(args) => init::run(&args, printer),
+        Command::Schema(_) => schema::run(printer),
+        Command::Completions(args) => completions::run(&args, printer),
+        command => {
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .worker_threads(4)
+                .enable_all()
+                .build()
+                .map_err(|error| Error::new(Exit::Failure, format!("cannot start: {error}")))?;
+            let exit = runtime.block_on(asynchronous(command, global, printer));
+            // A name look-up that hangs must not hold the exit.
+            runtime.shutdown_background();
+            exit
+        }
+    }
+}
+
+async fn asynchronous(
+    command: Command,
+    global: &args::Global,
+    printer: &Printer,
+) -> Result<Exit, Error> {
+    match command {
+        Command::Token(args) => token::run(&args, global, printer).await,
+        #[cfg(feature = "sandbox")]
+        Command::Sandbox(args) => sandbox::run(args, printer).await,
+        Command::Init(_) | Command::Schema(_) | Command::Completions(_) => Ok(Exit::Success),
+    }
 }

@@ -146,6 +146,20 @@ pub(super) fn resolve(file: File, folder: &Path) -> Result<Environment, Vec<Prob
     })
 }
 
+/// Checks an environment's name that does not come from a file.
+pub(super) fn environment_name(name: &str) -> Result<(), String> {
+    let mut checker = Checker::default();
+    checker.label("environment name", name, 20, Vec::new());
+    match checker.problems.pop() {
+        None => Ok(()),
+        Some(problem) => Err(format!(
+            "{}: {}",
+            problem.message,
+            problem.hint.unwrap_or_default()
+        )),
+    }
+}
+
 /// Whether it looks like a region's name; whether it is one, only AWS can tell.
 pub fn is_region(region: &str) -> bool {
     let parts: Vec<&str> = region.split('-').collect();

@@ -83,6 +83,16 @@ impl Environment {
             .expect("a test parses it")
     }
 
+    /// The same environment under another name.
+    ///
+    /// # Errors
+    /// When the name is none.
+    pub fn renamed(mut self, name: &str) -> Result<Self, String> {
+        check::environment_name(name)?;
+        self.name = name.into();
+        Ok(self)
+    }
+
     /// Reads the file at `path`.
     ///
     /// # Errors

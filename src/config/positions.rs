@@ -40,7 +40,13 @@ enum Node {
 impl Outline {
     /// Outlines a text; `None` when it is not YAML.
     pub fn of(text: &str) -> Option<Self> {
-        serde_saphyr::from_str(text).ok().map(Outline)
+        // A `.nan` is for the checks to refuse, with its place.
+        let options = serde_saphyr::options! {
+            non_finite_float_policy: serde_saphyr::options::NonFiniteFloatPolicy::PassThrough,
+        };
+        serde_saphyr::from_str_with_options(text, options)
+            .ok()
+            .map(Outline)
     }
 
     /// Line and column, from 1, of the deepest part of the path that is there.
@@ -115,5 +121,36 @@ impl<'de> Visitor<'de> for NodeVisitor {
             nodes.push(member);
         }
         Ok(Node::Mapping(nodes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_scalar_has_its_place() {
+        for scalar in [
+            "1",
+            "-1",
+            "1.5",
+            ".nan",
+            ".inf",
+            "-.inf",
+            "~",
+            "true",
+            "word",
+            "\"quoted\"",
+            "0x1f",
+            "2026-01-01",
+        ] {
+            let text = format!("a:\n  - b: {scalar}\n");
+            let outline = Outline::of(&text).unwrap_or_else(|| panic!("{scalar} is YAML"));
+            assert_eq!(
+                outline.position(&["a".into(), 0.into(), "b".into()]),
+                (2, 8),
+                "{scalar}"
+            );
+        }
     }
 }

@@ -119,7 +119,8 @@ pub mod kinds {
     pub static REPLICA_SETS: Resource =
         Resource::namespaced("apps", "v1", "replicasets", "ReplicaSet");
     /// Daemon sets.
-    pub static DAEMON_SETS: Resource = Resource::namespaced("apps", "v1", "daemonsets", "DaemonSet");
+    pub static DAEMON_SETS: Resource =
+        Resource::namespaced("apps", "v1", "daemonsets", "DaemonSet");
     /// Jobs.
     pub static JOBS: Resource = Resource::namespaced("batch", "v1", "jobs", "Job");
     /// Endpoint slices.

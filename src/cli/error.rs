@@ -1,0 +1,55 @@
+//! What a command fails with, and the one place that says it to a person.
+
+use super::exit::Exit;
+use crate::config::Invalid;
+use crate::engine::Failure;
+use crate::views::Printer;
+
+/// A command's failure: words, a hint, an exit code.
+#[derive(Debug)]
+pub struct Error {
+    /// A lowercase fragment, or several lines of it.
+    pub message: String,
+    /// The next command to type, or what to change.
+    pub hint: Option<String>,
+    /// The exit code.
+    pub exit: Exit,
+}
+
+impl Error {
+    /// A failure with that exit code.
+    pub fn new(exit: Exit, message: impl ToString) -> Self {
+        Error {
+            message: message.to_string(),
+            hint: None,
+            exit,
+        }
+    }
+
+    /// Adds what to do next.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says it.
+    pub fn print(&self, printer: &Printer) {
+        printer.error(&self.message, self.hint.as_deref());
+    }
+}
+
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        Error {
+            exit: Exit::of(&failure),
+            message: failure.to_string(),
+            hint: failure.hint,
+        }
+    }
+}
+
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        Error::new(Exit::Invalid, invalid)
+    }
+}

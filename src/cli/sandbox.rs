@@ -1,0 +1,247 @@
+//! `meshctl sandbox`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::settings::state_directory;
+use super::{Error, Exit};
+use crate::sandbox::control::{self, Profile, Status};
+use crate::sandbox::{Error as SandboxError, Options};
+use crate::views::Printer;
+
+/// Start, stop and look into the embedded sandbox
+#[derive(Debug, clap::Args)]
+pub(super) struct Sandbox {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start it in the background, or find it running
+    Start(Start),
+    /// Stop it; its state stays
+    Stop,
+    /// Show whether it runs and where it listens
+    Status,
+    /// Stop it and forget its state
+    Reset,
+    /// Print what the aws CLI, the SDKs and kubectl need, for `eval`
+    Env(Env),
+    /// Print its log
+    Logs(Logs),
+    /// Run it in the foreground; `start` does this in the background
+    #[command(hide = true)]
+    Serve(Serve),
+}
+
+#[derive(Debug, clap::Args)]
+struct Start {
+    /// How many times faster than real durations modelled ones pass; 1 is real time
+    #[arg(long, default_value_t = Options::default().speed, value_parser = speed)]
+    speed: f64,
+    /// The port of the AWS endpoint [default: the last one, or a free one]
+    #[arg(long)]
+    port: Option<u16>,
+    /// Model pods and load balancers without running processes and Envoys
+    #[arg(long)]
+    no_data_plane: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Env {
+    /// The shell to print for
+    #[arg(long, value_enum, default_value_t)]
+    shell: Shell,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Shell {
+    /// bash, zsh and other POSIX shells
+    #[default]
+    Posix,
+    /// fish
+    Fish,
+    /// PowerShell
+    Powershell,
+}
+
+#[derive(Debug, clap::Args)]
+struct Logs {
+    /// How many of the last lines
+    #[arg(short, long, default_value_t = 100)]
+    lines: usize,
+}
+
+#[derive(Debug, clap::Args)]
+struct Serve {
+    #[arg(long)]
+    directory: PathBuf,
+    #[command(flatten)]
+    start: Start,
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(speed) if (0.1..=100_000.0).contains(&speed) => Ok(speed),
+        _ => Err("a speed is a number from 0.1 to 100000".into()),
+    }
+}
+
+fn failed(error: SandboxError) -> Error {
+    let hint = match &error {
+        SandboxError::Directory { .. } => {
+            Some("make room, or set MESHCTL_STATE_DIR to a folder that can be written")
+        }
+        SandboxError::Foreign(_) => Some("set MESHCTL_STATE_DIR to another folder"),
+        SandboxError::Port { .. } => {
+            Some("stop what listens there, or choose another port: meshctl sandbox start --port N")
+        }
+        SandboxError::Running(_) => Some("look at it with `meshctl sandbox status`"),
+        SandboxError::Start(_) | SandboxError::Part { .. } => {
+            Some("read its log with `meshctl sandbox logs`")
+        }
+        SandboxError::Stop(_) => Some("end the process by hand"),
+        SandboxError::Setting(_) => None,
+    };
+    let exit = match &error {
+        SandboxError::Setting(_) => Exit::Invalid,
+        SandboxError::Foreign(_) | SandboxError::Port { .. } => Exit::Blocked,
+        _ => Exit::Failure,
+    };
+    Error {
+        hint: hint.map(Into::into),
+        ..Error::new(exit, error)
+    }
+}
+
+fn directory() -> Result<PathBuf, Error> {
+    Ok(state_directory()?.join("sandbox"))
+}
+
+pub(super) async fn run(args: Sandbox, printer: &Printer) -> Result<Exit, Error> {
+    match args.command {
+        Command::Start(args) => {
+            let profile = start(&args, printer).await?;
+            show(&profile, printer);
+        }
+        Command::Stop => {
+            let stopped = control::stop(&directory()?).await.map_err(failed)?;
+            printer.say(if stopped {
+                "the sandbox is stopped; its state stays"
+            } else {
+                "no sandbox runs"
+            });
+        }
+        Command::Status => match control::status(&directory()?).map_err(failed)? {
+            Status::Running(profile) => show(&profile, printer),
+            Status::Stopped | Status::Absent => {
+                match printer.is_json() {
+                    true => {
+                        printer.json(&serde_json::json!({ "event": "sandbox", "running": false }))
+                    }
+                    false => printer.data("stopped"),
+                }
+                return Ok(Exit::Failure);
+            }
+        },
+        Command::Reset => {
+            control::reset(&directory()?).await.map_err(failed)?;
+            printer.say("the sandbox is stopped and its state is forgotten");
+        }
+        Command::Env(args) => {
+            let directory = directory()?;
+            let Status::Running(profile) = control::status(&directory).map_err(failed)? else {
+                return Err(Error::new(Exit::Failure, "no sandbox runs")
+                    .hint("start it with `meshctl sandbox start`"));
+            };
+            for (name, value) in profile.environment(&directory) {
+                printer.data(&match args.shell {
+                    Shell::Posix => format!("export {name}='{value}'"),
+                    Shell::Fish => format!("set -gx {name} '{value}'"),
+                    Shell::Powershell => format!("$env:{name} = '{value}'"),
+                });
+            }
+        }
+        Command::Logs(args) => {
+            printer.data(&control::logs(&directory()?, args.lines).map_err(failed)?)
+        }
+        Command::Serve(args) => {
+            let options = args.start.options();
+            crate::sandbox::serve(&args.directory, options, std::io::stdout())
+                .await
+                .map_err(failed)?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+fn show(profile: &Profile, printer: &Printer) {
+    if printer.is_json() {
+        printer.json(
+            &serde_json::json!({ "event": "sandbox", "running": true, "endpoint": profile.endpoint,
+            "region": profile.region, "pid": profile.pid }),
+        );
+        return;
+    }
+    printer.data(&format!(
+        "running: AWS at {} in {}, process {}",
+        profile.endpoint, profile.region, profile.pid
+    ));
+}
+
+async fn start(args: &Start, printer: &Printer) -> Result<Profile, Error> {
+    let directory = directory()?;
+    let executable = std::env::current_exe()
+        .map_err(|error| Error::new(Exit::Failure, format!("cannot find this program: {error}")))?;
+    if !matches!(
+        control::status(&directory).map_err(failed)?,
+        Status::Running(_)
+    ) {
+        printer.say("starting the sandbox");
+    }
+    control::start(&directory, &executable, &args.serve_arguments(&directory))
+        .await
+        .map_err(failed)
+}
+
+/// The sandbox's profile; started with the default settings when it is not running.
+pub(super) async fn ensure_running(printer: &Printer) -> Result<Profile, Error> {
+    let options = Options::default();
+    start(
+        &Start {
+            speed: options.speed,
+            port: options.port,
+            no_data_plane: !options.data_plane,
+        },
+        printer,
+    )
+    .await
+}
+
+impl Start {
+    fn options(&self) -> Options {
+        Options {
+            speed: self.speed,
+            port: self.port,
+            data_plane: !self.no_data_plane,
+            ..Options::default()
+        }
+    }
+
+    /// The command line of `sandbox serve` with these settings.
+    fn serve_arguments(&self, directory: &Path) -> Vec<String> {
+        let mut arguments: Vec<String> =
+            ["sandbox", "serve", "--directory"].map(Into::into).to_vec();
+        arguments.push(directory.display().to_string());
+        arguments.extend(["--speed".into(), self.speed.to_string()]);
+        if let Some(port) = self.port {
+            arguments.extend(["--port".into(), port.to_string()]);
+        }
+        if self.no_data_plane {
+            arguments.push("--no-data-plane".into());
+        }
+        arguments
+    }
+}

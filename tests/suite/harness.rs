@@ -1,0 +1,131 @@
+//! Runs `meshctl` as a user does, in a world of its own: state, home and sandbox in a temporary folder that is stopped
+//! and removed with the test.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How much faster than real time sandboxes run in tests.
+pub const SPEED: &str = "2000";
+
+/// A world of its own.
+pub struct World {
+    folder: tempfile::TempDir,
+    data_plane: bool,
+}
+
+impl World {
+    /// A world whose sandbox runs real processes and real Envoys.
+    pub fn with_data_plane() -> Self {
+        World { folder: tempfile::tempdir().unwrap(), data_plane: true }
+    }
+
+    /// A world whose sandbox runs control planes alone.
+    pub fn without_data_plane() -> Self {
+        World { folder: tempfile::tempdir().unwrap(), data_plane: false }
+    }
+
+    /// Its folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The sandbox's folder.
+    pub fn sandbox_directory(&self) -> PathBuf {
+        self.path().join("state/sandbox")
+    }
+
+    /// `meshctl` with these arguments, in this world.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_meshctl"));
+        let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+        let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+        command
+            .args(arguments)
+            .current_dir(self.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.path())
+            .env("MESHCTL_STATE_DIR", self.path().join("state"))
+            .env("XDG_CACHE_HOME", cache.unwrap_or_default())
+            .stdin(Stdio::null());
+        if let Some(envoy) = std::env::var_os("MESHCTL_ENVOY") {
+            command.env("MESHCTL_ENVOY", envoy);
+        }
+        command
+    }
+
+    /// Starts the sandbox, faster than a user would.
+    pub fn start_sandbox(&self) {
+        let mut arguments = vec!["sandbox", "start", "--speed", SPEED];
+        if !self.data_plane {
+            arguments.push("--no-data-plane");
+        }
+        self.run(&arguments).succeeds();
+    }
+
+    /// Runs it to its end.
+    pub fn run(&self, arguments: &[&str]) -> Run {
+        let began = Instant::now();
+        let output = self.command(arguments).output().unwrap();
+        Run { line: arguments.join(" "), output, took: began.elapsed() }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let stopped = self.command(&["sandbox", "stop"]).output();
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.sandbox_directory().join("sandbox.log")).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(40).collect();
+            eprintln!("the sandbox's log ends with:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+        } else {
+            assert!(stopped.is_ok_and(|output| output.status.success()), "the sandbox stops");
+        }
+    }
+}
+
+/// What a run of `meshctl` ended with.
+pub struct Run {
+    line: String,
+    output: Output,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Run {
+    /// What it printed on stdout.
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.output.stdout).into_owned()
+    }
+
+    /// What it printed on stderr.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    /// Its exit code; -1 when a signal ended it.
+    pub fn code(&self) -> i32 {
+        self.output.status.code().unwrap_or(-1)
+    }
+
+    /// Asserts its exit code.
+    #[track_caller]
+    pub fn exits_with(self, code: i32) -> Self {
+        assert_eq!(
+            self.code(),
+            code,
+            "meshctl {}\n--- stdout\n{}\n--- stderr\n{}",
+            self.line,
+            self.stdout(),
+            self.stderr()
+        );
+        self
+    }
+
+    /// Asserts success.
+    #[track_caller]
+    pub fn succeeds(self) -> Self {
+        self.exits_with(0)
+    }
+}
