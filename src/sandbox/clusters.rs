@@ -49,16 +49,3 @@ pub struct NodeOptions {
     /// Where the kubelet may keep files: pods' volumes, unpacked images.
     pub directory: PathBuf,
 }
-
-/// Who a bearer token speaks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The user's name.
-    pub username: String,
-    /// A unique id, `aws-iam-authenticator:ACCOUNT:ID` as EKS makes it.
-    pub uid: String,
-    /// The groups, `system:authenticated` among them.
-    pub groups: Vec<String>,
-    /// Extra attributes, `arn` and `sessionName` among them.
-    pub extra: BTreeMap<String, Vec<String>>,
-}

@@ -8,7 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::clusters::Cluster;
-use super::{Call, Fault, arn, fault, find, find_active, fresh_id, invalid, network, page, seconds, strings, texts};
+use super::{
+    Call, Fault, arn, fault, find, find_active, fresh_id, invalid, network, page, seconds, strings,
+    texts,
+};
 use crate::sandbox::aws::Caller;
 use crate::sandbox::clock::Millis;
 use crate::sandbox::kubernetes::UserInfo;
@@ -128,7 +131,11 @@ fn entry(call: &Call<'_>, cluster: &str, principal: &str, kind: &str, id: &str) 
             call.world,
             call.region,
             "access-entry",
-            &format!("{cluster}/{word}/{}/{}/{id}", account(principal), last(part)),
+            &format!(
+                "{cluster}/{word}/{}/{}/{id}",
+                account(principal),
+                last(part)
+            ),
         ),
         principal: principal.to_owned(),
         kind: kind.to_owned(),
@@ -212,7 +219,9 @@ fn check_groups(cluster: &str, groups: &[String]) -> Result<(), Fault> {
         if let Some(prefix) = RESERVED.iter().find(|prefix| group.starts_with(**prefix)) {
             return Err(invalid(
                 cluster,
-                format!("The kubernetes group name {group} is invalid, it cannot start with {prefix}"),
+                format!(
+                    "The kubernetes group name {group} is invalid, it cannot start with {prefix}"
+                ),
             ));
         }
     }
@@ -229,8 +238,20 @@ pub fn create(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
     checked(state, call)?;
     let cluster = find_active(state, call)?;
     let name = cluster.name.clone();
-    if !["STANDARD", "EC2_LINUX", "EC2_WINDOWS", "FARGATE_LINUX", "EC2", "HYBRID_LINUX"].contains(&kind) {
-        return Err(invalid(&name, format!("The specified type is invalid: {kind}")));
+    if ![
+        "STANDARD",
+        "EC2_LINUX",
+        "EC2_WINDOWS",
+        "FARGATE_LINUX",
+        "EC2",
+        "HYBRID_LINUX",
+    ]
+    .contains(&kind)
+    {
+        return Err(invalid(
+            &name,
+            format!("The specified type is invalid: {kind}"),
+        ));
     }
     if !known {
         return Err(invalid(
@@ -393,7 +414,11 @@ pub fn disassociate(state: &mut state::State, call: &Call<'_>) -> Result<Value, 
 
 /// `ListAccessPolicies`.
 pub fn policies(call: &Call<'_>) -> Result<Value, Fault> {
-    let mut answer = page(call, "accessPolicies", POLICIES.iter().map(|name| (*name).to_owned()));
+    let mut answer = page(
+        call,
+        "accessPolicies",
+        POLICIES.iter().map(|name| (*name).to_owned()),
+    );
     if let Some(names) = answer["accessPolicies"].as_array_mut() {
         for name in names {
             let text = name.as_str().unwrap_or_default().to_owned();
@@ -408,7 +433,7 @@ pub fn policies(call: &Call<'_>) -> Result<Value, Fault> {
 /// A cluster-wide `AmazonEKSClusterAdminPolicy` makes it a member of `system:masters`. The other policies become the
 /// groups `eks:access-policy:NAME` and `eks:access-policy:NAME:NAMESPACE`, which role bindings may name; EKS has an
 /// authorizer of its own for them.
-pub fn identify(cluster: &Cluster, caller: &Caller, access_key: &str, now: Millis) -> Option<UserInfo> {
+pub fn identify(cluster: &Cluster, caller: &Caller, now: Millis) -> Option<UserInfo> {
     let principal = principal_of(&caller.arn);
     // A session's ARN has lost the role's path, so that the entry is found by the role's name.
     let entry = cluster.access_entries.get(&principal).or_else(|| {
@@ -451,7 +476,6 @@ pub fn identify(cluster: &Cluster, caller: &Caller, access_key: &str, now: Milli
         uid: format!("aws-iam-authenticator:{}:{id}", account(&principal)),
         groups,
         extra: vec![
-            one("accessKeyId", access_key),
             one("arn", &caller.arn),
             one("canonicalArn", &principal),
             one("principalId", id),

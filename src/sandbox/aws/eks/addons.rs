@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::clusters::Cluster;
 use super::{
-    Call, Fault, arn, catalog, fault, find, find_active, fingerprint, fresh_id, invalid, network, page,
-    seconds, tags, updates,
+    Call, Fault, arn, catalog, fault, find, find_active, fingerprint, fresh_id, invalid, network,
+    page, seconds, tags, updates,
 };
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state::{self, World};
@@ -126,7 +126,10 @@ fn check(
     let Some(offer) = catalog::offer(name(call)) else {
         return Err(invalid(
             cluster,
-            format!("Addon {} specified is not supported in {kubernetes} kubernetes version", name(call)),
+            format!(
+                "Addon {} specified is not supported in {kubernetes} kubernetes version",
+                name(call)
+            ),
         ));
     };
     let version = call.input["addonVersion"].as_str();
@@ -152,7 +155,9 @@ fn check(
             cluster,
             format!(
                 "The role {} does not exist",
-                call.input["serviceAccountRoleArn"].as_str().unwrap_or_default()
+                call.input["serviceAccountRoleArn"]
+                    .as_str()
+                    .unwrap_or_default()
             ),
         ));
     }
@@ -272,7 +277,10 @@ pub fn update(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
             409,
             "ResourceInUseException",
             &cluster_name,
-            format!("Addon {} cannot be updated as it is currently in {} state", addon.name, addon.status),
+            format!(
+                "Addon {} cannot be updated as it is currently in {} state",
+                addon.name, addon.status
+            ),
         ));
     }
     let version = check(call, &cluster_name, &kubernetes, role_known)?;

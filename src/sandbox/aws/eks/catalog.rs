@@ -18,12 +18,54 @@ pub struct Version {
 
 /// Newest first; the dates are those of the EKS release calendar.
 pub const VERSIONS: [Version; 6] = [
-    version("1.36", "1.36.2", "eks.6", "2026-06-02", "2027-08-02", "2028-08-02"),
-    version("1.35", "1.35.4", "eks.12", "2026-01-27", "2027-03-27", "2028-03-27"),
-    version("1.34", "1.34.7", "eks.20", "2025-10-02", "2026-12-02", "2027-12-02"),
-    version("1.33", "1.33.11", "eks.27", "2025-05-29", "2026-07-29", "2027-07-29"),
-    version("1.32", "1.32.13", "eks.34", "2025-01-23", "2026-03-23", "2027-03-23"),
-    version("1.31", "1.31.14", "eks.50", "2024-09-26", "2025-11-26", "2026-11-26"),
+    version(
+        "1.36",
+        "1.36.2",
+        "eks.6",
+        "2026-06-02",
+        "2027-08-02",
+        "2028-08-02",
+    ),
+    version(
+        "1.35",
+        "1.35.4",
+        "eks.12",
+        "2026-01-27",
+        "2027-03-27",
+        "2028-03-27",
+    ),
+    version(
+        "1.34",
+        "1.34.7",
+        "eks.20",
+        "2025-10-02",
+        "2026-12-02",
+        "2027-12-02",
+    ),
+    version(
+        "1.33",
+        "1.33.11",
+        "eks.27",
+        "2025-05-29",
+        "2026-07-29",
+        "2027-07-29",
+    ),
+    version(
+        "1.32",
+        "1.32.13",
+        "eks.34",
+        "2025-01-23",
+        "2026-03-23",
+        "2027-03-23",
+    ),
+    version(
+        "1.31",
+        "1.31.14",
+        "eks.50",
+        "2024-09-26",
+        "2025-11-26",
+        "2026-11-26",
+    ),
 ];
 
 /// What a cluster gets when its creator names no version.
@@ -57,11 +99,6 @@ impl Version {
     /// The platform version that new clusters get.
     pub fn platform(&self) -> &'static str {
         self.platform
-    }
-
-    /// `v1.35.4-eks-…`, as nodes show it.
-    pub fn kubelet(&self) -> String {
-        format!("v{}-eks-113cf36", self.patch)
     }
 
     /// What AL2023 images of it are called: `1.35.4-20261102`.
@@ -104,11 +141,19 @@ pub fn find(name: &str, now: Millis) -> Option<&'static Version> {
         .find(|version| version.name == name && version.support(now) != "UNSUPPORTED")
 }
 
+/// `v1.35.4-eks-…`, as the nodes of a Kubernetes version show it.
+pub fn kubelet_version(name: &str) -> String {
+    let patch = VERSIONS
+        .iter()
+        .find(|version| version.name == name)
+        .map_or(name, |version| version.patch);
+    format!("v{patch}-eks-113cf36")
+}
+
 /// `DescribeClusterVersions`.
 pub fn cluster_versions(call: &Call<'_>) -> Result<Value, Fault> {
-    let flag = |member: &str| {
-        call.input[member].as_bool() == Some(true) || call.input[member] == *"true"
-    };
+    let flag =
+        |member: &str| call.input[member].as_bool() == Some(true) || call.input[member] == *"true";
     let names = texts(&call.input["clusterVersions"]);
     let wanted = call.input["versionStatus"]
         .as_str()
@@ -145,19 +190,23 @@ pub struct Offer {
     namespace: &'static str,
     /// Per Kubernetes version, newest add-on first; the second is the default.
     versions: &'static [(&'static str, &'static [&'static str])],
-    /// Whether it is healthy only with pods that run on nodes.
-    pub needs_nodes: bool,
     permissions: Option<(&'static str, &'static str)>,
 }
 
-/// The add-ons.
+/// The add-ons. Names and namespaces are EKS's; the build numbers are of the right form, not a record of releases.
 pub const OFFERS: [Offer; 6] = [
     Offer {
         name: "vpc-cni",
         kind: "networking",
         namespace: "kube-system",
-        versions: &[("*", &["v1.21.2-eksbuild.3", "v1.21.1-eksbuild.7", "v1.20.5-eksbuild.1"])],
-        needs_nodes: false,
+        versions: &[(
+            "*",
+            &[
+                "v1.21.2-eksbuild.3",
+                "v1.21.1-eksbuild.7",
+                "v1.20.5-eksbuild.1",
+            ],
+        )],
         permissions: Some(("aws-node", "arn:aws:iam::aws:policy/AmazonEKS_CNI_Policy")),
     },
     Offer {
@@ -172,15 +221,20 @@ pub const OFFERS: [Offer; 6] = [
             ("1.32", &["v1.32.13-eksbuild.2", "v1.32.11-eksbuild.5"]),
             ("1.31", &["v1.31.14-eksbuild.9", "v1.31.14-eksbuild.2"]),
         ],
-        needs_nodes: false,
         permissions: None,
     },
     Offer {
         name: "coredns",
         kind: "networking",
         namespace: "kube-system",
-        versions: &[("*", &["v1.13.2-eksbuild.4", "v1.13.1-eksbuild.1", "v1.12.4-eksbuild.10"])],
-        needs_nodes: true,
+        versions: &[(
+            "*",
+            &[
+                "v1.13.2-eksbuild.4",
+                "v1.13.1-eksbuild.1",
+                "v1.12.4-eksbuild.10",
+            ],
+        )],
         permissions: None,
     },
     Offer {
@@ -188,7 +242,6 @@ pub const OFFERS: [Offer; 6] = [
         kind: "security",
         namespace: "kube-system",
         versions: &[("*", &["v1.3.10-eksbuild.2", "v1.3.9-eksbuild.5"])],
-        needs_nodes: false,
         permissions: None,
     },
     Offer {
@@ -196,7 +249,6 @@ pub const OFFERS: [Offer; 6] = [
         kind: "observability",
         namespace: "kube-system",
         versions: &[("*", &["v0.8.1-eksbuild.1", "v0.8.0-eksbuild.6"])],
-        needs_nodes: true,
         permissions: None,
     },
     Offer {
@@ -204,7 +256,6 @@ pub const OFFERS: [Offer; 6] = [
         kind: "storage",
         namespace: "kube-system",
         versions: &[("*", &["v1.56.0-eksbuild.1", "v1.55.0-eksbuild.2"])],
-        needs_nodes: true,
         permissions: Some((
             "ebs-csi-controller-sa",
             "arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy",
@@ -241,7 +292,10 @@ pub fn addon_versions(call: &Call<'_>) -> Result<Value, Fault> {
     if let Some(version) = kubernetes
         && find(version, now).is_none()
     {
-        return Err(invalid("", format!("Kubernetes version {version} is not supported")));
+        return Err(invalid(
+            "",
+            format!("Kubernetes version {version} is not supported"),
+        ));
     }
     if let Some(name) = wanted
         && offer(name).is_none()
@@ -267,7 +321,11 @@ pub fn addon_versions(call: &Call<'_>) -> Result<Value, Fault> {
         })
         .collect();
     shown.sort_by_key(|offer| offer.name);
-    let mut answer = page(call, "names", shown.iter().map(|offer| offer.name.to_owned()));
+    let mut answer = page(
+        call,
+        "names",
+        shown.iter().map(|offer| offer.name.to_owned()),
+    );
     let names = texts(&answer["names"]);
     let addons: Vec<Value> = shown
         .iter()

@@ -13,8 +13,8 @@ use super::nodegroups::{self, Nodegroup};
 use super::pods::Association;
 use super::updates::{self, Update};
 use super::{
-    Call, Fault, arn, catalog, cluster_name, fault, find, fingerprint, fresh_id, invalid, key, network,
-    no_cluster, page, seconds, tags,
+    Call, Fault, arn, catalog, cluster_name, fault, find, fingerprint, fresh_id, invalid, key,
+    network, no_cluster, page, seconds, tags,
 };
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state::{self, World};
@@ -128,7 +128,13 @@ impl Cluster {
         let authority = runtime.map(|runtime| {
             base64::engine::general_purpose::STANDARD.encode(&runtime.certificate_authority)
         });
-        let all = ["api", "audit", "authenticator", "controllerManager", "scheduler"];
+        let all = [
+            "api",
+            "audit",
+            "authenticator",
+            "controllerManager",
+            "scheduler",
+        ];
         let (on, off): (Vec<&str>, Vec<&str>) = all
             .iter()
             .partition(|kind| self.logs.iter().any(|log| log == *kind));
@@ -176,7 +182,11 @@ impl Cluster {
 pub fn log_kinds(logging: &Value) -> (Vec<String>, Vec<String>) {
     let (mut on, mut off) = (Vec::new(), Vec::new());
     for setup in logging["clusterLogging"].as_array().into_iter().flatten() {
-        let list = if setup["enabled"] == true { &mut on } else { &mut off };
+        let list = if setup["enabled"] == true {
+            &mut on
+        } else {
+            &mut off
+        };
         list.extend(super::texts(&setup["types"]));
     }
     (on, off)
@@ -215,9 +225,14 @@ pub fn create(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
         ));
     }
     let now = call.world.clock.now();
-    let version = input["version"].as_str().unwrap_or(catalog::DEFAULT_VERSION);
+    let version = input["version"]
+        .as_str()
+        .unwrap_or(catalog::DEFAULT_VERSION);
     if catalog::find(version, now).is_none() {
-        return Err(invalid(&name, format!("unsupported Kubernetes version {version}")));
+        return Err(invalid(
+            &name,
+            format!("unsupported Kubernetes version {version}"),
+        ));
     }
     let role = input["roleArn"].as_str().unwrap_or_default();
     if !network::role_trusts(state, role, "eks.amazonaws.com") {
@@ -292,14 +307,20 @@ fn service_range(
     let block = network::vpc_block(state, call, vpc["vpcId"].as_str().unwrap_or_default());
     let asked = call.input["kubernetesNetworkConfig"]["serviceIpv4Cidr"].as_str();
     let Some(asked) = asked else {
-        let first = if block.starts_with("10.") { "172.20.0.0/16" } else { "10.100.0.0/16" };
+        let first = if block.starts_with("10.") {
+            "172.20.0.0/16"
+        } else {
+            "10.100.0.0/16"
+        };
         return Ok(first.to_owned());
     };
     let prefix: u8 = asked
         .split_once('/')
         .and_then(|(_, prefix)| prefix.parse().ok())
         .unwrap_or(0);
-    let private = ["10.", "192.168."].iter().any(|start| asked.starts_with(start))
+    let private = ["10.", "192.168."]
+        .iter()
+        .any(|start| asked.starts_with(start))
         || (16..32).any(|second| asked.starts_with(&format!("172.{second}.")));
     if !private || !(12..=24).contains(&prefix) {
         return Err(invalid(
@@ -341,7 +362,9 @@ pub fn delete(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
             400,
             "InvalidRequestException",
             &name,
-            format!("Cluster {name} has deletion protection enabled; disable it before deleting the cluster"),
+            format!(
+                "Cluster {name} has deletion protection enabled; disable it before deleting the cluster"
+            ),
         ));
     }
     if !cluster.nodegroups.is_empty() {
@@ -414,17 +437,4 @@ pub fn started(state: &mut state::State, key: &str, runtime: Runtime, keys: Valu
     cluster.runtime = Some(runtime);
     let issuer = cluster.issuer();
     state.eks.issuers.insert(issuer, keys);
-}
-
-/// The cluster of that name in that region.
-pub fn by_name<'a>(
-    state: &'a state::State,
-    region: &str,
-    name: &str,
-) -> Result<&'a Cluster, Fault> {
-    state
-        .eks
-        .clusters
-        .get(&key(region, name))
-        .ok_or_else(|| no_cluster(name))
 }

@@ -25,8 +25,10 @@ use crate::sandbox::state::{self, World};
 
 pub use access::{AccessEntry, identify};
 pub use addons::{Addon, Observed};
-pub use clusters::{Cluster, Runtime};
-pub use nodegroups::{Node, Nodegroup};
+pub use catalog::kubelet_version;
+pub use clusters::{Cluster, Runtime, started};
+pub use network::block;
+pub use nodegroups::{Node, Nodegroup, observe};
 pub use pods::Association;
 pub use updates::Update;
 
@@ -128,7 +130,10 @@ impl Service for Eks {
         };
         let part = |kind: &str, rest: &str| arn(call.world, call.region, kind, rest);
         match call.operation {
-            "DescribeNodegroup" | "DeleteNodegroup" | "UpdateNodegroupConfig" | "UpdateNodegroupVersion" => {
+            "DescribeNodegroup"
+            | "DeleteNodegroup"
+            | "UpdateNodegroupConfig"
+            | "UpdateNodegroupVersion" => {
                 let group = text("nodegroupName").unwrap_or("*");
                 part("nodegroup", &format!("{cluster}/{group}/*"))
             }
@@ -136,8 +141,11 @@ impl Service for Eks {
                 let addon = text("addonName").unwrap_or("*");
                 part("addon", &format!("{cluster}/{addon}/*"))
             }
-            "DescribeAccessEntry" | "UpdateAccessEntry" | "DeleteAccessEntry"
-            | "AssociateAccessPolicy" | "DisassociateAccessPolicy"
+            "DescribeAccessEntry"
+            | "UpdateAccessEntry"
+            | "DeleteAccessEntry"
+            | "AssociateAccessPolicy"
+            | "DisassociateAccessPolicy"
             | "ListAssociatedAccessPolicies" => part("access-entry", &format!("{cluster}/*")),
             "DescribePodIdentityAssociation" | "DeletePodIdentityAssociation" => {
                 let id = text("associationId").unwrap_or("*");
@@ -201,13 +209,17 @@ impl Service for Eks {
                 find(state, call)?;
                 Ok(json!({ "identityProviderConfigs": [] }))
             }
-            "ListTagsForResource" => {
-                Ok(json!({ "tags": tagged(state, call)? }))
-            }
+            "ListTagsForResource" => Ok(json!({ "tags": tagged(state, call)? })),
             "TagResource" => {
                 let more = tags(call);
                 let tags = tagged(state, call)?;
-                if tags.keys().chain(more.keys()).collect::<std::collections::BTreeSet<_>>().len() > 50 {
+                if tags
+                    .keys()
+                    .chain(more.keys())
+                    .collect::<std::collections::BTreeSet<_>>()
+                    .len()
+                    > 50
+                {
                     return Err(Fault::new(400, "BadRequestException", "Tag limit exceeded"));
                 }
                 tags.extend(more);
@@ -239,7 +251,9 @@ fn arn(world: &World, region: &str, kind: &str, rest: &str) -> String {
 fn fault(status: u16, code: &str, cluster: &str, message: impl Into<String>) -> Fault {
     let mut fault = Fault::new(status, code, message);
     if !cluster.is_empty() {
-        fault.fields.insert("clusterName".to_owned(), Value::from(cluster));
+        fault
+            .fields
+            .insert("clusterName".to_owned(), Value::from(cluster));
     }
     fault
 }
@@ -343,7 +357,11 @@ fn tagged<'a>(
         if let Some(addon) = cluster.addons.values_mut().find(|a| a.arn == wanted) {
             return Ok(&mut addon.tags);
         }
-        if let Some(entry) = cluster.access_entries.values_mut().find(|e| e.arn == wanted) {
+        if let Some(entry) = cluster
+            .access_entries
+            .values_mut()
+            .find(|e| e.arn == wanted)
+        {
             return Ok(&mut entry.tags);
         }
         if let Some(association) = cluster.associations.values_mut().find(|a| a.arn == wanted) {
@@ -362,7 +380,9 @@ fn seconds(at: Millis) -> Value {
 fn page(call: &Call<'_>, member: &str, names: impl Iterator<Item = String>) -> Value {
     let limit = call.input["maxResults"]
         .as_u64()
-        .or(call.input["maxResults"].as_str().and_then(|n| n.parse().ok()))
+        .or(call.input["maxResults"]
+            .as_str()
+            .and_then(|n| n.parse().ok()))
         .unwrap_or(100) as usize;
     let after = call.input["nextToken"].as_str().unwrap_or("");
     let mut rest = names.filter(|name| after.is_empty() || name.as_str() > after);
@@ -376,7 +396,10 @@ fn fresh_id(state: &mut state::State, seed: &str) -> String {
     use sha2::{Digest, Sha256};
     state.next_id += 1;
     let hash = Sha256::digest(format!("{seed} {}", state.next_id));
-    let hex: String = hash[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = hash[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!(
         "{}-{}-{}-{}-{}",
         &hex[..8],

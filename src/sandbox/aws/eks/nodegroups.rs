@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::clusters::Cluster;
 use super::{
-    Call, Fault, access, arn, catalog, fault, find, find_active, fingerprint, fresh_id, invalid, network,
-    page, seconds, strings, tags, texts, updates,
+    Call, Fault, access, arn, catalog, fault, find, find_active, fingerprint, fresh_id, invalid,
+    network, page, seconds, strings, tags, texts, updates,
 };
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state::{self, World};
@@ -94,8 +94,8 @@ pub struct Node {
     pub address: Ipv4Addr,
     /// The subnet's addresses.
     pub subnet_cidr: String,
-    /// Whether the instance runs, so that its kubelet does.
-    pub running: bool,
+    /// The instance's state; its kubelet runs while it is `running`.
+    pub state: String,
     /// Whether a Node of that name exists, as the supervisor sees it.
     pub registered: bool,
     /// Whether that Node is Ready.
@@ -136,6 +136,11 @@ impl Nodegroup {
         })
     }
 
+    /// The name of its Auto Scaling group.
+    pub fn autoscaling_group(&self) -> &str {
+        &self.autoscaling_group
+    }
+
     /// Whether every wanted node is there and Ready.
     pub fn ready(&self) -> bool {
         self.nodes.len() as u64 == self.sizes.2 && self.nodes.iter().all(|node| node.ready)
@@ -171,7 +176,11 @@ fn find_group<'a>(
     }
 }
 
-fn sizes(cluster: &str, scaling: &Value, before: (u64, u64, u64)) -> Result<(u64, u64, u64), Fault> {
+fn sizes(
+    cluster: &str,
+    scaling: &Value,
+    before: (u64, u64, u64),
+) -> Result<(u64, u64, u64), Fault> {
     let number = |member: &str, default| scaling[member].as_u64().unwrap_or(default);
     let (least, most, wanted) = (
         number("minSize", before.0),
@@ -224,7 +233,10 @@ pub fn create(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
             format!("Requested Nodegroup version {version} is not supported"),
         ));
     };
-    let minor = |text: &str| text.split_once('.').and_then(|(_, m)| m.parse::<u32>().ok());
+    let minor = |text: &str| {
+        text.split_once('.')
+            .and_then(|(_, m)| m.parse::<u32>().ok())
+    };
     if minor(version) > minor(&cluster.version) {
         return Err(invalid(
             &cluster_name,
@@ -322,7 +334,10 @@ pub fn delete(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
             409,
             "ResourceInUseException",
             &cluster,
-            format!("Nodegroup cannot be deleted as it is currently in {} State", group.status),
+            format!(
+                "Nodegroup cannot be deleted as it is currently in {} State",
+                group.status
+            ),
         ));
     }
     if group.status != "DELETING" {
@@ -369,7 +384,10 @@ pub fn update_config(state: &mut state::State, call: &Call<'_>) -> Result<Value,
         for key in texts(&labels["removeLabels"]) {
             group.labels.remove(&key);
         }
-        params.push(("LabelsToAdd".to_owned(), labels["addOrUpdateLabels"].to_string()));
+        params.push((
+            "LabelsToAdd".to_owned(),
+            labels["addOrUpdateLabels"].to_string(),
+        ));
     }
     let taints = &input["taints"];
     if taints.is_object() {
@@ -383,14 +401,23 @@ pub fn update_config(state: &mut state::State, call: &Call<'_>) -> Result<Value,
         if let Some(added) = taints["addOrUpdateTaints"].as_array() {
             group.taints.extend(added.iter().cloned());
         }
-        params.push(("TaintsToAdd".to_owned(), taints["addOrUpdateTaints"].to_string()));
+        params.push((
+            "TaintsToAdd".to_owned(),
+            taints["addOrUpdateTaints"].to_string(),
+        ));
     }
     if input["updateConfig"].is_object() {
         group.update_config = input["updateConfig"].clone();
-        params.push(("MaxUnavailable".to_owned(), input["updateConfig"]["maxUnavailable"].to_string()));
+        params.push((
+            "MaxUnavailable".to_owned(),
+            input["updateConfig"]["maxUnavailable"].to_string(),
+        ));
     }
     if params.is_empty() {
-        return Err(invalid(&cluster, "No changes needed for the nodegroup config provided"));
+        return Err(invalid(
+            &cluster,
+            "No changes needed for the nodegroup config provided",
+        ));
     }
     finish(call, group, updates, id, "ConfigUpdate", params, UPDATE)
 }
@@ -425,7 +452,15 @@ pub fn update_version(state: &mut state::State, call: &Call<'_>) -> Result<Value
         ));
         group.launch_template = template;
     }
-    finish(call, group, updates, id, "VersionUpdate", params, REPLACEMENT)
+    finish(
+        call,
+        group,
+        updates,
+        id,
+        "VersionUpdate",
+        params,
+        REPLACEMENT,
+    )
 }
 
 fn finish(
@@ -448,7 +483,11 @@ fn finish(
 
 /// The supervisor says how a node is seen in the cluster. Returns whether that is news.
 pub fn observe(group: &mut Nodegroup, instance: &str, registered: bool, ready: bool) -> bool {
-    let Some(node) = group.nodes.iter_mut().find(|node| node.instance == instance) else {
+    let Some(node) = group
+        .nodes
+        .iter_mut()
+        .find(|node| node.instance == instance)
+    else {
         return false;
     };
     let news = (node.registered, node.ready) != (registered, ready);
@@ -466,11 +505,13 @@ pub fn tick(state: &mut state::State, world: &World, cluster: &mut Cluster, now:
         };
         changed |= network::refresh(state, world, &cluster.region, &mut group);
         if group.status == "DELETING" {
-            if now >= group.launch_at && group.nodes.iter().any(|node| node.running) {
+            let alive = |node: &Node| matches!(node.state.as_str(), "pending" | "running");
+            if now >= group.launch_at && group.nodes.iter().any(alive) {
                 network::terminate(state, world, &cluster.region, &group.nodes);
                 changed = true;
             }
-            if now >= group.due_at && !group.nodes.iter().any(|node| node.running) {
+            if now >= group.due_at && group.nodes.is_empty() {
+                network::drop_profile(state, &group);
                 changed = true;
                 continue;
             }
@@ -484,7 +525,12 @@ pub fn tick(state: &mut state::State, world: &World, cluster: &mut Cluster, now:
 }
 
 /// Brings the number of instances to the wanted one.
-fn scale(state: &mut state::State, world: &World, cluster: &Cluster, group: &mut Nodegroup) -> bool {
+fn scale(
+    state: &mut state::State,
+    world: &World,
+    cluster: &Cluster,
+    group: &mut Nodegroup,
+) -> bool {
     if group.status == "CREATE_FAILED" {
         return false;
     }
@@ -496,7 +542,10 @@ fn scale(state: &mut state::State, world: &World, cluster: &Cluster, group: &mut
             Err(fault) => {
                 let issue = Some((
                     "AsgInstanceLaunchFailures".to_owned(),
-                    format!("Could not launch On-Demand Instances. {} - {}. Launching EC2 instance failed.", fault.code, fault.message),
+                    format!(
+                        "Could not launch On-Demand Instances. {} - {}. Launching EC2 instance failed.",
+                        fault.code, fault.message
+                    ),
                     vec![group.autoscaling_group.clone()],
                 ));
                 changed |= group.issue != issue;
@@ -507,9 +556,11 @@ fn scale(state: &mut state::State, world: &World, cluster: &Cluster, group: &mut
         changed = true;
     }
     if group.nodes.len() as u64 > group.sizes.2 {
-        let surplus = group.nodes.split_off(group.sizes.2 as usize);
-        network::terminate(state, world, &cluster.region, &surplus);
-        changed = true;
+        let surplus = &group.nodes[group.sizes.2 as usize..];
+        if surplus.iter().any(|node| node.state == "running") {
+            network::terminate(state, world, &cluster.region, surplus);
+            changed = true;
+        }
     }
     changed
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Call, Fault, arn, fault, find, find_active, fresh_id, invalid, network, page, seconds, tags};
+use super::{
+    Call, Fault, arn, fault, find, find_active, fresh_id, invalid, network, page, seconds, tags,
+};
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state;
 
@@ -51,7 +53,9 @@ pub fn create(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
     if !trusted {
         return Err(invalid(
             &cluster.name,
-            format!("Trust policy of role {role_arn} does not allow pods.eks.amazonaws.com, or the role does not exist"),
+            format!(
+                "Trust policy of role {role_arn} does not allow pods.eks.amazonaws.com, or the role does not exist"
+            ),
         ));
     }
     let (namespace, service_account) = (text("namespace"), text("serviceAccount"));
@@ -90,7 +94,8 @@ pub fn create(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
 /// `ListPodIdentityAssociations`.
 pub fn list(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault> {
     let cluster = find(state, call)?;
-    let wanted = |member: &str, value: &str| call.input[member].as_str().is_none_or(|want| want == value);
+    let wanted =
+        |member: &str, value: &str| call.input[member].as_str().is_none_or(|want| want == value);
     let ids = cluster
         .associations
         .values()

@@ -139,22 +139,38 @@ pub fn config(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
                 }
             }
             if logs == cluster.logs {
-                return Err(invalid(&name, "No changes needed for the logging config provided"));
+                return Err(invalid(
+                    &name,
+                    "No changes needed for the logging config provided",
+                ));
             }
             cluster.logs = logs;
-            ("LoggingUpdate", vec![("ClusterLogging".to_owned(), value.to_string())])
+            (
+                "LoggingUpdate",
+                vec![("ClusterLogging".to_owned(), value.to_string())],
+            )
         }
         "upgradePolicy" => {
             let support = value["supportType"].as_str().unwrap_or_default();
             if support == cluster.support {
-                return Err(invalid(&name, "No changes needed for the upgrade policy provided"));
+                return Err(invalid(
+                    &name,
+                    "No changes needed for the upgrade policy provided",
+                ));
             }
             cluster.support = support.to_owned();
-            ("UpgradePolicyUpdate", vec![("UpgradePolicy".to_owned(), value.to_string())])
+            (
+                "UpgradePolicyUpdate",
+                vec![("UpgradePolicy".to_owned(), value.to_string())],
+            )
         }
         "accessConfig" => {
             let mode = value["authenticationMode"].as_str().unwrap_or_default();
-            let rank = |mode: &str| ["CONFIG_MAP", "API_AND_CONFIG_MAP", "API"].iter().position(|m| *m == mode);
+            let rank = |mode: &str| {
+                ["CONFIG_MAP", "API_AND_CONFIG_MAP", "API"]
+                    .iter()
+                    .position(|m| *m == mode)
+            };
             if mode == cluster.authentication_mode {
                 return Err(invalid(
                     &name,
@@ -172,7 +188,10 @@ pub fn config(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
                 ));
             }
             cluster.authentication_mode = mode.to_owned();
-            ("AccessConfigUpdate", vec![("AuthenticationMode".to_owned(), mode.to_owned())])
+            (
+                "AccessConfigUpdate",
+                vec![("AuthenticationMode".to_owned(), mode.to_owned())],
+            )
         }
         "deletionProtection" => {
             cluster.deletion_protection = *value == true;
@@ -194,7 +213,10 @@ pub fn config(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
     Ok(answer)
 }
 
-fn vpc(cluster: &mut Cluster, value: &Value) -> Result<(&'static str, Vec<(String, String)>), Fault> {
+fn vpc(
+    cluster: &mut Cluster,
+    value: &Value,
+) -> Result<(&'static str, Vec<(String, String)>), Fault> {
     let before = cluster.vpc.clone();
     let mut params = Vec::new();
     for (member, kind) in [
@@ -208,9 +230,13 @@ fn vpc(cluster: &mut Cluster, value: &Value) -> Result<(&'static str, Vec<(Strin
         }
     }
     let name = cluster.name.clone();
-    if cluster.vpc["endpointPublicAccess"] == false && cluster.vpc["endpointPrivateAccess"] == false {
+    if cluster.vpc["endpointPublicAccess"] == false && cluster.vpc["endpointPrivateAccess"] == false
+    {
         cluster.vpc = before;
-        return Err(invalid(&name, "Private and public endpoint access cannot be false"));
+        return Err(invalid(
+            &name,
+            "Private and public endpoint access cannot be false",
+        ));
     }
     if cluster.vpc == before {
         return Err(invalid(
@@ -218,7 +244,9 @@ fn vpc(cluster: &mut Cluster, value: &Value) -> Result<(&'static str, Vec<(Strin
             format!(
                 "Cluster is already at the desired configuration with endpointPrivateAccess: {} , \
                  endpointPublicAccess: {}, and Public Endpoint Restrictions: {}",
-                before["endpointPrivateAccess"], before["endpointPublicAccess"], before["publicAccessCidrs"]
+                before["endpointPrivateAccess"],
+                before["endpointPublicAccess"],
+                before["publicAccessCidrs"]
             ),
         ));
     }
@@ -233,7 +261,11 @@ pub fn version(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault
     }
     let cluster = find_active(state, call)?;
     let wanted = call.input["version"].as_str().unwrap_or_default();
-    let minor = |version: &str| version.split_once('.').and_then(|(_, m)| m.parse::<u32>().ok());
+    let minor = |version: &str| {
+        version
+            .split_once('.')
+            .and_then(|(_, m)| m.parse::<u32>().ok())
+    };
     if catalog::find(wanted, call.world.clock.now()).is_none() {
         return Err(invalid(
             &cluster.name,
@@ -255,7 +287,8 @@ pub fn version(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault
             ),
         ));
     }
-    let platform = catalog::find(wanted, call.world.clock.now()).map_or("", |version| version.platform());
+    let platform =
+        catalog::find(wanted, call.world.clock.now()).map_or("", |version| version.platform());
     let params = vec![
         ("Version".to_owned(), wanted.to_owned()),
         ("PlatformVersion".to_owned(), platform.to_owned()),
