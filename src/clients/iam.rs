@@ -1,24 +1,24 @@
-//! What an IAM role for a Kubernetes service account is made of.
+//! IAM roles: who may assume one for Kubernetes service accounts, and how one is removed with all that holds it.
 
+use aws_sdk_iam::Client;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use serde_json::{Value, json};
 
-/// A role that one Kubernetes service account may assume, and what it may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IrsaRole {
-    /// The role's name within the environment: `mesh-controller`.
-    pub name: String,
-    /// The service account's namespace.
-    pub namespace: String,
-    /// The service account.
-    pub service_account: String,
-    /// The permissions, a policy as JSON text. `${partition}`, `${region}` and `${account}` stand for the run's own.
-    pub policy_document: String,
-}
+use super::aws::{failed, is};
+use crate::engine::Result;
 
-/// The trust policy that lets that service account, and nothing else, assume the role.
+/// The trust policy that lets those service accounts, and nothing else, assume the role.
 ///
-/// `provider` is the OIDC provider's ARN, `issuer` the cluster's issuer without its scheme.
-pub fn trust_policy(provider: &str, issuer: &str, namespace: &str, service_account: &str) -> Value {
+/// `provider` is the OIDC provider's ARN, `issuer` the cluster's issuer without its scheme, `subjects` the claims
+/// `system:serviceaccount:<namespace>:<name>`.
+pub fn trust_policy(provider: &str, issuer: &str, subjects: &[String]) -> Value {
+    // IAM gives back a list of one as it was written, so either form compares; one subject reads better plain.
+    let subjects = match subjects {
+        [one] => json!(one),
+        many => json!(many),
+    };
     json!({
         "Version": "2012-10-17",
         "Statement": [{
@@ -27,8 +27,89 @@ pub fn trust_policy(provider: &str, issuer: &str, namespace: &str, service_accou
             "Action": "sts:AssumeRoleWithWebIdentity",
             "Condition": { "StringEquals": {
                 (format!("{issuer}:aud")): "sts.amazonaws.com",
-                (format!("{issuer}:sub")): format!("system:serviceaccount:{namespace}:{service_account}"),
+                (format!("{issuer}:sub")): subjects,
             }},
         }],
     })
+}
+
+/// Deletes a role with everything that would be in the way: attached and inline policies, instance profiles' hold on it.
+/// Absent is fine.
+///
+/// # Errors
+/// When IAM refuses or does not answer.
+pub async fn delete_role(iam: &Client, name: &str) -> Result<()> {
+    let resource = || format!("IAM role {name}");
+    let attached = iam
+        .list_attached_role_policies()
+        .role_name(name)
+        .send()
+        .await;
+    let attached = match attached {
+        Ok(attached) => attached.attached_policies.unwrap_or_default(),
+        Err(error) if is(&error, "NoSuchEntity") => return Ok(()),
+        Err(error) => return Err(failed(resource())(error)),
+    };
+    for policy in attached {
+        let detached = iam
+            .detach_role_policy()
+            .role_name(name)
+            .policy_arn(policy.policy_arn.unwrap_or_default())
+            .send()
+            .await;
+        gone(detached, resource)?;
+    }
+    let inline = iam.list_role_policies().role_name(name).send().await;
+    let inline = match inline {
+        Ok(inline) => inline.policy_names,
+        Err(error) if is(&error, "NoSuchEntity") => return Ok(()),
+        Err(error) => return Err(failed(resource())(error)),
+    };
+    for policy in inline {
+        let deleted = iam
+            .delete_role_policy()
+            .role_name(name)
+            .policy_name(policy)
+            .send()
+            .await;
+        gone(deleted, resource)?;
+    }
+    let deleted = iam.delete_role().role_name(name).send().await;
+    match deleted {
+        // An instance profile's hold on the role is rare enough to be looked for only when IAM names it.
+        Err(error) if is(&error, "DeleteConflict") => {
+            let profiles = iam
+                .list_instance_profiles_for_role()
+                .role_name(name)
+                .send()
+                .await
+                .map_err(failed(resource()))?;
+            for profile in profiles.instance_profiles {
+                let removed = iam
+                    .remove_role_from_instance_profile()
+                    .instance_profile_name(profile.instance_profile_name)
+                    .role_name(name)
+                    .send()
+                    .await;
+                gone(removed, resource)?;
+            }
+            gone(iam.delete_role().role_name(name).send().await, resource)
+        }
+        deleted => gone(deleted, resource),
+    }
+}
+
+/// Nothing to remove is as good as removed.
+fn gone<T, E>(
+    result: std::result::Result<T, SdkError<E, HttpResponse>>,
+    resource: impl Fn() -> String,
+) -> Result<()>
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) if is(&error, "NoSuchEntity") => Ok(()),
+        Err(error) => Err(failed(resource())(error)),
+    }
 }

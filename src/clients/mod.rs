@@ -3,13 +3,18 @@
 //! Everything about where services are comes from [`Settings`]: region, profile, credentials, endpoint, mirrors.
 
 pub mod aws;
+pub mod eks;
 pub mod iam;
 pub mod kube;
+pub mod registry;
+pub mod stacks;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use aws_config::SdkConfig;
 
+use self::registry::Registries;
 use crate::ec2::Ec2;
 
 /// Where AWS and the registries are, and as whom to speak to them. Resolved once, by the command line.
@@ -71,11 +76,14 @@ pub struct Clients {
     pub sts: aws_sdk_sts::Client,
     /// X-Ray.
     pub xray: aws_sdk_xray::Client,
+    /// Container registries other than ECR.
+    pub registries: Arc<Registries>,
 }
 
 impl Clients {
     /// Loads the AWS configuration and makes the clients. Sends nothing.
     pub async fn new(settings: Settings) -> Self {
+        install_crypto();
         let config = aws::load(&settings).await;
         Clients {
             app_mesh: aws_sdk_appmesh::Client::new(&config),
@@ -88,6 +96,7 @@ impl Clients {
             logs: aws_sdk_cloudwatchlogs::Client::new(&config),
             sts: aws_sdk_sts::Client::new(&config),
             xray: aws_sdk_xray::Client::new(&config),
+            registries: Arc::new(Registries::new(settings.mirrors.clone())),
             config,
             settings,
         }
@@ -97,4 +106,19 @@ impl Clients {
     pub fn region(&self) -> &str {
         &self.settings.region
     }
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Makes ring the process's cryptography, for the HTTP clients that take it from there.
+pub(crate) fn install_crypto() {
+    // Refused where one is installed already: then that one serves.
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -1,3 +1,176 @@
 //! The deployment: every step, and what each needs.
 
+pub mod addon;
+pub mod cluster_access;
+pub mod control_plane;
+pub mod identity;
+pub mod image;
+pub mod irsa_role;
+pub mod launch_template;
+pub mod log_group;
+pub mod network;
+pub mod node_group;
+pub mod oidc_provider;
 pub mod outputs;
+pub mod preflight;
+pub mod repository;
+pub mod roles;
+mod stack_outputs;
+pub mod sweep;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::clients::Clients;
+use crate::config::{Environment, Source};
+use crate::engine::{Graph, Handle};
+
+use self::outputs::Image;
+
+/// The whole deployment on one page, in an order in which each step comes after what it needs. `up` walks it forwards,
+/// `down` backwards.
+///
+/// Edges are only where something is needed: under the control plane's long wait come the way out of the network,
+/// repositories, images and the launch template.
+pub fn deployment(environment: &Environment, clients: &Arc<Clients>) -> Graph {
+    let environment = &Arc::new(environment.clone());
+    let mut graph = Graph::new();
+    let graph = &mut graph;
+
+    // The account.
+    let identity = graph.add(|_| identity::WhoAmI {
+        clients: clients.clone(),
+    });
+    let preflight = graph.add(|needs| preflight::Preflight {
+        environment: environment.clone(),
+        clients: clients.clone(),
+        identity: needs.input(&identity),
+    });
+
+    // The network: the cluster waits for its subnets only, the nodes for the way out.
+    let subnets = graph.add(|needs| {
+        needs.after(&preflight);
+        network::NetworkSubnets {
+            environment: environment.clone(),
+            clients: clients.clone(),
+        }
+    });
+    let egress = graph.add(|needs| network::NetworkEgress {
+        environment: environment.clone(),
+        clients: clients.clone(),
+        subnets: needs.input(&subnets),
+    });
+    let sweep = graph.add(|needs| {
+        needs.after(&subnets);
+        sweep::LoadBalancerSweep {
+            environment: environment.clone(),
+            clients: clients.clone(),
+        }
+    });
+
+    // Images: hidden under the control plane's wait.
+    let images: BTreeMap<String, Handle<Image>> = environment
+        .services
+        .values()
+        .map(|service| {
+            let image = match service.source {
+                Source::Image(_) => graph.add(|_| image::ReadyImage {
+                    service: service.clone(),
+                }),
+                _ => {
+                    let repository = graph.add(|needs| {
+                        needs.after(&preflight);
+                        repository::ServiceRepository {
+                            environment: environment.clone(),
+                            clients: clients.clone(),
+                            service: service.name.clone(),
+                        }
+                    });
+                    graph.add(|needs| image::ServiceImage {
+                        environment: environment.clone(),
+                        clients: clients.clone(),
+                        service: service.clone(),
+                        repository: needs.input(&repository),
+                    })
+                }
+            };
+            (service.name.clone(), image)
+        })
+        .collect();
+
+    // The cluster.
+    let roles = graph.add(|needs| {
+        needs.after(&preflight);
+        roles::ClusterRolesStack {
+            environment: environment.clone(),
+            clients: clients.clone(),
+        }
+    });
+    let launch_template = graph.add(|needs| {
+        needs.after(&preflight);
+        launch_template::NodesStack {
+            environment: environment.clone(),
+            clients: clients.clone(),
+        }
+    });
+    let logs = graph.add(|needs| {
+        needs.after(&preflight);
+        log_group::LogGroup {
+            environment: environment.clone(),
+            clients: clients.clone(),
+        }
+    });
+    let control_plane = graph.add(|needs| {
+        needs.after(&logs);
+        control_plane::EksControlPlane {
+            environment: environment.clone(),
+            clients: clients.clone(),
+            subnets: needs.input(&subnets),
+            roles: needs.input(&roles),
+        }
+    });
+    let access = graph.add(|needs| cluster_access::CallerAccess {
+        environment: environment.clone(),
+        clients: clients.clone(),
+        identity: needs.input(&identity),
+        control_plane: needs.input(&control_plane),
+    });
+    let oidc_provider = graph.add(|needs| oidc_provider::ClusterOidcProvider {
+        environment: environment.clone(),
+        clients: clients.clone(),
+        identity: needs.input(&identity),
+        control_plane: needs.input(&control_plane),
+    });
+
+    // Nodes: their network add-ons come first, the add-on that needs nodes after them.
+    let addon = |graph: &mut Graph, name, nodes: Option<&Handle<()>>| {
+        graph.add(|needs| {
+            if let Some(nodes) = nodes {
+                needs.after(nodes);
+            }
+            addon::ClusterAddon {
+                environment: environment.clone(),
+                clients: clients.clone(),
+                control_plane: needs.input(&control_plane),
+                name,
+            }
+        })
+    };
+    let networking = addon(graph, "vpc-cni", None);
+    let proxying = addon(graph, "kube-proxy", None);
+    let nodes = graph.add(|needs| {
+        needs.after(&networking);
+        needs.after(&proxying);
+        node_group::ManagedNodeGroup {
+            environment: environment.clone(),
+            clients: clients.clone(),
+            control_plane: needs.input(&control_plane),
+            roles: needs.input(&roles),
+            launch_template: needs.input(&launch_template),
+            network: needs.input(&egress),
+        }
+    });
+    let names = addon(graph, "coredns", Some(&nodes));
+    let _ = (sweep, images, access, oidc_provider, names);
+    std::mem::take(graph)
+}

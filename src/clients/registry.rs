@@ -1,0 +1,438 @@
+//! Container registries: base images in, service images out. Nothing that a registry has is sent again.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::errors::OciDistributionError;
+use oci_client::manifest::{ImageIndexEntry, OciDescriptor, OciImageManifest};
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Client, Reference};
+use tokio::sync::OnceCell;
+
+use crate::engine::{Failure, FailureKind, Result};
+
+/// Bytes that many may hold.
+pub type Bytes = Arc<Vec<u8>>;
+
+/// Tries of one request, the first included.
+const ATTEMPTS: u32 = 4;
+
+/// Reads images from public registries or their mirrors. What was read is kept for the run: many services share a base.
+#[derive(Debug, Default)]
+pub struct Registries {
+    mirrors: BTreeMap<String, String>,
+    digests: Mutex<HashMap<String, Arc<OnceCell<String>>>>,
+    blobs: Mutex<HashMap<String, Arc<OnceCell<Bytes>>>>,
+}
+
+/// An image by digest, and where it is read.
+#[derive(Clone, Debug)]
+pub struct Pinned {
+    /// As the user knows it.
+    pub name: String,
+    /// The digest of its manifest or index.
+    pub digest: String,
+    source: Source,
+}
+
+#[derive(Clone, Debug)]
+struct Source {
+    host: String,
+    repository: String,
+    plain: bool,
+}
+
+/// One platform's image.
+#[derive(Clone, Debug)]
+pub struct PlatformImage {
+    /// Its manifest.
+    pub manifest: OciImageManifest,
+    /// Its configuration, JSON.
+    pub config: String,
+}
+
+/// A blob to be pushed.
+pub struct Blob {
+    /// How the manifest names it.
+    pub descriptor: OciDescriptor,
+    /// Where its bytes are.
+    pub content: Content,
+}
+
+/// Where a blob's bytes are.
+pub enum Content {
+    /// Here.
+    Bytes(Bytes),
+    /// In another image's repository, to be fetched only when the target lacks it.
+    Elsewhere(Pinned),
+}
+
+/// A repository that images are pushed to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The registry's URL, whose scheme is respected: `https://123456789012.dkr.ecr.eu-west-1.amazonaws.com`.
+    pub registry: String,
+    /// The repository's name there.
+    pub repository: String,
+    /// The user of basic authentication.
+    pub user: String,
+    /// The password of basic authentication.
+    pub password: String,
+}
+
+impl Registries {
+    /// Reads through `mirrors`: registry host → URL.
+    pub fn new(mirrors: BTreeMap<String, String>) -> Self {
+        Registries {
+            mirrors,
+            ..Registries::default()
+        }
+    }
+
+    /// Resolves an image's tag to the digest it has now. Asked once in a run.
+    ///
+    /// # Errors
+    /// A malformed reference; a registry that refuses or does not answer.
+    pub async fn resolve(&self, image: &str) -> Result<Pinned> {
+        let reference: Reference = image.parse().map_err(|error| {
+            Failure::of(FailureKind::Input, title(image), error)
+                .hint("write it as host/repository:tag")
+        })?;
+        let source = self.source(&reference);
+        if let Some(digest) = reference.digest() {
+            return Ok(Pinned {
+                name: image.to_owned(),
+                digest: digest.to_owned(),
+                source,
+            });
+        }
+        let cell = kept(&self.digests, image);
+        let digest = cell
+            .get_or_try_init(async || {
+                let client = client(source.plain, None);
+                let tag = reference.tag().unwrap_or("latest").to_owned();
+                let wanted =
+                    Reference::with_tag(source.host.clone(), source.repository.clone(), tag);
+                retried(image, async || {
+                    client
+                        .fetch_manifest_digest(&wanted, &RegistryAuth::Anonymous)
+                        .await
+                })
+                .await
+            })
+            .await?;
+        Ok(Pinned {
+            name: image.to_owned(),
+            digest: digest.clone(),
+            source,
+        })
+    }
+
+    /// The image's manifest and configuration for Linux on `architecture` (`amd64`).
+    ///
+    /// # Errors
+    /// An image that is not made for the platform; a registry that refuses or does not answer.
+    pub async fn platform_image(
+        &self,
+        pinned: &Pinned,
+        architecture: &'static str,
+    ) -> Result<PlatformImage> {
+        let client = client(pinned.source.plain, Some(architecture));
+        let reference = pinned.reference();
+        let (manifest, _, config) = retried(&pinned.name, async || {
+            client
+                .pull_manifest_and_config(&reference, &RegistryAuth::Anonymous)
+                .await
+        })
+        .await?;
+        Ok(PlatformImage { manifest, config })
+    }
+
+    /// Pushes what the repository lacks of the blobs, then the manifest under the tag.
+    ///
+    /// # Errors
+    /// A registry that refuses or does not answer.
+    pub async fn push(
+        &self,
+        target: &Target,
+        tag: &str,
+        blobs: Vec<Blob>,
+        manifest: Vec<u8>,
+        media_type: &'static str,
+    ) -> Result<()> {
+        let (host, plain) = split(&target.registry);
+        let client = client(plain, None);
+        let reference =
+            Reference::with_tag(host.clone(), target.repository.clone(), tag.to_owned());
+        let auth = RegistryAuth::Basic(target.user.clone(), target.password.clone());
+        client
+            .store_auth_if_needed(reference.resolve_registry(), &auth)
+            .await;
+        let name = format!("{}:{tag}", target.repository);
+        let sends = blobs
+            .iter()
+            .map(|blob| self.send(&client, &reference, &name, blob));
+        futures::future::try_join_all(sends).await?;
+        retried(&name, async || {
+            let media_type = media_type.parse().map_err(|_| {
+                OciDistributionError::GenericError(Some("a malformed media type".into()))
+            })?;
+            client
+                .push_manifest_raw(&reference, manifest.clone(), media_type)
+                .await
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn send(
+        &self,
+        client: &Client,
+        target: &Reference,
+        name: &str,
+        blob: &Blob,
+    ) -> Result<()> {
+        let digest = &blob.descriptor.digest;
+        let exists = retried(name, async || client.blob_exists(target, digest).await).await?;
+        if exists {
+            return Ok(());
+        }
+        let bytes = match &blob.content {
+            Content::Bytes(bytes) => bytes.clone(),
+            Content::Elsewhere(image) => self.fetch(image, &blob.descriptor).await?,
+        };
+        retried(name, async || {
+            client.push_blob(target, bytes.to_vec(), digest).await
+        })
+        .await?;
+        Ok(())
+    }
+
+    async fn fetch(&self, image: &Pinned, descriptor: &OciDescriptor) -> Result<Bytes> {
+        let cell = kept(&self.blobs, &descriptor.digest);
+        cell.get_or_try_init(async || {
+            let client = client(image.source.plain, None);
+            let reference = image.reference();
+            client
+                .store_auth_if_needed(reference.resolve_registry(), &RegistryAuth::Anonymous)
+                .await;
+            retried(&image.name, async || {
+                let mut bytes = Vec::new();
+                client.pull_blob(&reference, descriptor, &mut bytes).await?;
+                Ok(Arc::new(bytes))
+            })
+            .await
+        })
+        .await
+        .cloned()
+    }
+
+    fn source(&self, reference: &Reference) -> Source {
+        // Docker Hub goes by a name of its own in references.
+        let asked = reference.resolve_registry();
+        let mirror = self
+            .mirrors
+            .get(reference.registry())
+            .or_else(|| self.mirrors.get(asked));
+        let Some(mirror) = mirror else {
+            return Source {
+                host: asked.to_owned(),
+                repository: reference.repository().to_owned(),
+                plain: false,
+            };
+        };
+        let (host, plain) = split(mirror);
+        // A mirror may live under a path: `https://mirror.example.com/public-ecr`.
+        let (host, repository) = match host.split_once('/') {
+            Some((host, path)) => {
+                let path = path.trim_end_matches('/');
+                (
+                    host.to_owned(),
+                    format!("{path}/{}", reference.repository()),
+                )
+            }
+            None => (host, reference.repository().to_owned()),
+        };
+        Source {
+            host,
+            repository,
+            plain,
+        }
+    }
+}
+
+impl Pinned {
+    fn reference(&self) -> Reference {
+        Reference::with_digest(
+            self.source.host.clone(),
+            self.source.repository.clone(),
+            self.digest.clone(),
+        )
+    }
+}
+
+fn title(image: &str) -> String {
+    format!("image {image}")
+}
+
+fn kept<T>(cells: &Mutex<HashMap<String, Arc<OnceCell<T>>>>, key: &str) -> Arc<OnceCell<T>> {
+    let mut cells = cells
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
+    cells.entry(key.to_owned()).or_default().clone()
+}
+
+/// Host (with port and path) of a URL, and whether it is plain HTTP.
+fn split(url: &str) -> (String, bool) {
+    let (rest, plain) = match url.split_once("://") {
+        Some(("http", rest)) => (rest, true),
+        Some((_, rest)) => (rest, false),
+        None => (url, false),
+    };
+    (rest.trim_end_matches('/').to_owned(), plain)
+}
+
+fn client(plain: bool, architecture: Option<&'static str>) -> Client {
+    super::install_crypto();
+    let mut config = ClientConfig {
+        protocol: if plain {
+            ClientProtocol::Http
+        } else {
+            ClientProtocol::Https
+        },
+        // ECR wants parts of at least 5 MiB and these layers are small: each goes in one request.
+        use_monolithic_push: true,
+        connect_timeout: Some(Duration::from_secs(10)),
+        read_timeout: Some(Duration::from_secs(60)),
+        user_agent: concat!("meshctl/", env!("CARGO_PKG_VERSION")),
+        ..ClientConfig::default()
+    };
+    if let Some(architecture) = architecture {
+        let pick = move |entries: &[ImageIndexEntry]| {
+            entries
+                .iter()
+                .find(|entry| {
+                    entry.platform.as_ref().is_some_and(|platform| {
+                        platform.os.to_string() == "linux"
+                            && platform.architecture.to_string() == architecture
+                    })
+                })
+                .map(|entry| entry.digest.clone())
+        };
+        config.platform_resolver = Some(Box::new(pick));
+    }
+    Client::new(config)
+}
+
+/// Tries again what a registry could not do for the moment.
+async fn retried<T, F, Fut>(name: &str, attempt: F) -> Result<T>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = std::result::Result<T, OciDistributionError>>,
+{
+    let mut tries = 1;
+    loop {
+        match attempt().await {
+            Ok(value) => return Ok(value),
+            Err(error) if tries < ATTEMPTS && is_transient(&error) => {
+                let ceiling = Duration::from_millis(250 << tries);
+                tokio::time::sleep(ceiling.mul_f64(fastrand::f64())).await;
+                tries += 1;
+            }
+            Err(error) => return Err(failure(name, &error)),
+        }
+    }
+}
+
+fn is_transient(error: &OciDistributionError) -> bool {
+    match error {
+        OciDistributionError::RequestError(error) => {
+            error.is_connect() || error.is_timeout() || error.is_body() || error.is_request()
+        }
+        OciDistributionError::ServerError { code, .. } => *code >= 500 || *code == 429,
+        _ => false,
+    }
+}
+
+fn failure(name: &str, error: &OciDistributionError) -> Failure {
+    use OciDistributionError as E;
+    let mut reason: &dyn std::error::Error = error;
+    while let Some(source) = reason.source() {
+        reason = source;
+    }
+    let message = match error {
+        E::RequestError(_) => format!("cannot reach the registry: {reason}"),
+        _ => error.to_string(),
+    };
+    match error {
+        E::AuthenticationFailure(_) | E::UnauthorizedError { .. } => {
+            Failure::of(FailureKind::Denied, title(name), message)
+        }
+        E::ImageManifestNotFoundError(_) => Failure::of(FailureKind::Input, title(name), message)
+            .hint("check images.base and the services' images in meshctl.yaml"),
+        E::RequestError(_) => Failure::new(title(name), message)
+            .hint("check the network; images.mirrors in meshctl.yaml names another place to ask"),
+        _ => Failure::new(title(name), message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(image: &str, mirrors: &[(&str, &str)]) -> (String, String, bool) {
+        let mirrors = mirrors
+            .iter()
+            .map(|(host, url)| ((*host).to_owned(), (*url).to_owned()))
+            .collect();
+        let source = Registries::new(mirrors).source(&image.parse().unwrap());
+        (source.host, source.repository, source.plain)
+    }
+
+    #[test]
+    fn without_a_mirror_the_registry_itself_is_asked() {
+        assert_eq!(
+            source("public.ecr.aws/docker/library/python:3.13-slim", &[]),
+            (
+                "public.ecr.aws".into(),
+                "docker/library/python".into(),
+                false
+            )
+        );
+    }
+
+    #[test]
+    fn a_mirror_may_be_plain_and_under_a_path() {
+        let image = "public.ecr.aws/docker/library/python:3.13-slim";
+        assert_eq!(
+            source(image, &[("public.ecr.aws", "http://127.0.0.1:5000/")]),
+            (
+                "127.0.0.1:5000".into(),
+                "docker/library/python".into(),
+                true
+            )
+        );
+        assert_eq!(
+            source(
+                image,
+                &[("public.ecr.aws", "https://mirror.example.com/ecr")]
+            ),
+            (
+                "mirror.example.com".into(),
+                "ecr/docker/library/python".into(),
+                false
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn a_malformed_reference_is_the_users_mistake() {
+        let failure = Registries::default()
+            .resolve("NOT an image")
+            .await
+            .unwrap_err();
+        assert_eq!(failure.kind, FailureKind::Input);
+    }
+}

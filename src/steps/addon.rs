@@ -1,0 +1,176 @@
+//! An EKS add-on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_eks::types::{Addon, AddonStatus, ResolveConflicts};
+
+use super::outputs::ControlPlane;
+use crate::clients::Clients;
+use crate::clients::aws::{failed, is};
+use crate::clients::eks;
+use crate::clients::stacks::token;
+use crate::config::{Environment, Names, OWNER_TAG};
+use crate::engine::{
+    Change, Context, Expected, Failure, Input, Observed, Poll, Result, Step, StepId, Wait,
+};
+
+/// An EKS add-on in the version that EKS takes for the cluster's.
+pub struct ClusterAddon {
+    /// The environment.
+    pub environment: Arc<Environment>,
+    /// The clients.
+    pub clients: Arc<Clients>,
+    /// The cluster.
+    pub control_plane: Input<ControlPlane>,
+    /// The add-on's name: `vpc-cni`.
+    pub name: &'static str,
+}
+
+impl ClusterAddon {
+    fn cluster(&self) -> String {
+        Names::new(&self.environment.name).cluster()
+    }
+
+    fn resource(&self) -> String {
+        format!("add-on {}", self.name)
+    }
+
+    async fn find(&self) -> Result<Option<Addon>> {
+        let described = self
+            .clients
+            .eks
+            .describe_addon()
+            .cluster_name(self.cluster())
+            .addon_name(self.name)
+            .send()
+            .await;
+        match described {
+            Ok(described) => Ok(described.addon),
+            // The add-on or the cluster.
+            Err(error) if is(&error, eks::NOT_FOUND) => Ok(None),
+            Err(error) => Err(failed(self.resource())(error)),
+        }
+    }
+
+    async fn create(&self) -> Result<()> {
+        let created = self
+            .clients
+            .eks
+            .create_addon()
+            .cluster_name(self.cluster())
+            .addon_name(self.name)
+            .resolve_conflicts(ResolveConflicts::Overwrite)
+            .tags(OWNER_TAG, &self.environment.name)
+            .client_request_token(token())
+            .send()
+            .await;
+        match created {
+            Ok(_) => Ok(()),
+            // Another run was faster.
+            Err(error) if is(&error, eks::IN_USE) => Ok(()),
+            Err(error) => Err(failed(self.resource())(error)),
+        }
+    }
+
+    async fn delete(&self, cx: &Context) -> Result<()> {
+        let deleted = self
+            .clients
+            .eks
+            .delete_addon()
+            .cluster_name(self.cluster())
+            .addon_name(self.name)
+            .send()
+            .await;
+        match deleted {
+            Ok(_) => {}
+            Err(error) if is(&error, eks::NOT_FOUND) => return Ok(()),
+            Err(error) if is(&error, eks::IN_USE) => {}
+            Err(error) => return Err(failed(self.resource())(error)),
+        }
+        let wait = Wait::new(self.resource(), Duration::from_secs(10 * 60));
+        cx.wait_for(wait, async || {
+            Ok(match self.find().await? {
+                None => Poll::Ready(()),
+                Some(addon) => Poll::Pending(words(&addon)),
+            })
+        })
+        .await
+    }
+}
+
+fn words(addon: &Addon) -> String {
+    let status = addon.status().map_or("UNKNOWN", AddonStatus::as_str);
+    let issues: Vec<&str> = addon
+        .health()
+        .map(|health| health.issues())
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|issue| issue.message())
+        .collect();
+    if issues.is_empty() {
+        status.to_owned()
+    } else {
+        format!("{status}: {}", issues.join("; "))
+    }
+}
+
+impl Step for ClusterAddon {
+    type Outputs = ();
+
+    fn id(&self) -> StepId {
+        format!("addon/{}", self.name).into()
+    }
+
+    fn title(&self) -> String {
+        self.resource()
+    }
+
+    fn expected(&self) -> Expected {
+        Expected::seconds(30, 20)
+    }
+
+    async fn observe(&self, _: &Context) -> Result<Observed<()>> {
+        let Some(addon) = self.find().await? else {
+            return Ok(Observed::Absent);
+        };
+        Ok(match addon.status() {
+            Some(AddonStatus::Active) => Observed::ready(()),
+            Some(AddonStatus::CreateFailed | AddonStatus::DeleteFailed) => {
+                Observed::Failed(words(&addon))
+            }
+            // Degraded mends itself once there are nodes; a failed update leaves the earlier version running.
+            Some(AddonStatus::Degraded | AddonStatus::UpdateFailed) => Observed::Ready {
+                outputs: (),
+                drift: vec![words(&addon)],
+            },
+            _ => Observed::Pending(words(&addon)),
+        })
+    }
+
+    async fn apply(&self, cx: &Context, change: &Change) -> Result<()> {
+        if let Change::Replace(_) = change {
+            self.delete(cx).await?;
+        }
+        let wait = Wait::new(self.resource(), Duration::from_secs(15 * 60))
+            .hint("`kubectl -n kube-system get pods` shows what it waits for");
+        cx.wait_for(wait, async || {
+            let Some(addon) = self.find().await? else {
+                self.create().await?;
+                return Ok(Poll::Pending("CREATING".into()));
+            };
+            match addon.status() {
+                Some(AddonStatus::Active) => Ok(Poll::Ready(())),
+                Some(AddonStatus::CreateFailed) => {
+                    Err(Failure::new(self.resource(), words(&addon)))
+                }
+                _ => Ok(Poll::Pending(words(&addon))),
+            }
+        })
+        .await
+    }
+
+    async fn destroy(&self, cx: &Context, _: &Observed<()>) -> Result<()> {
+        self.delete(cx).await
+    }
+}

@@ -1,0 +1,463 @@
+//! The EKS control plane: the longest wait of all, so it needs nothing but subnets and its role.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use aws_sdk_eks::error::ProvideErrorMetadata;
+use aws_sdk_eks::types::{
+    AuthenticationMode, Cluster, ClusterStatus, ClusterVersionStatus, CreateAccessConfigRequest,
+    LogSetup, LogType, Logging, SupportType, UpgradePolicyRequest, VpcConfigRequest,
+};
+
+use super::outputs::{ClusterRoles, ControlPlane, Subnets};
+use crate::clients::Clients;
+use crate::clients::aws::{code, failed, is};
+use crate::clients::eks::{self, Updated, cluster_issues, cluster_title, find_cluster};
+use crate::clients::stacks::token;
+use crate::config::{Environment, Names, OWNER_TAG};
+use crate::engine::{
+    Change, Context, Expected, Failure, FailureKind, Input, Observed, Poll, Result, Step, StepId,
+    Wait,
+};
+
+/// The EKS control plane.
+pub struct EksControlPlane {
+    /// The environment.
+    pub environment: Arc<Environment>,
+    /// The clients.
+    pub clients: Arc<Clients>,
+    /// Where it is.
+    pub subnets: Input<Subnets>,
+    /// What it runs as.
+    pub roles: Input<ClusterRoles>,
+}
+
+impl EksControlPlane {
+    fn name(&self) -> String {
+        Names::new(&self.environment.name).cluster()
+    }
+
+    fn title(&self) -> String {
+        cluster_title(&self.name())
+    }
+
+    fn outputs(&self, cluster: Cluster) -> Result<ControlPlane> {
+        let missing = |what: &str| Failure::new(self.title(), format!("EKS names no {what}"));
+        let vpc = cluster
+            .resources_vpc_config
+            .ok_or_else(|| missing("VPC configuration"))?;
+        Ok(ControlPlane {
+            name: self.name(),
+            arn: cluster.arn.ok_or_else(|| missing("ARN"))?,
+            version: cluster.version.ok_or_else(|| missing("version"))?,
+            endpoint: cluster.endpoint.ok_or_else(|| missing("endpoint"))?,
+            certificate_authority: cluster
+                .certificate_authority
+                .and_then(|authority| authority.data)
+                .ok_or_else(|| missing("certificate authority"))?,
+            issuer: cluster
+                .identity
+                .and_then(|identity| identity.oidc)
+                .and_then(|oidc| oidc.issuer)
+                .ok_or_else(|| missing("OIDC issuer"))?,
+            security_group: vpc
+                .cluster_security_group_id
+                .ok_or_else(|| missing("cluster security group"))?,
+            vpc: vpc.vpc_id.ok_or_else(|| missing("VPC"))?,
+        })
+    }
+
+    fn logged_types(&self) -> BTreeSet<&str> {
+        self.environment
+            .cluster
+            .logging
+            .iter()
+            .map(String::as_str)
+            .collect()
+    }
+
+    fn logging(&self) -> Logging {
+        let wanted = self.logged_types();
+        let setup = |enabled: bool| {
+            let types: Vec<LogType> = LogType::values()
+                .iter()
+                .filter(|kind| wanted.contains(**kind) == enabled)
+                .map(|kind| LogType::from(*kind))
+                .collect();
+            (!types.is_empty()).then(|| {
+                LogSetup::builder()
+                    .set_types(Some(types))
+                    .enabled(enabled)
+                    .build()
+            })
+        };
+        Logging::builder()
+            .set_cluster_logging(Some(
+                [setup(true), setup(false)].into_iter().flatten().collect(),
+            ))
+            .build()
+    }
+
+    fn drift(&self, cluster: &Cluster) -> Drift {
+        let logged: BTreeSet<&str> = cluster
+            .logging()
+            .map(|logging| logging.cluster_logging())
+            .unwrap_or_default()
+            .iter()
+            .filter(|setup| setup.enabled() == Some(true))
+            .flat_map(|setup| setup.types())
+            .map(LogType::as_str)
+            .collect();
+        let open: BTreeSet<&str> = cluster
+            .resources_vpc_config()
+            .map(|vpc| vpc.public_access_cidrs())
+            .unwrap_or_default()
+            .iter()
+            .map(String::as_str)
+            .collect();
+        let wanted_open: BTreeSet<&str> = self
+            .environment
+            .cluster
+            .public_access_cidrs
+            .iter()
+            .map(String::as_str)
+            .collect();
+        Drift {
+            version: self
+                .environment
+                .cluster
+                .version
+                .as_deref()
+                .filter(|wanted| cluster.version() != Some(wanted))
+                .map(|wanted| {
+                    (
+                        cluster.version().unwrap_or("?").to_owned(),
+                        wanted.to_owned(),
+                    )
+                }),
+            logging: (logged != self.logged_types()).then(|| {
+                format!(
+                    "logging: {} → {}",
+                    join(&logged),
+                    join(&self.logged_types())
+                )
+            }),
+            access: (open != wanted_open)
+                .then(|| format!("public access: {} → {}", join(&open), join(&wanted_open))),
+        }
+    }
+
+    /// The newest version in standard support.
+    async fn newest_version(&self) -> Result<String> {
+        let described = self
+            .clients
+            .eks
+            .describe_cluster_versions()
+            .send()
+            .await
+            .map_err(failed("the Kubernetes versions of EKS"))?;
+        described
+            .cluster_versions
+            .unwrap_or_default()
+            .iter()
+            .filter(|version| {
+                version.status() == Some(&ClusterVersionStatus::StandardSupport)
+                    || version
+                        .version_status()
+                        .is_some_and(|status| status.as_str() == "STANDARD_SUPPORT")
+            })
+            .filter_map(|version| version.cluster_version())
+            .max_by_key(|version| ordinal(version))
+            .map(str::to_owned)
+            .ok_or_else(|| {
+                Failure::new(
+                    "the Kubernetes versions of EKS",
+                    "none is in standard support",
+                )
+                .hint("set cluster.version in meshctl.yaml")
+            })
+    }
+
+    async fn create(&self, cx: &Context) -> Result<()> {
+        let (subnets, roles) = (self.subnets.get(cx)?, self.roles.get(cx)?);
+        let version = match &self.environment.cluster.version {
+            Some(version) => version.clone(),
+            None => self.newest_version().await?,
+        };
+        let vpc = VpcConfigRequest::builder()
+            .set_subnet_ids(Some(
+                subnets.private.into_iter().chain(subnets.public).collect(),
+            ))
+            .endpoint_private_access(true)
+            .endpoint_public_access(true)
+            .set_public_access_cidrs(Some(self.environment.cluster.public_access_cidrs.clone()))
+            .build();
+        // Nobody gets in by having made it: the caller's access entry is a step of its own, seen and removed as any.
+        let access = CreateAccessConfigRequest::builder()
+            .authentication_mode(AuthenticationMode::Api)
+            .bootstrap_cluster_creator_admin_permissions(false)
+            .build();
+        let support = UpgradePolicyRequest::builder()
+            .support_type(SupportType::Standard)
+            .build();
+        let request = self
+            .clients
+            .eks
+            .create_cluster()
+            .name(self.name())
+            .version(version)
+            .role_arn(roles.cluster)
+            .resources_vpc_config(vpc)
+            .access_config(access)
+            .upgrade_policy(support)
+            .bootstrap_self_managed_addons(false)
+            .logging(self.logging())
+            .tags(OWNER_TAG, &self.environment.name)
+            .client_request_token(token());
+        let wait = Wait::new(self.title(), Duration::from_secs(120));
+        cx.wait_for(wait, async || {
+            match request.clone().send().await {
+                Ok(_) => Ok(Poll::Ready(())),
+                // Another run was faster.
+                Err(error) if is(&error, eks::IN_USE) => Ok(Poll::Ready(())),
+                // IAM is eventually consistent: `The role with name x is invalid / could not be assumed`.
+                Err(error)
+                    if code(&error) == Some("InvalidParameterException")
+                        && error
+                            .as_service_error()
+                            .and_then(|service| service.message())
+                            .is_some_and(|message| message.to_lowercase().contains("role")) =>
+                {
+                    Ok(Poll::Pending(
+                        "the new role is not known everywhere yet".into(),
+                    ))
+                }
+                Err(error) => Err(failed(self.title())(error)),
+            }
+        })
+        .await
+    }
+
+    async fn update(&self, cx: &Context, drift: Drift) -> Result<()> {
+        let (eks, name) = (&self.clients.eks, self.name());
+        // EKS takes one kind of update at a time.
+        if drift.logging.is_some() {
+            let updated = eks
+                .update_cluster_config()
+                .name(&name)
+                .logging(self.logging())
+                .client_request_token(token())
+                .send()
+                .await
+                .map_err(failed(self.title()))?;
+            eks::update_done(cx, eks, &name, Updated::Cluster, updated.update).await?;
+        }
+        if drift.access.is_some() {
+            let vpc = VpcConfigRequest::builder()
+                .endpoint_private_access(true)
+                .endpoint_public_access(true)
+                .set_public_access_cidrs(Some(self.environment.cluster.public_access_cidrs.clone()))
+                .build();
+            let updated = eks
+                .update_cluster_config()
+                .name(&name)
+                .resources_vpc_config(vpc)
+                .client_request_token(token())
+                .send()
+                .await
+                .map_err(failed(self.title()))?;
+            eks::update_done(cx, eks, &name, Updated::Cluster, updated.update).await?;
+        }
+        if let Some((_, wanted)) = drift.version {
+            let updated = eks
+                .update_cluster_version()
+                .name(&name)
+                .version(wanted)
+                .client_request_token(token())
+                .send()
+                .await
+                .map_err(failed(self.title()))?;
+            eks::update_done(cx, eks, &name, Updated::Cluster, updated.update).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What differs between the cluster and what is wanted.
+struct Drift {
+    version: Option<(String, String)>,
+    logging: Option<String>,
+    access: Option<String>,
+}
+
+impl Drift {
+    fn lines(&self) -> Vec<String> {
+        let version = self
+            .version
+            .as_ref()
+            .map(|(is, wanted)| format!("Kubernetes version: {is} → {wanted}"));
+        [version, self.logging.clone(), self.access.clone()]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}
+
+fn join(values: &BTreeSet<&str>) -> String {
+    if values.is_empty() {
+        "none".to_owned()
+    } else {
+        values.iter().copied().collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// `1.35` as numbers, so that 1.9 is older than 1.35.
+fn ordinal(version: &str) -> Vec<u32> {
+    version
+        .split('.')
+        .map(|part| part.parse().unwrap_or(0))
+        .collect()
+}
+
+impl Step for EksControlPlane {
+    type Outputs = ControlPlane;
+
+    fn id(&self) -> StepId {
+        "control-plane".into()
+    }
+
+    fn title(&self) -> String {
+        format!("EKS control plane {}", self.name())
+    }
+
+    fn expected(&self) -> Expected {
+        Expected::seconds(560, 240)
+    }
+
+    async fn observe(&self, _: &Context) -> Result<Observed<ControlPlane>> {
+        let Some(cluster) = find_cluster(&self.clients.eks, &self.name()).await? else {
+            return Ok(Observed::Absent);
+        };
+        match cluster.tags().and_then(|tags| tags.get(OWNER_TAG)) {
+            Some(owner) if *owner == self.environment.name => {}
+            Some(owner) => return Ok(Observed::Foreign(format!("environment {owner}"))),
+            None => {
+                return Ok(Observed::Foreign(
+                    "somebody else: it lacks our owner tag".into(),
+                ));
+            }
+        }
+        Ok(match cluster.status() {
+            Some(ClusterStatus::Active) => Observed::Ready {
+                drift: self.drift(&cluster).lines(),
+                outputs: self.outputs(cluster)?,
+            },
+            // While an update runs, the cluster serves as before.
+            Some(ClusterStatus::Updating) if cluster.endpoint.is_some() => Observed::Ready {
+                drift: vec!["UPDATING, started by an earlier run".into()],
+                outputs: self.outputs(cluster)?,
+            },
+            Some(ClusterStatus::Failed) => Observed::Failed(cluster_issues(&cluster)),
+            Some(status) => Observed::Pending(status.as_str().to_owned()),
+            None => Observed::Pending("UNKNOWN".into()),
+        })
+    }
+
+    fn plan(&self, seen: &Observed<ControlPlane>) -> Change {
+        if let (Observed::Ready { outputs, .. }, Some(wanted)) =
+            (seen, self.environment.cluster.version.as_deref())
+            && ordinal(wanted) < ordinal(&outputs.version)
+        {
+            return Change::Blocked(format!(
+                "it runs Kubernetes {}, and EKS cannot go back to {wanted}",
+                outputs.version
+            ));
+        }
+        Change::from_observed(seen)
+    }
+
+    async fn apply(&self, cx: &Context, _: &Change) -> Result<ControlPlane> {
+        let (eks, name) = (&self.clients.eks, self.name());
+        for _ in 0..4 {
+            // `None` also for a cluster of an earlier `down` that was still being deleted.
+            let Some(cluster) = eks::cluster_settled(cx, eks, &name).await? else {
+                self.create(cx).await?;
+                continue;
+            };
+            if cluster.status() == Some(&ClusterStatus::Failed) {
+                cx.progress("removing the failed one first");
+                self.delete(cx).await?;
+                continue;
+            }
+            let drift = self.drift(&cluster);
+            if drift.lines().is_empty() {
+                return self.outputs(cluster);
+            }
+            self.update(cx, drift).await?;
+        }
+        let last = find_cluster(eks, &name).await?;
+        let words = last.map_or_else(
+            || "it was deleted meanwhile".into(),
+            |it| cluster_issues(&it),
+        );
+        Err(Failure::of(FailureKind::Service, self.title(), words))
+    }
+
+    async fn destroy(&self, cx: &Context, _: &Observed<ControlPlane>) -> Result<()> {
+        self.delete(cx).await
+    }
+}
+
+impl EksControlPlane {
+    async fn delete(&self, cx: &Context) -> Result<()> {
+        let (eks, name) = (&self.clients.eks, self.name());
+        let wait = Wait::new(self.title(), Duration::from_secs(40 * 60))
+            .hint("`meshctl audit` lists what still holds it; then run `meshctl down` again");
+        let asked = AtomicBool::new(false);
+        cx.wait_for(wait, async || {
+            let Some(cluster) = find_cluster(eks, &name).await? else {
+                return Ok(Poll::Ready(()));
+            };
+            let status = match cluster.status() {
+                Some(ClusterStatus::Active | ClusterStatus::Failed) if !asked.load(Relaxed) => {
+                    match eks.delete_cluster().name(&name).send().await {
+                        Ok(_) => {
+                            asked.store(true, Relaxed);
+                            "DELETING".to_owned()
+                        }
+                        Err(error) if is(&error, eks::NOT_FOUND) => return Ok(Poll::Ready(())),
+                        // `Cluster has nodegroups attached`, `… currently has an update in progress`.
+                        Err(error) if is(&error, eks::IN_USE) => error
+                            .as_service_error()
+                            .and_then(|service| service.message())
+                            .unwrap_or("in use")
+                            .to_owned(),
+                        Err(error) => return Err(failed(self.title())(error)),
+                    }
+                }
+                // A deletion that EKS gave up is asked for again; one that has not shown yet is not.
+                Some(ClusterStatus::Failed) => {
+                    asked.store(false, Relaxed);
+                    cluster_issues(&cluster)
+                }
+                Some(status) => status.as_str().to_owned(),
+                None => "UNKNOWN".to_owned(),
+            };
+            Ok(Poll::Pending(status))
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_order_by_number() {
+        assert!(ordinal("1.9") < ordinal("1.35"));
+        assert!(ordinal("1.36") > ordinal("1.35"));
+    }
+}

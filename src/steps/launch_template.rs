@@ -1,0 +1,81 @@
+//! How nodes are launched: IMDSv2 only, encrypted disks, owner tags on everything they bring along.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::outputs::LaunchTemplate;
+use super::stack_outputs;
+use crate::clients::Clients;
+use crate::clients::stacks::{self, Outputs, Stack};
+use crate::config::{Environment, Names};
+use crate::engine::{Change, Context, Expected, Observed, Result, Step, StepId};
+
+/// The stack with the nodes' launch template.
+pub struct NodesStack {
+    /// The environment.
+    pub environment: Arc<Environment>,
+    /// The clients.
+    pub clients: Arc<Clients>,
+}
+
+impl NodesStack {
+    fn stack(&self) -> Stack {
+        let names = Names::new(&self.environment.name);
+        Stack {
+            name: names.stack("nodes"),
+            owner: self.environment.name.clone(),
+            template: include_str!("../../stacks/nodes.yaml"),
+            parameters: BTreeMap::from([
+                ("EnvironmentName", self.environment.name.clone()),
+                ("ClusterName", names.cluster()),
+                (
+                    "DiskGib",
+                    self.environment.cluster.nodes.disk_gib.to_string(),
+                ),
+            ]),
+            names_iam: false,
+            keeps_progress: false,
+        }
+    }
+
+    fn outputs(&self, outputs: &Outputs) -> Result<LaunchTemplate> {
+        let output = |name| stack_outputs::required(&self.stack(), outputs, name);
+        Ok(LaunchTemplate {
+            id: output("LaunchTemplateId")?,
+            version: output("LaunchTemplateVersion")?,
+        })
+    }
+}
+
+impl Step for NodesStack {
+    type Outputs = LaunchTemplate;
+
+    fn id(&self) -> StepId {
+        "launch-template".into()
+    }
+
+    fn title(&self) -> String {
+        format!("launch template {}", self.stack().name)
+    }
+
+    fn expected(&self) -> Expected {
+        Expected::seconds(10, 10)
+    }
+
+    async fn observe(&self, _: &Context) -> Result<Observed<LaunchTemplate>> {
+        let seen = self.stack().observe(&self.clients.cloudformation).await?;
+        stack_outputs::typed(seen, |outputs| self.outputs(outputs))
+    }
+
+    async fn apply(&self, cx: &Context, _: &Change) -> Result<LaunchTemplate> {
+        let outputs = self
+            .stack()
+            .deploy(cx, &self.clients.cloudformation)
+            .await?;
+        self.outputs(&outputs)
+    }
+
+    async fn destroy(&self, cx: &Context, _: &Observed<LaunchTemplate>) -> Result<()> {
+        stacks::delete(cx, &self.clients.cloudformation, &self.stack().name).await
+    }
+}

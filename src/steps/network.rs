@@ -1,0 +1,193 @@
+//! The network: a VPC in three zones, and the way out of it.
+//!
+//! Both are one stack. Its subnets exist after seconds and its NAT gateway after minutes, and the control plane, the
+//! longest wait of all, needs only the subnets. So the stack is two steps: [`NetworkSubnets`] starts it and is done when
+//! the subnets are, which it sees in the stack's resources; [`NetworkEgress`] is done when the stack is, and only what
+//! needs the internet (nodes) waits for it. A failure half-way keeps what was made, because a roll-back would pull the
+//! subnets from under a cluster that is being made in them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::outputs::Subnets;
+use super::{stack_outputs, sweep};
+use crate::clients::Clients;
+use crate::clients::stacks::{self, Outputs, Stack};
+use crate::config::{Environment, Names, Nat};
+use crate::engine::{Change, Context, Expected, Failure, Input, Observed, Result, Step, StepId};
+
+const PUBLIC: [&str; 3] = ["PublicSubnetA", "PublicSubnetB", "PublicSubnetC"];
+const PRIVATE: [&str; 3] = ["PrivateSubnetA", "PrivateSubnetB", "PrivateSubnetC"];
+
+/// The stack, as wanted.
+pub fn stack(environment: &Environment) -> Stack {
+    let names = Names::new(&environment.name);
+    let nat = match environment.network.nat {
+        Nat::Single => "single",
+        Nat::PerZone => "per-zone",
+    };
+    Stack {
+        name: names.stack("network"),
+        owner: environment.name.clone(),
+        template: include_str!("../../stacks/network.yaml"),
+        parameters: BTreeMap::from([
+            ("EnvironmentName", environment.name.clone()),
+            ("ClusterName", names.cluster()),
+            ("VpcCidr", environment.network.cidr.clone()),
+            ("NatGateways", nat.to_owned()),
+        ]),
+        names_iam: false,
+        keeps_progress: true,
+    }
+}
+
+fn subnets(stack: &Stack, outputs: &Outputs) -> Result<Subnets> {
+    let output = |name| stack_outputs::required(stack, outputs, name);
+    let list = |name| Ok(output(name)?.split(',').map(str::to_owned).collect());
+    Ok(Subnets {
+        vpc: output("VpcId")?,
+        public: list("PublicSubnetIds")?,
+        private: list("PrivateSubnetIds")?,
+    })
+}
+
+fn made_subnets(made: &BTreeMap<String, String>) -> Option<Subnets> {
+    let all = |names: &[&str]| -> Option<Vec<String>> {
+        names.iter().map(|name| made.get(*name).cloned()).collect()
+    };
+    Some(Subnets {
+        vpc: made.get("Vpc")?.clone(),
+        public: all(&PUBLIC)?,
+        private: all(&PRIVATE)?,
+    })
+}
+
+/// The VPC and its subnets: the beginning of the network's stack. Its removal is that of the whole stack.
+pub struct NetworkSubnets {
+    /// The environment.
+    pub environment: Arc<Environment>,
+    /// The clients.
+    pub clients: Arc<Clients>,
+}
+
+impl Step for NetworkSubnets {
+    type Outputs = Subnets;
+
+    fn id(&self) -> StepId {
+        "network".into()
+    }
+
+    fn title(&self) -> String {
+        format!(
+            "network {}",
+            Names::new(&self.environment.name).stack("network")
+        )
+    }
+
+    fn expected(&self) -> Expected {
+        Expected::seconds(30, 90)
+    }
+
+    async fn observe(&self, _: &Context) -> Result<Observed<Subnets>> {
+        let stack = stack(&self.environment);
+        let seen = stack.observe(&self.clients.cloudformation).await?;
+        stack_outputs::typed(seen, |outputs| subnets(&stack, outputs))
+    }
+
+    async fn apply(&self, cx: &Context, _: &Change) -> Result<Subnets> {
+        let stack = stack(&self.environment);
+        let client = &self.clients.cloudformation;
+        let id = stack.begin(cx, client).await?;
+        let wanted: Vec<&str> = ["Vpc"].into_iter().chain(PUBLIC).chain(PRIVATE).collect();
+        let made = stack.resources(cx, client, &id, &wanted).await?;
+        made_subnets(&made).ok_or_else(|| Failure::new(stack.title(), "it lacks subnets"))
+    }
+
+    async fn destroy(&self, cx: &Context, _: &Observed<Subnets>) -> Result<()> {
+        let name = Names::new(&self.environment.name).stack("network");
+        let client = &self.clients.cloudformation;
+        // Asked of the resources: a stack that failed half-way has no outputs, and yet a VPC.
+        let vpc = stacks::made_resources(client, &name, &name)
+            .await
+            .ok()
+            .and_then(|made| made.get("Vpc").cloned());
+        if let Some(vpc) = &vpc {
+            sweep::network_interfaces(cx, &self.clients, vpc).await?;
+        }
+        match (stacks::delete(cx, client, &name).await, vpc) {
+            (Err(failure), Some(vpc)) => {
+                // Interfaces of load balancers and nodes turn up as `available` minutes after their owners are gone.
+                let swept = sweep::network_interfaces(cx, &self.clients, &vpc).await?
+                    + sweep::security_groups(cx, &self.clients, &self.environment.name, &vpc)
+                        .await?;
+                if swept == 0 {
+                    return Err(failure);
+                }
+                stacks::delete(cx, client, &name).await
+            }
+            (result, _) => result,
+        }
+    }
+}
+
+/// The network's way out: the rest of its stack.
+pub struct NetworkEgress {
+    /// The environment.
+    pub environment: Arc<Environment>,
+    /// The clients.
+    pub clients: Arc<Clients>,
+    /// The beginning of the stack.
+    pub subnets: Input<Subnets>,
+}
+
+impl Step for NetworkEgress {
+    type Outputs = Subnets;
+
+    fn id(&self) -> StepId {
+        "network/egress".into()
+    }
+
+    fn title(&self) -> String {
+        let nat = match self.environment.network.nat {
+            Nat::Single => "a NAT gateway",
+            Nat::PerZone => "a NAT gateway in each zone",
+        };
+        format!("way out of the network through {nat}")
+    }
+
+    fn expected(&self) -> Expected {
+        Expected::seconds(120, 0)
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Observed<Subnets>> {
+        let subnets = self.subnets.get(cx)?;
+        let stack = stack(&self.environment);
+        Ok(match stack.observe(&self.clients.cloudformation).await? {
+            Observed::Ready { drift, .. } => Observed::Ready {
+                outputs: subnets,
+                drift,
+            },
+            Observed::Pending(status) => Observed::Pending(status),
+            Observed::Failed(reason) => Observed::Failed(reason),
+            _ => Observed::Absent,
+        })
+    }
+
+    fn plan(&self, seen: &Observed<Subnets>) -> Change {
+        match seen {
+            Observed::Pending(_) => Change::Create,
+            seen => Change::from_observed(seen),
+        }
+    }
+
+    async fn apply(&self, cx: &Context, _: &Change) -> Result<Subnets> {
+        let stack = stack(&self.environment);
+        let outputs = stack.deploy(cx, &self.clients.cloudformation).await?;
+        subnets(&stack, &outputs)
+    }
+
+    /// Goes with the stack.
+    async fn destroy(&self, _: &Context, _: &Observed<Subnets>) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,77 @@
+//! The IAM roles of the control plane and of the nodes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::outputs::ClusterRoles;
+use super::stack_outputs;
+use crate::clients::Clients;
+use crate::clients::stacks::{self, Outputs, Stack};
+use crate::config::{Environment, Names};
+use crate::engine::{Change, Context, Expected, Observed, Result, Step, StepId};
+
+/// The stack with the roles of the control plane and of the nodes.
+pub struct ClusterRolesStack {
+    /// The environment.
+    pub environment: Arc<Environment>,
+    /// The clients.
+    pub clients: Arc<Clients>,
+}
+
+impl ClusterRolesStack {
+    fn stack(&self) -> Stack {
+        let names = Names::new(&self.environment.name);
+        Stack {
+            name: names.stack("roles"),
+            owner: self.environment.name.clone(),
+            template: include_str!("../../stacks/roles.yaml"),
+            parameters: BTreeMap::from([
+                ("EnvironmentName", self.environment.name.clone()),
+                ("ClusterName", names.cluster()),
+            ]),
+            names_iam: true,
+            keeps_progress: false,
+        }
+    }
+
+    fn outputs(&self, outputs: &Outputs) -> Result<ClusterRoles> {
+        let output = |name| stack_outputs::required(&self.stack(), outputs, name);
+        Ok(ClusterRoles {
+            cluster: output("ClusterRoleArn")?,
+            node: output("NodeRoleArn")?,
+        })
+    }
+}
+
+impl Step for ClusterRolesStack {
+    type Outputs = ClusterRoles;
+
+    fn id(&self) -> StepId {
+        "roles".into()
+    }
+
+    fn title(&self) -> String {
+        format!("IAM roles {}", self.stack().name)
+    }
+
+    fn expected(&self) -> Expected {
+        Expected::seconds(25, 20)
+    }
+
+    async fn observe(&self, _: &Context) -> Result<Observed<ClusterRoles>> {
+        let seen = self.stack().observe(&self.clients.cloudformation).await?;
+        stack_outputs::typed(seen, |outputs| self.outputs(outputs))
+    }
+
+    async fn apply(&self, cx: &Context, _: &Change) -> Result<ClusterRoles> {
+        let outputs = self
+            .stack()
+            .deploy(cx, &self.clients.cloudformation)
+            .await?;
+        self.outputs(&outputs)
+    }
+
+    async fn destroy(&self, cx: &Context, _: &Observed<ClusterRoles>) -> Result<()> {
+        stacks::delete(cx, &self.clients.cloudformation, &self.stack().name).await
+    }
+}
