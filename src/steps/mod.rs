@@ -24,27 +24,41 @@ use std::sync::Arc;
 use crate::clients::Clients;
 use crate::config::{Environment, Source};
 use crate::engine::{Graph, Handle};
+use crate::mesh::{self, MeshProvider, Place};
 
-use self::outputs::Image;
+use self::outputs::{Identity, Image, Role};
+
+/// The deployment with the environment's own mesh.
+pub fn deployment(environment: &Environment, clients: &Arc<Clients>) -> Graph {
+    deployment_with(environment, clients, &*mesh::provider(environment, clients))
+}
 
 /// The whole deployment on one page, in an order in which each step comes after what it needs. `up` walks it forwards,
 /// `down` backwards.
 ///
 /// Edges are only where something is needed: under the control plane's long wait come the way out of the network,
 /// repositories, images and the launch template.
-pub fn deployment(environment: &Environment, clients: &Arc<Clients>) -> Graph {
+pub fn deployment_with(
+    environment: &Environment,
+    clients: &Arc<Clients>,
+    mesh: &dyn MeshProvider,
+) -> Graph {
     let environment = &Arc::new(environment.clone());
     let mut graph = Graph::new();
     let graph = &mut graph;
 
-    // The account.
+    // The account, and whether it has what is needed.
     let identity = graph.add(|_| identity::WhoAmI {
         clients: clients.clone(),
     });
-    let preflight = graph.add(|needs| preflight::Preflight {
-        environment: environment.clone(),
-        clients: clients.clone(),
-        identity: needs.input(&identity),
+    let mesh_control_plane = mesh.control_plane(graph);
+    let preflight = graph.add(|needs| {
+        needs.after(&mesh_control_plane);
+        preflight::Preflight {
+            environment: environment.clone(),
+            clients: clients.clone(),
+            identity: needs.input(&identity),
+        }
     });
 
     // The network: the cluster waits for its subnets only, the nodes for the way out.
@@ -141,6 +155,23 @@ pub fn deployment(environment: &Environment, clients: &Arc<Clients>) -> Graph {
         identity: needs.input(&identity),
         control_plane: needs.input(&control_plane),
     });
+    let service_account_roles: BTreeMap<&str, Handle<Role>> = mesh
+        .roles()
+        .into_iter()
+        .map(|role| {
+            let name = role.name;
+            let handle = graph.add(|needs| irsa_role::ServiceAccountRole {
+                environment: environment.clone(),
+                clients: clients.clone(),
+                name: name.to_owned(),
+                subjects: role.subject_claims(),
+                policy: Arc::new(move |identity, region| role.policy(&place(identity, region))),
+                identity: needs.input(&identity),
+                provider: needs.input(&oidc_provider),
+            });
+            (name, handle)
+        })
+        .collect();
 
     // Nodes: their network add-ons come first, the add-on that needs nodes after them.
     let addon = |graph: &mut Graph, name, nodes: Option<&Handle<()>>| {
@@ -171,6 +202,14 @@ pub fn deployment(environment: &Environment, clients: &Arc<Clients>) -> Graph {
         }
     });
     let names = addon(graph, "coredns", Some(&nodes));
-    let _ = (sweep, images, access, oidc_provider, names);
+    let _ = (sweep, images, access, service_account_roles, names);
     std::mem::take(graph)
+}
+
+fn place(identity: &Identity, region: &str) -> Place {
+    Place {
+        partition: identity.partition.clone(),
+        region: region.to_owned(),
+        account: identity.account.clone(),
+    }
 }
