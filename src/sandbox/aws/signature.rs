@@ -456,3 +456,7 @@ fn write_date(at: Millis) -> String {
         .map(|timestamp| timestamp.strftime("%Y%m%dT%H%M%SZ").to_string())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+#[path = "signature_tests.rs"]
+mod tests;
