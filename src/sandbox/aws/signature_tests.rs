@@ -94,7 +94,8 @@ fn signed(
     let host = url.split('/').nth(2).expect("a host");
     let mut all: Vec<(&str, &str)> = vec![("host", host)];
     all.extend_from_slice(headers);
-    let request = SignableRequest::new(method, url, all.iter().copied(), SignableBody::Bytes(body)).expect("a request");
+    let request = SignableRequest::new(method, url, all.iter().copied(), SignableBody::Bytes(body))
+        .expect("a request");
     let (instructions, _) = sign(request, &params.into()).expect("signs").into_parts();
     let (added, query) = instructions.into_parts();
     let mut url = url.to_owned();
@@ -102,8 +103,15 @@ fn signed(
         url.push(if url.contains('?') { '&' } else { '?' });
         url.push_str(&format!("{name}={}", uri_encode(&value, false)));
     }
-    let mut headers: Vec<(String, String)> = all.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect();
-    headers.extend(added.iter().map(|header| (header.name().to_owned(), header.value().to_owned())));
+    let mut headers: Vec<(String, String)> = all
+        .iter()
+        .map(|(n, v)| (n.to_string(), v.to_string()))
+        .collect();
+    headers.extend(
+        added
+            .iter()
+            .map(|header| (header.name().to_owned(), header.value().to_owned())),
+    );
     Sent {
         method,
         url,
@@ -128,19 +136,40 @@ fn what_the_sdk_signs_is_verified() {
         "http://127.0.0.1:4566/tags/arn%3Aaws%3Aeks%3Aus-west-2%3A1%3Acluster%2Fdemo?tagKeys=b&tagKeys=a%20c%2Bd",
         "http://127.0.0.1:4566/a/b%20c/~x-_.?empty=&z=%E2%82%AC",
     ] {
-        let sent = signed(key(), "POST", url, &[("x-amz-target", "a  b.C ")], b"{\"a\":1}", None);
-        let caller = sent.verify(&state, NOW).unwrap_or_else(|refused| panic!("{url}: {refused:?}"));
+        let sent = signed(
+            key(),
+            "POST",
+            url,
+            &[("x-amz-target", "a  b.C ")],
+            b"{\"a\":1}",
+            None,
+        );
+        let caller = sent
+            .verify(&state, NOW)
+            .unwrap_or_else(|refused| panic!("{url}: {refused:?}"));
         assert_eq!(caller.arn, "arn:aws:iam::123456789012:user/me");
     }
     let sent = signed(session(), "POST", "http://127.0.0.1:1/", &[], b"x", None);
     let caller = sent.verify(&state, NOW).expect("verifies");
-    assert_eq!(caller.arn, "arn:aws:sts::123456789012:assumed-role/role/session");
+    assert_eq!(
+        caller.arn,
+        "arn:aws:sts::123456789012:assumed-role/role/session"
+    );
 }
 
 #[test]
 fn what_was_changed_after_signing_is_refused() {
     let state = state();
-    let fresh = || signed(key(), "POST", "http://127.0.0.1:1/a?b=c", &[("x-amz-target", "t")], b"body", None);
+    let fresh = || {
+        signed(
+            key(),
+            "POST",
+            "http://127.0.0.1:1/a?b=c",
+            &[("x-amz-target", "t")],
+            b"body",
+            None,
+        )
+    };
     assert!(fresh().verify(&state, NOW).is_ok());
     let mut sent = fresh();
     sent.body = b"Body";
@@ -168,7 +197,9 @@ fn clocks_keys_and_tokens_are_checked() {
         )
     );
     let early = sent.verify(&state, NOW - WINDOW - 1000).unwrap_err();
-    assert!(matches!(early, Rejection::Skewed(message) if message.starts_with("Signature not yet current")));
+    assert!(
+        matches!(early, Rejection::Skewed(message) if message.starts_with("Signature not yet current"))
+    );
 
     let unknown = Credentials::new("AKIAY", "x", None, None, "test");
     let sent = signed(unknown, "GET", "http://127.0.0.1:1/", &[], b"", None);
@@ -179,18 +210,31 @@ fn clocks_keys_and_tokens_are_checked() {
     assert_eq!(sent.verify(&state, NOW).unwrap_err(), Rejection::BadToken);
 
     let sent = signed(session(), "GET", "http://127.0.0.1:1/", &[], b"", None);
-    assert_eq!(sent.verify(&state, NOW + 2000).unwrap_err(), Rejection::ExpiredToken);
+    assert_eq!(
+        sent.verify(&state, NOW + 2000).unwrap_err(),
+        Rejection::ExpiredToken
+    );
 }
 
 #[test]
 fn unreadable_signatures_say_what_is_missing() {
     let state = state();
     let mut sent = signed(key(), "GET", "http://127.0.0.1:1/", &[], b"", None);
-    let authorization = sent.headers.iter().position(|(name, _)| name == "authorization").expect("signed");
+    let authorization = sent
+        .headers
+        .iter()
+        .position(|(name, _)| name == "authorization")
+        .expect("signed");
     for (value, part) in [
         ("Basic abc", "Unsupported AWS 'algorithm'"),
-        ("AWS4-HMAC-SHA256 Credential=a/b/c/d/e", "'Signature' parameter"),
-        ("AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host, Signature=00", "exactly 5 slash-delimited"),
+        (
+            "AWS4-HMAC-SHA256 Credential=a/b/c/d/e",
+            "'Signature' parameter",
+        ),
+        (
+            "AWS4-HMAC-SHA256 Credential=a, SignedHeaders=host, Signature=00",
+            "exactly 5 slash-delimited",
+        ),
     ] {
         sent.headers[authorization].1 = value.into();
         match sent.verify(&state, NOW).unwrap_err() {
@@ -212,21 +256,49 @@ fn eks_tokens_say_who_made_them_for_which_cluster() {
     let state = state();
     let url = "https://sts.us-west-2.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15";
     let minute = Some(Duration::from_secs(60));
-    let made = |url: &str, headers: &[(&str, &str)]| token(&signed(session(), "GET", url, headers, b"", minute).url);
+    let made = |url: &str, headers: &[(&str, &str)]| {
+        token(&signed(session(), "GET", url, headers, b"", minute).url)
+    };
     let good = made(url, &[("x-k8s-aws-id", "demo")]);
-    let check = |token: &str, cluster: &str, now| verify_eks_token(&state, token, cluster, "127.0.0.1:1", now);
+    let check = |token: &str, cluster: &str, now| {
+        verify_eks_token(&state, token, cluster, "127.0.0.1:1", now)
+    };
     let caller = check(&good, "demo", NOW).expect("verifies");
-    assert_eq!(caller.arn, "arn:aws:sts::123456789012:assumed-role/role/session");
-    assert_eq!(check(&good, "other", NOW).unwrap_err(), Rejection::mismatch());
-    assert!(matches!(check(&good, "demo", NOW + 16 * MINUTE).unwrap_err(), Rejection::Skewed(_)));
+    assert_eq!(
+        caller.arn,
+        "arn:aws:sts::123456789012:assumed-role/role/session"
+    );
+    assert_eq!(
+        check(&good, "other", NOW).unwrap_err(),
+        Rejection::mismatch()
+    );
+    assert!(matches!(
+        check(&good, "demo", NOW + 16 * MINUTE).unwrap_err(),
+        Rejection::Skewed(_)
+    ));
 
-    let sandbox = made(&url.replace("https://sts.us-west-2.amazonaws.com", "http://127.0.0.1:1"), &[("x-k8s-aws-id", "demo")]);
+    let sandbox = made(
+        &url.replace("https://sts.us-west-2.amazonaws.com", "http://127.0.0.1:1"),
+        &[("x-k8s-aws-id", "demo")],
+    );
     assert!(check(&sandbox, "demo", NOW).is_ok());
     for (bad, why) in [
         ("abc".to_owned(), "prefix"),
         ("k8s-aws-v1.%%%".to_owned(), "base64"),
-        (made(&url.replace("sts.us-west-2.amazonaws.com", "sts.evil.com"), &[("x-k8s-aws-id", "demo")]), "hostname"),
-        (made(&url.replace("GetCallerIdentity", "AssumeRole"), &[("x-k8s-aws-id", "demo")]), "action"),
+        (
+            made(
+                &url.replace("sts.us-west-2.amazonaws.com", "sts.evil.com"),
+                &[("x-k8s-aws-id", "demo")],
+            ),
+            "hostname",
+        ),
+        (
+            made(
+                &url.replace("GetCallerIdentity", "AssumeRole"),
+                &[("x-k8s-aws-id", "demo")],
+            ),
+            "action",
+        ),
         (made(url, &[]), "x-k8s-aws-id"),
     ] {
         match check(&bad, "demo", NOW).unwrap_err() {

@@ -1,18 +1,29 @@
 //! IAM: users and their keys, roles, policies, instance profiles, OpenID Connect providers, and the evaluation of every
 //! call of every principal.
 
+mod access;
 mod condition;
+mod linked;
+mod managed;
+mod policies;
 pub mod policy;
+mod profiles;
+mod providers;
+mod roles;
+mod users;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
+use super::protocol::{operation, uri_encode};
 use super::{Call, Caller, Check, Fault, Operation, Protocol, Service, rejection};
-use crate::sandbox::clock::{Millis, iso8601};
+use crate::sandbox::clock::Millis;
 use crate::sandbox::state::{State as Everything, World};
-use policy::{Decision, Document, Kind};
+pub use access::authorize;
+pub use linked::{ensure_service_linked_role, service_linked_role_arn};
+use policy::{Document, Kind};
 
 /// Tags by key.
 pub type Tags = BTreeMap<String, String>;
@@ -186,6 +197,17 @@ pub struct Credential {
     pub caller: Caller,
 }
 
+impl Role {
+    /// Its ARN, under the name it is kept by.
+    pub fn arn(&self, name: &str) -> String {
+        format!(
+            "arn:aws:iam::{}:role{}{name}",
+            crate::sandbox::state::ACCOUNT,
+            self.path
+        )
+    }
+}
+
 impl State {
     /// Whose an access key is, and its secret.
     pub fn credential(&self, access_key: &str) -> Option<Credential> {
@@ -230,8 +252,35 @@ impl State {
     }
 
     /// The document in force of a managed policy, AWS's or the customer's.
-    pub fn document(&self, _arn: &str) -> Option<String> {
-        None
+    pub fn document(&self, arn: &str) -> Option<String> {
+        match managed::find(arn) {
+            Some(policy) => Some(policy.document.to_string()),
+            None => {
+                let policy = self.policies.get(arn)?;
+                Some(
+                    policy
+                        .versions
+                        .get(&policy.default_version)?
+                        .document
+                        .clone(),
+                )
+            }
+        }
+    }
+
+    /// Whether there is such a managed policy.
+    fn attachable(&self, arn: &str) -> Result<(), Fault> {
+        match managed::find(arn).is_some() || self.policies.contains_key(arn) {
+            true => Ok(()),
+            false if !arn.starts_with("arn:") => Err(Fault::new(
+                400,
+                "InvalidInput",
+                format!("ARN {arn} is not valid."),
+            )),
+            false => Err(missing(format!(
+                "Policy {arn} does not exist or is not attachable."
+            ))),
+        }
     }
 }
 
@@ -249,26 +298,18 @@ pub fn secret(length: usize) -> String {
         .collect()
 }
 
-/// Refuses a call that the caller's policies do not allow.
-pub fn authorize(
-    state: &Everything,
-    call: &Call<'_>,
-    protocol: Protocol,
-    check: &Check,
-) -> Result<(), Fault> {
-    let _ = (
-        state,
-        call,
-        protocol,
-        check,
-        Decision::Allowed,
-        rejection::access_denied,
-    );
-    Ok(())
-}
-
 /// The service.
 pub struct Iam;
+
+type Handler = fn(&mut Everything, &Call<'_>) -> Result<Value, Fault>;
+
+const TABLES: [&[(&str, Handler)]; 5] = [
+    roles::HANDLERS,
+    policies::HANDLERS,
+    profiles::HANDLERS,
+    providers::HANDLERS,
+    users::HANDLERS,
+];
 
 impl Service for Iam {
     fn signing_name(&self) -> &'static str {
@@ -284,22 +325,92 @@ impl Service for Iam {
         "https://iam.amazonaws.com/doc/2010-05-08/"
     }
     fn operations(&self) -> &'static [Operation] {
-        &[]
+        static OPERATIONS: std::sync::LazyLock<Vec<Operation>> = std::sync::LazyLock::new(|| {
+            let names = TABLES.iter().flat_map(|table| table.iter());
+            names.map(|(name, _)| operation(name)).collect()
+        });
+        &OPERATIONS
     }
-    fn resource(&self, _call: &Call<'_>) -> String {
-        "*".into()
+    fn resource(&self, call: &Call<'_>) -> String {
+        let account = &call.world.account;
+        let of = |kind: &str, member: &str| {
+            call.text(member)
+                .map(|name| format!("arn:aws:iam::{account}:{kind}/{name}"))
+        };
+        call.text("PolicyArn")
+            .filter(|_| {
+                !call.operation.starts_with("Attach") && !call.operation.starts_with("Detach")
+            })
+            .or_else(|| call.text("OpenIDConnectProviderArn"))
+            .or_else(|| call.text("PolicySourceArn"))
+            .or_else(|| of("instance-profile", "InstanceProfileName"))
+            .or_else(|| of("role", "RoleName"))
+            .or_else(|| of("user", "UserName"))
+            .or_else(|| of("policy", "PolicyName"))
+            .or_else(|| {
+                let url = call.text("Url")?;
+                Some(providers::arn(account, providers::issuer(&url)))
+            })
+            .unwrap_or_else(|| "*".into())
     }
-    fn handle(&self, _state: &mut Everything, call: &Call<'_>) -> Result<Value, Fault> {
-        Err(rejection::unknown_operation(self, call.operation))
+    fn checks(&self, state: &Everything, call: &Call<'_>) -> Vec<Check> {
+        let mut check = Check::new(format!("iam:{}", call.operation), self.resource(call));
+        let role = call
+            .text("RoleName")
+            .and_then(|name| state.iam.roles.get(&name).map(|role| (name, role)));
+        if let Some((name, role)) = &role {
+            if check.resource.contains(":role/") {
+                check.resource = role.arn(name);
+            }
+            check = check.tagged(&role.tags);
+        }
+        if let Some(arn) = call.text("PolicyArn") {
+            check = check.with("iam:PolicyARN", arn);
+        }
+        if let Some(arn) = call.text("PermissionsBoundary") {
+            check = check.with("iam:PermissionsBoundary", arn);
+        }
+        match call.operation {
+            "CreateServiceLinkedRole" => {
+                let service = call.text("AWSServiceName").unwrap_or_default();
+                check.resource = linked::name_of(&service).map_or("*".into(), |name| {
+                    linked::arn(&call.world.account, &service, &name)
+                });
+                vec![check.with("iam:AWSServiceName", service)]
+            }
+            "AddRoleToInstanceProfile" => match role {
+                Some((name, role)) => vec![
+                    check,
+                    Check::pass_role(role.arn(&name), "ec2.amazonaws.com"),
+                ],
+                None => vec![check],
+            },
+            _ => vec![check],
+        }
+    }
+    fn handle(&self, state: &mut Everything, call: &Call<'_>) -> Result<Value, Fault> {
+        let mut handlers = TABLES.iter().flat_map(|table| table.iter());
+        match handlers.find(|(name, _)| *name == call.operation) {
+            Some((_, handler)) => handler(state, call),
+            None => Err(rejection::unknown_operation(self, call.operation)),
+        }
+    }
+    fn tick(&self, state: &mut Everything, world: &World) -> bool {
+        // Expired keys are kept for a while, so that their users are told that they have expired.
+        let forgotten = world.clock.now().saturating_sub(3_600_000);
+        let before = state.iam.sessions.len();
+        state
+            .iam
+            .sessions
+            .retain(|_, session| session.expires > forgotten);
+        state.iam.sessions.len() != before
     }
 }
 
 /// Makes the one user of a new sandbox, with full access and a key of its own.
 pub fn bootstrap(world: &World, state: &mut Everything) -> (String, String) {
-    const UPPER: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-    let _ = iso8601;
-    let id = format!("AIDA{}", state.unique(UPPER, 17));
-    let key = format!("AKIA{}", state.unique(UPPER, 16));
+    let id = unique_id(state, "AIDA");
+    let key = access_key_id(state, "AKIA");
     let secret = secret(40);
     state.iam.users.insert(
         "sandbox".into(),
@@ -319,3 +430,193 @@ pub fn bootstrap(world: &World, state: &mut Everything) -> (String, String) {
     );
     (key, secret)
 }
+
+const BASE32: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+
+/// `AROA…`, 21 characters.
+fn unique_id(state: &mut Everything, prefix: &str) -> String {
+    format!("{prefix}{}", state.unique(BASE32, 17))
+}
+
+/// `AKIA…` or `ASIA…`, 20 characters.
+pub(super) fn access_key_id(state: &mut Everything, prefix: &str) -> String {
+    format!("{prefix}{}", state.unique(BASE32, 16))
+}
+
+fn missing(message: String) -> Fault {
+    Fault::new(404, "NoSuchEntity", message)
+}
+
+fn exists(message: String) -> Fault {
+    Fault::new(409, "EntityAlreadyExists", message)
+}
+
+fn conflict(message: &str) -> Fault {
+    Fault::new(409, "DeleteConflict", message)
+}
+
+fn limit(message: &str) -> Fault {
+    Fault::new(409, "LimitExceeded", message)
+}
+
+fn malformed(message: String) -> Fault {
+    Fault::new(400, "MalformedPolicyDocument", message)
+}
+
+fn invalid(message: impl Into<String>) -> Fault {
+    Fault::new(400, "ValidationError", message)
+}
+
+/// A member that must be there.
+fn required(call: &Call<'_>, member: &str) -> Result<String, Fault> {
+    call.text(member).ok_or_else(|| {
+        invalid(format!(
+            "1 validation error detected: Value null at '{}' failed to satisfy constraint: Member must not be null",
+            lower_first(member)
+        ))
+    })
+}
+
+/// A name that is about to be given to something.
+fn new_name(call: &Call<'_>, member: &str, longest: usize) -> Result<String, Fault> {
+    let name = required(call, member)?;
+    if name.len() > longest {
+        return Err(invalid(format!(
+            "1 validation error detected: Value '{name}' at '{}' failed to satisfy constraint: Member must have length \
+             less than or equal to {longest}",
+            lower_first(member)
+        )));
+    }
+    if !name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"_+=,.@-".contains(&b))
+    {
+        return Err(invalid(format!(
+            "The specified value for {} is invalid. It must contain only alphanumeric characters and/or the following: \
+             +=,.@_-",
+            lower_first(member)
+        )));
+    }
+    Ok(name)
+}
+
+fn path(call: &Call<'_>) -> Result<String, Fault> {
+    let path = call.text("Path").unwrap_or_else(|| "/".into());
+    if !path.starts_with('/') || !path.ends_with('/') || path.len() > 512 {
+        return Err(invalid(
+            "The specified value for path is invalid. It must begin and end with / and contain only alphanumeric \
+             characters and/or / characters.",
+        ));
+    }
+    Ok(path)
+}
+
+fn lower_first(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_ascii_lowercase());
+    first.into_iter().chain(characters).collect()
+}
+
+/// The `Tags` member.
+fn tags(call: &Call<'_>) -> Result<Tags, Fault> {
+    let mut tags = Tags::new();
+    for tag in call.list("Tags") {
+        let text = |member: &str| tag.get(member).and_then(super::text_of);
+        let (Some(key), Some(value)) = (text("Key"), text("Value")) else {
+            return Err(invalid(
+                "1 validation error detected: Value null at 'tags' failed to satisfy constraint: Member must not be null",
+            ));
+        };
+        if key.is_empty() || key.len() > 128 || value.len() > 256 {
+            return Err(invalid(format!(
+                "1 validation error detected: Value '{key}' at 'tags.1.member.key' failed to satisfy constraint: Member must have length less than or equal to 128"
+            )));
+        }
+        if key.to_ascii_lowercase().starts_with("aws:") {
+            return Err(Fault::new(
+                400,
+                "InvalidInput",
+                "System tags cannot be added/updated/deleted by requester.",
+            ));
+        }
+        if tags.insert(key, value).is_some() {
+            return Err(Fault::new(
+                400,
+                "InvalidInput",
+                "Duplicate tag keys found. Please note that Tag keys are case insensitive.",
+            ));
+        }
+    }
+    match tags.len() {
+        0..=50 => Ok(tags),
+        _ => Err(limit("Cannot exceed quota for TagsPerResource: 50")),
+    }
+}
+
+fn add_tags(existing: &mut Tags, new: Tags) -> Result<Value, Fault> {
+    let mut all = existing.clone();
+    all.extend(new);
+    if all.len() > 50 {
+        return Err(limit("Cannot exceed quota for TagsPerResource: 50"));
+    }
+    *existing = all;
+    Ok(Value::Null)
+}
+
+fn remove_tags(existing: &mut Tags, call: &Call<'_>) -> Result<Value, Fault> {
+    for key in call.texts("TagKeys") {
+        existing.remove(&key);
+    }
+    Ok(Value::Null)
+}
+
+fn show_tags(tags: &Tags) -> Value {
+    tags.iter()
+        .map(|(key, value)| json!({"Key": key, "Value": value}))
+        .collect()
+}
+
+/// A document as IAM answers it.
+fn show_document(document: &str) -> String {
+    uri_encode(document, false)
+}
+
+/// One page of a list whose items come with the names that order them.
+fn page(
+    call: &Call<'_>,
+    member: &str,
+    items: impl IntoIterator<Item = (String, Value)>,
+) -> Result<Value, Fault> {
+    let most = match call.integer("MaxItems") {
+        None => 100,
+        Some(most @ 1..=1000) => most as usize,
+        Some(most) => {
+            return Err(invalid(format!(
+                "1 validation error detected: Value '{most}' at 'maxItems' failed to satisfy constraint: Member must \
+                 have value between 1 and 1000"
+            )));
+        }
+    };
+    let after = call.text("Marker");
+    let mut items: Vec<(String, Value)> = items
+        .into_iter()
+        .filter(|(name, _)| after.as_ref().is_none_or(|after| name > after))
+        .collect();
+    items.sort_by(|(a, _), (b, _)| a.cmp(b));
+    let truncated = items.len() > most;
+    items.truncate(most);
+    let mut output = Map::new();
+    if truncated && let Some((last, _)) = items.last() {
+        output.insert("Marker".into(), last.clone().into());
+    }
+    output.insert("IsTruncated".into(), truncated.into());
+    output.insert(
+        member.into(),
+        items.into_iter().map(|(_, item)| item).collect(),
+    );
+    Ok(Value::Object(output))
+}
+
+#[cfg(test)]
+#[path = "iam_tests.rs"]
+mod tests;

@@ -137,6 +137,13 @@ impl Document {
         Ok(Document { statements })
     }
 
+    /// A document that allows nothing.
+    pub(super) fn empty() -> Self {
+        Document {
+            statements: Vec::new(),
+        }
+    }
+
     /// The AWS principals that it names by ARN, which must exist.
     pub fn principal_arns(&self) -> Vec<String> {
         self.statements
