@@ -55,6 +55,15 @@ pub(super) async fn load(settings: &Settings) -> SdkConfig {
     loader.load().await
 }
 
+/// The region that the profile, or the default one, names in the AWS configuration files.
+pub async fn profile_region(profile: Option<&str>) -> Option<String> {
+    let mut builder = aws_config::default_provider::region::Builder::default();
+    if let Some(profile) = profile {
+        builder = builder.profile_name(profile);
+    }
+    Some(builder.build().region().await?.as_ref().to_owned())
+}
+
 /// The service's error code, where the service answered.
 pub fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
     error.as_service_error().and_then(|service| service.code())

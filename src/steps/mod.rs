@@ -1,7 +1,6 @@
 //! The deployment: every step, and what each needs.
 
 pub mod addon;
-pub mod audit;
 pub mod cluster_access;
 pub mod control_plane;
 pub mod identity;
@@ -13,6 +12,7 @@ pub mod network;
 pub mod node_group;
 pub mod oidc_provider;
 pub mod outputs;
+mod overview;
 pub mod preflight;
 pub mod repository;
 pub mod roles;
@@ -28,6 +28,9 @@ use crate::engine::{Graph, Handle};
 use crate::mesh::{self, MeshProvider, Place};
 
 use self::outputs::{Identity, Image, Role};
+pub use self::overview::{
+    ClusterOverview, Overview, VersionOverview, cluster, connect, overview, url,
+};
 
 /// The deployment with the environment's own mesh.
 pub fn deployment(environment: &Environment, clients: &Arc<Clients>) -> Graph {
