@@ -1,6 +1,7 @@
 //! The deployment: every step, and what each needs.
 
 pub mod addon;
+pub mod audit;
 pub mod cluster_access;
 pub mod control_plane;
 pub mod identity;
