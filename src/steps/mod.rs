@@ -1,41 +1,46 @@
 //! The deployment: every step, and what each needs.
 
 pub mod addon;
-pub mod audit;
 pub mod cluster_access;
 pub mod control_plane;
+pub mod entrance;
 pub mod identity;
 pub mod image;
+pub mod ingress;
 pub mod irsa_role;
+pub mod kubernetes_api;
 pub mod launch_template;
+pub mod load_balancer_controller;
 pub mod log_group;
+pub mod namespace;
 pub mod network;
 pub mod node_group;
 pub mod oidc_provider;
 pub mod outputs;
-mod overview;
 pub mod preflight;
 pub mod repository;
 pub mod roles;
+pub mod service_names;
 mod stack_outputs;
 pub mod sweep;
+pub mod workload;
+
+#[cfg(test)]
+mod manifests_tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::clients::Clients;
 use crate::config::{Environment, Source};
-use crate::engine::{Graph, Handle};
-use crate::mesh::{self, MeshProvider, Place};
+use crate::engine::{Graph, Handle, Needs};
+use crate::mesh::{self, Foundation, MeshProvider, Place};
 
 use self::outputs::{Identity, Image, Role};
-pub use self::overview::{
-    ClusterOverview, Overview, VersionOverview, cluster, connect, overview, url,
-};
 
 /// The deployment with the environment's own mesh.
 pub fn deployment(environment: &Environment, clients: &Arc<Clients>) -> Graph {
-    deployment_with(environment, clients, &*mesh::provider(environment, clients))
+    deployment_with(environment, clients, &mesh::provider(environment, clients))
 }
 
 /// The whole deployment on one page, in an order in which each step comes after what it needs. `up` walks it forwards,
@@ -46,7 +51,7 @@ pub fn deployment(environment: &Environment, clients: &Arc<Clients>) -> Graph {
 pub fn deployment_with(
     environment: &Environment,
     clients: &Arc<Clients>,
-    mesh: &dyn MeshProvider,
+    mesh: &Arc<dyn MeshProvider>,
 ) -> Graph {
     let environment = &Arc::new(environment.clone());
     let mut graph = Graph::new();
@@ -163,6 +168,7 @@ pub fn deployment_with(
     let service_account_roles: BTreeMap<&str, Handle<Role>> = mesh
         .roles()
         .into_iter()
+        .chain([load_balancer_controller::role()])
         .map(|role| {
             let name = role.name;
             let handle = graph.add(|needs| irsa_role::ServiceAccountRole {
@@ -195,6 +201,8 @@ pub fn deployment_with(
     let networking = addon(graph, "vpc-cni", None);
     let proxying = addon(graph, "kube-proxy", None);
     let nodes = graph.add(|needs| {
+        // On the way down: no controller runs any more that could make again what is swept.
+        needs.after(&sweep);
         needs.after(&networking);
         needs.after(&proxying);
         node_group::ManagedNodeGroup {
@@ -207,7 +215,108 @@ pub fn deployment_with(
         }
     });
     let names = addon(graph, "coredns", Some(&nodes));
-    let _ = (sweep, images, access, service_account_roles, names);
+
+    // In the cluster: what needs no nodes first, then the controllers.
+    let cluster = graph.add(|needs| {
+        needs.after(&access);
+        kubernetes_api::KubernetesApi {
+            environment: environment.clone(),
+            clients: clients.clone(),
+            control_plane: needs.input(&control_plane),
+        }
+    });
+    let namespace = graph.add(|needs| namespace::ServicesNamespace {
+        environment: environment.clone(),
+        mesh: mesh.clone(),
+        cluster: needs.input(&cluster),
+    });
+    let load_balancer_kinds = graph.add(|needs| load_balancer_controller::LoadBalancerKinds {
+        environment: environment.clone(),
+        cluster: needs.input(&cluster),
+    });
+    let load_balancer_controller = graph.add(|needs| {
+        needs.after(&load_balancer_kinds);
+        needs.after(&service_account_roles[load_balancer_controller::ROLE]);
+        needs.after(&names);
+        load_balancer_controller::LoadBalancerController {
+            environment: environment.clone(),
+            cluster: needs.input(&cluster),
+            control_plane: needs.input(&control_plane),
+        }
+    });
+
+    // The way in: a load balancer takes minutes, so it is made while the pods start.
+    let service_names: BTreeMap<&str, Handle<()>> = environment
+        .services
+        .values()
+        .map(|service| {
+            let handle = graph.add(|needs| {
+                needs.after(&namespace);
+                service_names::ServiceNames {
+                    environment: environment.clone(),
+                    mesh: mesh.clone(),
+                    service: service.clone(),
+                    cluster: needs.input(&cluster),
+                }
+            });
+            (service.name.as_str(), handle)
+        })
+        .collect();
+    let load_balancer = graph.add(|needs| {
+        needs.after(&egress);
+        needs.after(&load_balancer_controller);
+        if let Some(names) = service_names.get(environment.ingress.service.as_str()) {
+            needs.after(names);
+        }
+        ingress::IngressLoadBalancer {
+            environment: environment.clone(),
+            clients: clients.clone(),
+            cluster: needs.input(&cluster),
+        }
+    });
+
+    // The mesh: its controller, itself, each service's resources in it, and then the pods.
+    let foundation = Foundation {
+        cluster: cluster.clone(),
+        controller: &|needs: &mut Needs| {
+            needs.after(&names);
+            for role in mesh.roles() {
+                needs.after(&service_account_roles[role.name]);
+            }
+        },
+        namespace: namespace.clone(),
+    };
+    let installed = mesh.install(graph, &foundation, mesh_control_plane);
+    let members = mesh.services(graph, &foundation, &installed);
+
+    let workloads: Vec<Handle<()>> = environment
+        .services
+        .values()
+        .map(|service| {
+            graph.add(|needs| {
+                needs.after(&names);
+                needs.after(&service_names[service.name.as_str()]);
+                needs.after(&members[&service.name]);
+                workload::Workload {
+                    environment: environment.clone(),
+                    mesh: mesh.clone(),
+                    service: service.clone(),
+                    cluster: needs.input(&cluster),
+                    image: needs.input(&images[&service.name]),
+                }
+            })
+        })
+        .collect();
+    graph.add(|needs| {
+        for workload in &workloads {
+            needs.after(workload);
+        }
+        entrance::AnsweringEntrance {
+            environment: environment.clone(),
+            clients: clients.clone(),
+            entrance: needs.input(&load_balancer),
+        }
+    });
     std::mem::take(graph)
 }
 

@@ -7,6 +7,7 @@ mod bundle;
 mod certificate;
 mod connection;
 mod drift;
+mod find;
 mod kubeconfig;
 mod object;
 mod pods;
@@ -17,6 +18,7 @@ mod token;
 pub use bundle::{Bundle, Denials, remove};
 pub use certificate::Certificate;
 pub use connection::{Access, Cluster, Trouble};
+pub use find::{access, find};
 pub use kubeconfig::{
     Kubeconfig, merge as merge_kubeconfig, remove as remove_kubeconfig, write as write_kubeconfig,
 };

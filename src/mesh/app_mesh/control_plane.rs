@@ -5,7 +5,7 @@ use aws_sdk_appmesh::error::{ProvideErrorMetadata, SdkError};
 use super::AppMesh;
 use crate::clients::aws;
 use crate::engine::{
-    Context, Expected, Failure, FailureKind, Observed, Poll, Result, Step, StepId, Wait,
+    Change, Context, Expected, Failure, FailureKind, Observed, Poll, Result, Step, StepId, Wait,
 };
 use crate::mesh::Leftover;
 
@@ -302,8 +302,15 @@ impl Step for ControlPlane {
         }
     }
 
-    async fn apply(&self, _: &Context, _: &crate::engine::Change) -> Result<()> {
-        // The controller makes the mesh; what there is to do here was seen to be possible.
+    /// The controller makes the mesh; what there is to do here is to see that it can be made.
+    fn plan(&self, seen: &Observed<()>) -> Change {
+        match seen {
+            Observed::Unreachable(reason) => Change::Blocked(reason.clone()),
+            _ => Change::Keep,
+        }
+    }
+
+    async fn apply(&self, _: &Context, _: &Change) -> Result<()> {
         Ok(())
     }
 

@@ -1,0 +1,145 @@
+//! That the environment answers: healthy targets behind the load balancer, and HTTP 200 through all of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_elasticloadbalancingv2::types::{TargetHealthDescription, TargetHealthStateEnum};
+
+use super::ingress::load_balancer;
+use crate::clients::Clients;
+use crate::clients::aws::failed;
+use crate::config::Environment;
+use crate::engine::{Change, Context, Expected, Input, Observed, Poll, Result, Step, StepId, Wait};
+use crate::rollout::{Entrance, probe};
+
+/// How long targets may take to become healthy, and the first answer to come: each.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The way in, answering.
+pub struct AnsweringEntrance {
+    /// The environment.
+    pub environment: Arc<Environment>,
+    /// The clients.
+    pub clients: Arc<Clients>,
+    /// The load balancer.
+    pub entrance: Input<Entrance>,
+}
+
+impl AnsweringEntrance {
+    /// Why the entrance does not answer; none when it does. One that faces inwards cannot be tried from here.
+    async fn silence(&self, entrance: &Entrance) -> Option<String> {
+        if self.environment.ingress.internal {
+            return None;
+        }
+        match probe(&entrance.url, Duration::from_secs(5)).await {
+            Ok(200) => None,
+            Ok(status) => Some(format!("{} answers HTTP {status}", entrance.url)),
+            Err(why) => Some(format!("{}: {why}", entrance.url)),
+        }
+    }
+
+    async fn wait_targets(&self, cx: &Context, load_balancer: &str) -> Result<()> {
+        let wait = Wait::new("targets of the load balancer", PATIENCE)
+            .hint("the targets are the pods of the ingress's service: `meshctl status` shows them");
+        cx.wait_for(wait, || async {
+            let targets = self.targets(load_balancer).await?;
+            let healthy = targets
+                .iter()
+                .filter(|target| state(target) == Some(&TargetHealthStateEnum::Healthy));
+            let healthy = healthy.count();
+            if healthy > 0 && healthy == targets.len() {
+                return Ok(Poll::Ready(()));
+            }
+            let why = targets.iter().find_map(|target| {
+                let health = target.target_health()?;
+                (health.state() != Some(&TargetHealthStateEnum::Healthy)).then(|| {
+                    let words = health
+                        .description()
+                        .or(health.reason().map(|reason| reason.as_str()));
+                    words.unwrap_or("not healthy").to_owned()
+                })
+            });
+            let why = why.map_or(String::new(), |why| format!(": {why}"));
+            Ok(Poll::Pending(format!(
+                "{healthy} of {} targets healthy{why}",
+                targets.len()
+            )))
+        })
+        .await
+    }
+
+    async fn targets(&self, load_balancer: &str) -> Result<Vec<TargetHealthDescription>> {
+        let client = &self.clients.load_balancing;
+        let groups = client
+            .describe_target_groups()
+            .load_balancer_arn(load_balancer)
+            .send()
+            .await;
+        let groups = groups.map_err(failed(self.title()))?;
+        let mut targets = Vec::new();
+        for group in groups.target_groups.unwrap_or_default() {
+            let health = client
+                .describe_target_health()
+                .set_target_group_arn(group.target_group_arn);
+            let health = health.send().await.map_err(failed(self.title()))?;
+            targets.extend(health.target_health_descriptions.unwrap_or_default());
+        }
+        // On its way out is nobody's worry.
+        targets.retain(|target| state(target) != Some(&TargetHealthStateEnum::Draining));
+        Ok(targets)
+    }
+
+    async fn wait_answer(&self, cx: &Context, entrance: &Entrance) -> Result<()> {
+        let wait = Wait::new(self.title(), PATIENCE)
+            .hint("a new load balancer's name takes a minute or two to resolve; after that, see the pods' logs");
+        cx.wait_for(wait, || async {
+            Ok(match self.silence(entrance).await {
+                None => Poll::Ready(()),
+                Some(why) => Poll::Pending(why),
+            })
+        })
+        .await
+    }
+}
+
+fn state(target: &TargetHealthDescription) -> Option<&TargetHealthStateEnum> {
+    target.target_health().and_then(|health| health.state())
+}
+
+impl Step for AnsweringEntrance {
+    type Outputs = Entrance;
+
+    fn id(&self) -> StepId {
+        "entrance".into()
+    }
+
+    fn title(&self) -> String {
+        "answers through the load balancer".into()
+    }
+
+    fn expected(&self) -> Expected {
+        Expected::seconds(15, 0)
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Observed<Entrance>> {
+        let entrance = self.entrance.get(cx)?;
+        Ok(match self.silence(&entrance).await {
+            None => Observed::ready(entrance),
+            Some(_) => Observed::Absent,
+        })
+    }
+
+    async fn apply(&self, cx: &Context, _: &Change) -> Result<Entrance> {
+        let entrance = self.entrance.get(cx)?;
+        if let Some(balancer) = load_balancer(&self.clients, &entrance).await? {
+            let arn = balancer.load_balancer_arn().unwrap_or_default();
+            self.wait_targets(cx, arn).await?;
+        }
+        self.wait_answer(cx, &entrance).await?;
+        Ok(entrance)
+    }
+
+    async fn destroy(&self, _: &Context, _: &Observed<Entrance>) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! The AWS Load Balancer Controller: its kinds, itself, and the class of Ingresses that it serves.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::outputs::ControlPlane;
+use crate::clients::kube::{Access, Bundle, Certificate, Cluster, Reference, Template};
+use crate::config::{Environment, Names, OWNER_TAG};
+use crate::engine::{Change, Context, Expected, Input, Observed, Result, Step, StepId};
+use crate::mesh::{ServiceAccountRole, labels};
+use crate::template;
+
+pub(super) const CRDS: Template = template!("load-balancer/crds.yaml");
+pub(super) const CONTROLLER: Template = template!("load-balancer/controller.yaml");
+pub(super) const WEBHOOKS: Template = template!("load-balancer/webhooks.yaml");
+pub(super) const CLASS: Template = template!("load-balancer/ingress-class.yaml");
+pub(super) const POLICY: Template = template!("load-balancer/policy.json");
+
+/// Policy and controller are of one version.
+const IMAGE: &str = "public.ecr.aws/eks/aws-load-balancer-controller:v3.5.0";
+const NAMESPACE: &str = "kube-system";
+const NAME: &str = "aws-load-balancer-controller";
+const WEBHOOK_SERVICE: &str = "aws-load-balancer-webhook-service";
+const SECRET: &str = "aws-load-balancer-tls";
+
+/// The controller's IAM role: its name in the environment.
+pub const ROLE: &str = "load-balancer-controller";
+
+/// The controller's IAM role.
+pub fn role() -> ServiceAccountRole {
+    let subjects = vec![(NAMESPACE.to_owned(), NAME.to_owned())];
+    ServiceAccountRole::new(ROLE, subjects, POLICY, json!({}))
+}
+
+/// The Deployment that takes finalizers off Ingresses.
+pub(super) fn deployment() -> Reference {
+    Reference::namespaced("apps/v1", "Deployment", NAMESPACE, NAME)
+}
+
+/// The controller's kinds.
+pub struct LoadBalancerKinds {
+    /// The environment.
+    pub environment: Arc<Environment>,
+    /// The cluster.
+    pub cluster: Input<Cluster>,
+}
+
+impl LoadBalancerKinds {
+    fn bundle<'a>(&self, cluster: &'a Cluster) -> Result<Bundle<'a>> {
+        let context = json!({"labels": labels(&Names::new(&self.environment.name))});
+        Ok(Bundle::new(self.title(), cluster, CRDS.manifests(context)?))
+    }
+}
+
+impl Step for LoadBalancerKinds {
+    type Outputs = ();
+
+    fn id(&self) -> StepId {
+        "load-balancer-kinds".into()
+    }
+
+    fn title(&self) -> String {
+        "load balancer controller's kinds".into()
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
+        self.bundle(&self.cluster.get(cx)?)?.observe().await
+    }
+
+    async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
+        self.bundle(&self.cluster.get(cx)?)?.apply(cx).await
+    }
+
+    async fn destroy(&self, cx: &Context, seen: &Observed<()>) -> Result<()> {
+        if matches!(seen, Observed::Unreachable(_)) {
+            return Ok(());
+        }
+        self.bundle(&self.cluster.get(cx)?)?.destroy(cx).await
+    }
+}
+
+/// The controller, its webhooks and its class.
+pub struct LoadBalancerController {
+    /// The environment.
+    pub environment: Arc<Environment>,
+    /// The cluster.
+    pub cluster: Input<Cluster>,
+    /// The control plane, for its VPC.
+    pub control_plane: Input<ControlPlane>,
+}
+
+pub(super) fn manifests(
+    environment: &Environment,
+    access: &Access,
+    vpc: &str,
+    certificate: &Certificate,
+) -> Result<Vec<Value>> {
+    let names = Names::new(&environment.name);
+    let context = json!({
+        "labels": labels(&names),
+        "environment": environment.name,
+        "owner_tag": OWNER_TAG,
+        "role_arn": format!("arn:{}:iam::{}:role/{}", access.partition, access.account, names.role(ROLE)),
+        "certificate": certificate,
+        "image": IMAGE,
+        "cluster": access.name,
+        "region": access.region,
+        "vpc": vpc,
+        "ingress": environment.ingress,
+    });
+    let mut manifests = CONTROLLER.manifests(&context)?;
+    manifests.extend(WEBHOOKS.manifests(&context)?);
+    // Its webhook validates it, so it comes last and is tried until the controller serves.
+    manifests.extend(CLASS.manifests(&context)?);
+    Ok(manifests)
+}
+
+impl LoadBalancerController {
+    async fn bundle<'a>(&self, cx: &Context, cluster: &'a Cluster) -> Result<Bundle<'a>> {
+        let secret = Reference::namespaced("v1", "Secret", NAMESPACE, SECRET);
+        let kept = cluster.get(&secret).await;
+        let kept = kept.map_err(|trouble| trouble.failure(secret.to_string()))?;
+        let certificate = Certificate::kept_or_new(kept.as_ref(), NAMESPACE, WEBHOOK_SERVICE)?;
+        let vpc = self.control_plane.get(cx)?.vpc;
+        let manifests = manifests(&self.environment, cluster.access(), &vpc, &certificate)?;
+        Ok(Bundle::new(self.title(), cluster, manifests))
+    }
+}
+
+impl Step for LoadBalancerController {
+    type Outputs = ();
+
+    fn id(&self) -> StepId {
+        "load-balancer-controller".into()
+    }
+
+    fn title(&self) -> String {
+        "AWS Load Balancer Controller".into()
+    }
+
+    fn expected(&self) -> Expected {
+        Expected::seconds(40, 10)
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
+        let cluster = self.cluster.get(cx)?;
+        self.bundle(cx, &cluster).await?.observe().await
+    }
+
+    async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
+        let cluster = self.cluster.get(cx)?;
+        self.bundle(cx, &cluster).await?.apply(cx).await
+    }
+
+    async fn destroy(&self, cx: &Context, seen: &Observed<()>) -> Result<()> {
+        if matches!(seen, Observed::Unreachable(_)) {
+            return Ok(());
+        }
+        let cluster = self.cluster.get(cx)?;
+        self.bundle(cx, &cluster).await?.destroy(cx).await
+    }
+}

@@ -1,0 +1,138 @@
+//! Everything that is applied to the cluster, but for what is the mesh's own.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::outputs::Image;
+use super::{ingress, load_balancer_controller, namespace, service_names, workload};
+use crate::clients::kube::{Access, Certificate};
+use crate::clients::{Clients, Credentials, Settings};
+use crate::config::{Environment, Names};
+use crate::mesh::{self, MeshProvider, Place, labels};
+
+async fn provider(environment: &Environment) -> Arc<dyn MeshProvider> {
+    let clients = Clients::new(Settings {
+        region: "eu-west-1".into(),
+        credentials: Some(Credentials {
+            access_key_id: "AKIDEXAMPLE".into(),
+            secret_access_key: "secret".into(),
+            session_token: None,
+        }),
+        ..Settings::default()
+    });
+    mesh::provider(environment, &clients.await)
+}
+
+fn access() -> Access {
+    Access {
+        name: "meshctl-demo".into(),
+        environment: "demo".into(),
+        region: "eu-west-1".into(),
+        partition: "aws".into(),
+        account: "123456789012".into(),
+        endpoint: "https://example.eks".into(),
+        certificate_authority: String::new(),
+        credentials: aws_credential_types::provider::SharedCredentialsProvider::new(
+            aws_credential_types::Credentials::for_tests(),
+        ),
+    }
+}
+
+fn certificate() -> Certificate {
+    Certificate {
+        ca: "Q0E=".into(),
+        certificate: "Q0VSVA==".into(),
+        key: "S0VZ".into(),
+        fingerprint: "00".into(),
+    }
+}
+
+fn yaml(manifests: &[Value]) -> String {
+    let parts: Vec<String> = manifests
+        .iter()
+        .map(|manifest| serde_yaml::to_string(manifest).expect("yaml"))
+        .collect();
+    parts.join("---\n")
+}
+
+#[test]
+fn the_load_balancer_controller() {
+    let environment = Environment::demo();
+    let made =
+        load_balancer_controller::manifests(&environment, &access(), "vpc-0123", &certificate());
+    insta::assert_snapshot!(yaml(&made.expect("rendered")));
+}
+
+#[test]
+fn the_load_balancer_controllers_policy_is_json() {
+    let place = Place {
+        partition: "aws".into(),
+        region: "eu-west-1".into(),
+        account: "123456789012".into(),
+    };
+    let role = load_balancer_controller::role();
+    assert_eq!(
+        role.subject_claims(),
+        ["system:serviceaccount:kube-system:aws-load-balancer-controller"]
+    );
+    let policy = role.policy(&place).expect("json");
+    let size = serde_json::to_string(&policy).expect("json").len();
+    // IAM counts an inline policy without its white space.
+    assert!(size < 10_240, "{size} bytes do not fit into a role");
+}
+
+#[tokio::test]
+async fn the_demos_pods_and_the_way_in() {
+    let environment = Environment::demo();
+    let mesh = provider(&environment).await;
+    let mut namespace_labels = labels(&Names::new("demo"));
+    namespace_labels.extend(mesh.namespace_labels());
+    let context = json!({"namespace": "demo", "labels": namespace_labels});
+    let mut made = namespace::TEMPLATE.manifests(context).expect("rendered");
+    for service in environment.services.values() {
+        let names = service_names::manifests(&environment, &*mesh, service, &access());
+        made.extend(names.expect("rendered"));
+        let image = Image {
+            reference: format!("registry.example/meshctl-demo/{}@sha256:00", service.name),
+        };
+        let pods = workload::manifests(&environment, &*mesh, service, &image);
+        made.extend(pods.expect("rendered"));
+    }
+    made.extend(ingress::manifests(&environment).expect("rendered"));
+    insta::assert_snapshot!(yaml(&made));
+}
+
+#[tokio::test]
+async fn odd_values_stay_one_value() {
+    let mut environment = Environment::demo();
+    let backend = environment.services.get_mut("backend").expect("there");
+    backend.versions[0].env.insert(
+        "ODD".into(),
+        "a: b\n- {{ c }} # \"quoted\" 'x' <&> \u{1F600}".into(),
+    );
+    backend.versions[0]
+        .env
+        .insert("NUMBER".into(), "1e3".into());
+    backend.versions[1].name = "1".into();
+    let backend = environment.services["backend"].clone();
+    let mesh = provider(&environment).await;
+    let image = Image {
+        reference: "a".into(),
+    };
+    let made = workload::manifests(&environment, &*mesh, &backend, &image).expect("rendered");
+    let container = &made[0]["spec"]["template"]["spec"]["containers"][0];
+    let value = |name: &str| {
+        let env = container["env"].as_array().expect("a list");
+        env.iter()
+            .find(|entry| entry["name"] == name)
+            .expect("there")["value"]
+            .clone()
+    };
+    assert_eq!(
+        value("ODD"),
+        "a: b\n- {{ c }} # \"quoted\" 'x' <&> \u{1F600}"
+    );
+    assert_eq!(value("NUMBER"), "1e3");
+    assert_eq!(made[2]["spec"]["selector"]["matchLabels"]["version"], "1");
+}
