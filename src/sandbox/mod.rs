@@ -233,7 +233,7 @@ impl Sandbox {
             }
         }
         saving.abort();
-        if let Err(error) = self.world.save() {
+        if let Err(error) = self.world.save().and_then(|()| self.world.save_traces()) {
             tracing::error!("cannot save the state: {error}");
         }
     }

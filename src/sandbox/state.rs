@@ -144,6 +144,12 @@ impl World {
         write_private(&state_file(&self.directory), &bytes)
     }
 
+    /// Saves the traces, which are too many to go with every save of the rest.
+    pub(super) fn save_traces(&self) -> io::Result<()> {
+        let bytes = self.state().xray.export();
+        write_private(&self.directory.join(TRACES), &bytes)
+    }
+
     /// Saves whenever something changed, at most a few times a second. Never returns.
     pub(super) async fn keep_saved(self) {
         let mut changes = self.changes();
@@ -165,22 +171,28 @@ impl World {
 /// The account that everything belongs to.
 pub const ACCOUNT: &str = "123456789012";
 
+const TRACES: &str = "traces.json";
+
 fn state_file(directory: &Path) -> PathBuf {
     directory.join("state.json")
 }
 
 /// Reads the state of an earlier run; without one, an empty state.
 pub(super) fn load(directory: &Path) -> io::Result<State> {
-    match std::fs::read(state_file(directory)) {
+    let mut state: State = match std::fs::read(state_file(directory)) {
         Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("{}: {error}", state_file(directory).display()),
             )
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(State::default()),
-        Err(error) => Err(error),
+        })?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => State::default(),
+        Err(error) => return Err(error),
+    };
+    if let Ok(bytes) = std::fs::read(directory.join(TRACES)) {
+        state.xray.import(&bytes);
     }
+    Ok(state)
 }
 
 /// Replaces a file in one step with one that only the user may read.

@@ -25,7 +25,14 @@ pub use iam::policy::Context;
 /// Every service, in the order in which they tick: what CloudFormation waits for comes before it.
 pub fn services() -> &'static [&'static dyn Service] {
     // One line for each service.
-    &[&iam::Iam, &sts::Sts, &appmesh::AppMesh, &eks::Eks]
+    &[
+        &iam::Iam,
+        &sts::Sts,
+        &logs::Logs,
+        &xray::XRay,
+        &appmesh::AppMesh,
+        &eks::Eks,
+    ]
 }
 
 /// The service with that name in the credential scope.

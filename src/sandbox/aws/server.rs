@@ -281,6 +281,8 @@ fn is_read(operation: &str) -> bool {
         "Simulate",
         "Validate",
         "Stream",
+        "PutTrace",
+        "PutTelemetry",
     ]
     .iter()
     .any(|verb| operation.starts_with(verb))

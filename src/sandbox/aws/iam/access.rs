@@ -168,11 +168,7 @@ fn global_context(principal: &Principal, call: &Call<'_>, own: &Context) -> Cont
 }
 
 /// What the identity's own policies say, for those who combine it with a resource's or a trust policy.
-pub(in crate::sandbox::aws) fn identity_decision(
-    state: &State,
-    call: &Call<'_>,
-    check: &Check,
-) -> Decision {
+pub fn identity_decision(state: &State, call: &Call<'_>, check: &Check) -> Decision {
     if call.caller.is_service_linked() {
         return Decision::Allowed;
     }

@@ -22,6 +22,7 @@ use super::{Call, Caller, Check, Fault, Operation, Protocol, Service, rejection}
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state::{State as Everything, World};
 pub use access::authorize;
+pub(super) use access::identity_decision;
 pub use linked::{ensure_service_linked_role, service_linked_role_arn};
 use policy::{Document, Kind};
 
