@@ -122,7 +122,7 @@ impl Ec2 {
         };
         Ec2 {
             config: config.clone(),
-            http: http(),
+            http: http(is_loopback(&endpoint)),
             endpoint,
             region,
             credentials: Arc::default(),
@@ -281,20 +281,30 @@ impl Ec2 {
     }
 }
 
-/// One connection pool for all clients of the process.
-fn http() -> reqwest::Client {
-    static CLIENT: OnceLock<reqwest::Client> = OnceLock::new();
-    CLIENT
+/// One connection pool for all clients of the process that go the same way.
+fn http(direct: bool) -> reqwest::Client {
+    static CLIENTS: [OnceLock<reqwest::Client>; 2] = [OnceLock::new(), OnceLock::new()];
+    CLIENTS[usize::from(direct)]
         .get_or_init(|| {
             // Refused where a provider is installed already: then that one serves.
             let _ = rustls::crypto::ring::default_provider().install_default();
-            reqwest::Client::builder()
+            let builder = reqwest::Client::builder()
                 .connect_timeout(Duration::from_secs(5))
-                .timeout(Duration::from_secs(30))
-                .build()
-                .unwrap_or_default()
+                .timeout(Duration::from_secs(30));
+            // What runs on this machine is never reached through a company's proxy.
+            let builder = if direct { builder.no_proxy() } else { builder };
+            builder.build().unwrap_or_default()
         })
         .clone()
+}
+
+/// Whether the URL is of this machine.
+pub fn is_loopback(url: &str) -> bool {
+    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = host.split('/').next().unwrap_or_default();
+    ["127.", "localhost", "[::1]"]
+        .iter()
+        .any(|prefix| host.starts_with(prefix))
 }
 
 fn flatten(prefix: &str, value: &Value, parameters: &mut Vec<(String, String)>) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{completions, init, schema, token};
+use super::{completions, doctor, down, graph, init, kubeconfig, plan, schema, status, token, up};
 use crate::views::{Color, Format, Verbosity};
 
 /// Deploys a service-mesh environment on Amazon EKS, shifts traffic between versions, and takes it all away again.
@@ -113,7 +113,14 @@ impl Global {
 /// What meshctl can do.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    Up(up::Up),
+    Plan(plan::Plan),
+    Status(status::Status),
+    Down(down::Down),
+    Doctor(doctor::Doctor),
     Init(init::Init),
+    Graph(graph::GraphArgs),
+    Kubeconfig(kubeconfig::Kubeconfig),
     Token(token::Token),
     Schema(schema::Schema),
     Completions(completions::Completions),

@@ -2,14 +2,22 @@
 
 mod args;
 mod completions;
+mod doctor;
+mod down;
 mod error;
 mod exit;
+mod graph;
 mod init;
+mod kubeconfig;
+mod plan;
+mod run;
 #[cfg(feature = "sandbox")]
 mod sandbox;
 mod schema;
 mod settings;
+mod status;
 mod token;
+mod up;
 
 use clap::{CommandFactory, Parser};
 
@@ -77,6 +85,13 @@ async fn asynchronous(
     printer: &Printer,
 ) -> Result<Exit, Error> {
     match command {
+        Command::Up(args) => up::run(&args, global, printer).await,
+        Command::Plan(args) => plan::run(&args, global, printer).await,
+        Command::Status(args) => status::run(&args, global, printer).await,
+        Command::Down(args) => down::run(&args, global, printer).await,
+        Command::Doctor(_) => doctor::run(global, printer).await,
+        Command::Graph(args) => graph::run(&args, global, printer).await,
+        Command::Kubeconfig(args) => kubeconfig::run(&args, global, printer).await,
         Command::Token(args) => token::run(&args, global, printer).await,
         #[cfg(feature = "sandbox")]
         Command::Sandbox(args) => sandbox::run(args, printer).await,

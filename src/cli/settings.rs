@@ -71,6 +71,11 @@ pub(super) async fn scene(global: &Global, printer: &Printer) -> Result<Scene, E
     }
     settings.mirrors.extend(environment.images.mirrors.clone());
     if environment.region.is_empty() {
+        environment.region = crate::clients::aws::profile_region(settings.profile.as_deref())
+            .await
+            .unwrap_or_default();
+    }
+    if environment.region.is_empty() {
         return Err(Error::new(Exit::Invalid, "no AWS region is set")
             .hint("add --region, set AWS_REGION, or try it in the sandbox with --sandbox"));
     }

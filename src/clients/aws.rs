@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_smithy_http_client::tls;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
@@ -21,9 +23,23 @@ use crate::engine::{Failure, FailureKind};
 const ATTEMPTS: u32 = 8;
 
 pub(super) async fn load(settings: &Settings) -> SdkConfig {
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
-        .build_https();
+    // What runs on this machine is never reached through a company's proxy, everything else is where one is set.
+    let proxy = match &settings.endpoint {
+        Some(endpoint) if ec2::is_loopback(endpoint) => ProxyConfig::disabled(),
+        _ => ProxyConfig::from_env(),
+    };
+    let http = aws_smithy_http_client::Builder::new().build_with_connector_fn(
+        move |settings, components| {
+            let mut connector = Connector::builder();
+            connector
+                .set_connector_settings(settings.cloned())
+                .set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl))
+                .set_proxy_config(Some(proxy.clone()));
+            connector
+                .tls_provider(tls::Provider::Rustls(CryptoMode::Ring))
+                .build()
+        },
+    );
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(5))
         .operation_attempt_timeout(Duration::from_secs(30))
@@ -53,6 +69,15 @@ pub(super) async fn load(settings: &Settings) -> SdkConfig {
         loader = loader.endpoint_url(endpoint);
     }
     loader.load().await
+}
+
+/// The region that the profile, or the default one, names in the AWS configuration files.
+pub async fn profile_region(profile: Option<&str>) -> Option<String> {
+    let mut builder = aws_config::default_provider::region::Builder::default();
+    if let Some(profile) = profile {
+        builder = builder.profile_name(profile);
+    }
+    Some(builder.build().region().await?.as_ref().to_owned())
 }
 
 /// The service's error code, where the service answered.

@@ -1,6 +1,6 @@
 //! Walks a graph: forwards to plan and to make, backwards to remove.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -292,8 +292,8 @@ impl Run<'_> {
         ended: &mut [Option<(Outcome, Duration)>],
     ) {
         let because = self.graph.nodes[node].id.clone();
-        let mut queue: Vec<usize> = after[node].iter().copied().collect();
-        while let Some(next) = queue.pop() {
+        let mut queue: VecDeque<usize> = after[node].iter().copied().collect();
+        while let Some(next) = queue.pop_front() {
             if ended[next].is_some() {
                 continue;
             }

@@ -1,6 +1,7 @@
 //! The deployment: every step, and what each needs.
 
 pub mod addon;
+pub mod audit;
 pub mod cluster_access;
 pub mod control_plane;
 pub mod entrance;
@@ -17,6 +18,7 @@ pub mod network;
 pub mod node_group;
 pub mod oidc_provider;
 pub mod outputs;
+mod overview;
 pub mod preflight;
 pub mod repository;
 pub mod roles;
@@ -37,6 +39,9 @@ use crate::engine::{Graph, Handle, Needs};
 use crate::mesh::{self, Foundation, MeshProvider, Place};
 
 use self::outputs::{Identity, Image, Role};
+pub use self::overview::{
+    ClusterOverview, Overview, VersionOverview, cluster, connect, overview, url,
+};
 
 /// The deployment with the environment's own mesh.
 pub fn deployment(environment: &Environment, clients: &Arc<Clients>) -> Graph {

@@ -30,6 +30,7 @@ pub fn services() -> &'static [&'static dyn Service] {
         &sts::Sts,
         &logs::Logs,
         &xray::XRay,
+        &ec2::Service,
         &appmesh::AppMesh,
         &eks::Eks,
     ]

@@ -1,8 +1,10 @@
 //! What acts on a cluster's objects: the control plane's controllers, EKS's add-ons, and the programs that stand for
 //! well-known images. All of them are ordinary Kubernetes clients over HTTPS and share no memory with the API server.
 
+mod app_mesh;
 pub mod control_plane;
 pub mod idle;
+pub mod program;
 pub mod runtime;
 
 pub use control_plane::{ControlPlaneOptions, run_control_plane};
@@ -109,6 +111,10 @@ pub struct Program {
 
 /// The programs, by repository.
 const PROGRAMS: &[Program] = &[
+    Program {
+        repository: "amazon/appmesh-controller",
+        run: app_mesh::run,
+    },
     Program {
         repository: "amazon-k8s-cni",
         run: idle::run,

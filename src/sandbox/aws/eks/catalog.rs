@@ -194,7 +194,7 @@ pub struct Offer {
 }
 
 /// The add-ons. Names and namespaces are EKS's; the build numbers are of the right form, not a record of releases.
-pub const OFFERS: [Offer; 6] = [
+pub const OFFERS: [Offer; 4] = [
     Offer {
         name: "vpc-cni",
         kind: "networking",
@@ -243,23 +243,6 @@ pub const OFFERS: [Offer; 6] = [
         namespace: "kube-system",
         versions: &[("*", &["v1.3.10-eksbuild.2", "v1.3.9-eksbuild.5"])],
         permissions: None,
-    },
-    Offer {
-        name: "metrics-server",
-        kind: "observability",
-        namespace: "kube-system",
-        versions: &[("*", &["v0.8.1-eksbuild.1", "v0.8.0-eksbuild.6"])],
-        permissions: None,
-    },
-    Offer {
-        name: "aws-ebs-csi-driver",
-        kind: "storage",
-        namespace: "kube-system",
-        versions: &[("*", &["v1.56.0-eksbuild.1", "v1.55.0-eksbuild.2"])],
-        permissions: Some((
-            "ebs-csi-controller-sa",
-            "arn:aws:iam::aws:policy/service-role/AmazonEBSCSIDriverPolicy",
-        )),
     },
 ];
 

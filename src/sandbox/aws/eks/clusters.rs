@@ -14,7 +14,7 @@ use super::pods::Association;
 use super::updates::{self, Update};
 use super::{
     Call, Fault, arn, catalog, cluster_name, fault, find, fingerprint, fresh_id, invalid, key,
-    network, no_cluster, page, seconds, tags,
+    network, page, seconds, tags,
 };
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state::{self, World};

@@ -181,9 +181,11 @@ fn a_cluster_is_active_only_when_its_api_server_answers() {
     let created = api.ok("CreateCluster", input);
     assert_eq!(created["cluster"]["status"], "CREATING");
     assert_eq!(created["cluster"].get("endpoint"), None);
-    std::thread::sleep(Duration::from_millis(20));
-    aws::tick(&mut api.state, &api.world);
-    aws::tick(&mut api.state, &api.world);
+    let due = api.state.eks.clusters["us-west-2/demo"].due_at;
+    while api.world.clock.now() <= due {
+        aws::tick(&mut api.state, &api.world);
+        std::thread::sleep(Duration::from_millis(1));
+    }
     assert_eq!(
         api.ok("DescribeCluster", json!({ "name": "demo" }))["cluster"]["status"],
         "CREATING"

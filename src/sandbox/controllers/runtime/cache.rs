@@ -11,7 +11,7 @@ use kube::core::WatchEvent;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 
-use super::super::{Shutdown, stopped};
+use super::super::{Log, Shutdown, stopped};
 use super::Resource;
 use super::cluster::ApiError;
 use super::object::{self, Meta};
@@ -90,7 +90,12 @@ pub struct Cache {
 
 impl Cache {
     /// Starts to list and watch.
-    pub fn start(client: kube::Client, resource: Resource, shutdown: Shutdown) -> Self {
+    pub fn start(
+        client: kube::Client,
+        resource: Resource,
+        shutdown: Shutdown,
+        log: Option<Log>,
+    ) -> Self {
         let (sender, synced) = watch::channel(false);
         let cache = Cache {
             resource,
@@ -98,7 +103,7 @@ impl Cache {
             synced,
             stop: Arc::default(),
         };
-        tokio::spawn(cache.clone().run(client, sender, shutdown));
+        tokio::spawn(cache.clone().run(client, sender, shutdown, log));
         cache
     }
 
@@ -188,7 +193,13 @@ impl Cache {
         }
     }
 
-    async fn run(self, client: kube::Client, synced: watch::Sender<bool>, mut shutdown: Shutdown) {
+    async fn run(
+        self,
+        client: kube::Client,
+        synced: watch::Sender<bool>,
+        mut shutdown: Shutdown,
+        log: Option<Log>,
+    ) {
         let mut pause = Duration::from_millis(20);
         loop {
             let outcome = tokio::select! {
@@ -200,6 +211,12 @@ impl Cache {
                 Ok(()) => pause = Duration::from_millis(20),
                 Err(error) => {
                     tracing::debug!(%error, resource = %self.resource.plural, "watch failed");
+                    if let Some(log) = &log {
+                        log(&format!(
+                            "Failed to watch: failed to list *{}.{}: {error}",
+                            self.resource.version, self.resource.kind
+                        ));
+                    }
                     pause = (pause * 2).min(Duration::from_secs(5));
                 }
             }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use hyper::http::{Method, Request};
 use serde_json::{Value, json};
 
-use super::super::Shutdown;
+use super::super::{Log, Shutdown};
 use super::cache::{Cache, Key};
 use super::object::{self, Meta};
 use super::{Resource, kinds};
@@ -81,6 +81,7 @@ pub struct Cluster {
     component: Arc<str>,
     caches: Arc<Mutex<HashMap<Resource, Cache>>>,
     shutdown: Shutdown,
+    log: Option<Log>,
 }
 
 impl Cluster {
@@ -91,7 +92,14 @@ impl Cluster {
             component: component.into(),
             caches: Arc::default(),
             shutdown,
+            log: None,
         }
+    }
+
+    /// Says what the watches cannot reach in a container's log.
+    pub fn with_log(mut self, log: Log) -> Self {
+        self.log = Some(log);
+        self
     }
 
     /// The same server and caches under another component's name.
@@ -123,7 +131,12 @@ impl Cluster {
         if let Some(cache) = caches.get(resource) {
             return cache.clone();
         }
-        let cache = Cache::start(self.client.clone(), resource.clone(), self.shutdown.clone());
+        let cache = Cache::start(
+            self.client.clone(),
+            resource.clone(),
+            self.shutdown.clone(),
+            self.log.clone(),
+        );
         caches.insert(resource.clone(), cache.clone());
         cache
     }

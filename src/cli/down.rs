@@ -1,0 +1,85 @@
+//! `meshctl down` and `meshctl audit`.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use super::args::Global;
+use super::run::{conclude, executor, hold};
+use super::settings::{Scene, scene};
+use super::{Error, Exit};
+use crate::engine::Outcome;
+use crate::views::{Printer, seconds};
+
+/// Remove the environment and prove that nothing is left
+#[derive(Debug, clap::Args)]
+pub(super) struct Down {}
+
+/// List everything that is left of the environment; exits with 3 when there is something
+#[derive(Debug, clap::Args)]
+pub(super) struct Audit {}
+
+pub(super) async fn run(_: &Down, global: &Global, printer: &Printer) -> Result<Exit, Error> {
+    let scene = scene(global, printer).await?;
+    confirm(&scene, global, printer)?;
+    let hold = hold(&scene, "down")?;
+    let title = format!(
+        "down {} in {}",
+        scene.environment.name, scene.environment.region
+    );
+    let graph = crate::steps::deployment(&scene.environment, &scene.clients);
+    let executor = executor(global, printer, &title, Some(&hold));
+    let report = executor.down(&graph).await;
+    drop(executor);
+    let again = format!("meshctl down{}", global.again());
+    let failed = conclude(&report, printer, &again);
+    if failed == Exit::Interrupted {
+        return Ok(failed);
+    }
+    let gone = report
+        .steps
+        .iter()
+        .filter(|step| matches!(step.outcome, Outcome::Destroyed))
+        .count();
+    printer.say(&format!(
+        "{gone} removed in {}; looking for leftovers",
+        seconds(report.took)
+    ));
+    let left = Exit::Success;
+    if failed != Exit::Success {
+        printer.say(&format!("what failed is named above; go on with `{again}`"));
+        return Ok(failed);
+    }
+    if left == Exit::Success {
+        crate::cli::kubeconfig::forget(&scene, printer);
+    }
+    Ok(left)
+}
+
+/// Asks, unless told not to.
+fn confirm(scene: &Scene, global: &Global, printer: &Printer) -> Result<(), Error> {
+    if global.yes {
+        return Ok(());
+    }
+    let name = &scene.environment.name;
+    let refused = |message: String| {
+        Error::new(Exit::Blocked, message).hint("add --yes to remove it without a question")
+    };
+    if global.no_input || !std::io::stdin().is_terminal() {
+        return Err(refused(format!(
+            "removing `{name}` needs a confirmation, and there is nobody to ask"
+        )));
+    }
+    printer.say(&format!(
+        "This removes everything of the environment `{name}` in {}: cluster, load balancer, images, network.",
+        scene.environment.region
+    ));
+    let mut stderr = std::io::stderr().lock();
+    let _ = write!(stderr, "Type the environment's name to go on: ");
+    let _ = stderr.flush();
+    drop(stderr);
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer);
+    match read {
+        Ok(_) if answer.trim() == name => Ok(()),
+        _ => Err(refused("not confirmed; nothing was touched".into())),
+    }
+}

@@ -1,0 +1,346 @@
+//! One cluster: its API server, its controllers, its nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Node as KubernetesNode;
+use kube::api::{Api, DeleteParams, ListParams};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::tokens::{NodeTokens, authenticator};
+use super::{ClusterAccess, NodeOptions, addons, client};
+use crate::sandbox::aws::eks::{self, Runtime};
+use crate::sandbox::controllers::{ControlPlaneOptions, Shutdown, run_control_plane, stopped};
+use crate::sandbox::kubernetes::{PodIdentity, ServeError, Server, ServerOptions, serve};
+use crate::sandbox::state::World;
+
+/// How often nodes and add-ons are looked at.
+const PERIOD: Duration = Duration::from_millis(50);
+/// How long to wait before an API server that could not start is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A cluster to run.
+pub struct Assignment {
+    /// Its key in the state.
+    pub key: String,
+    /// Its folder's name.
+    pub folder: String,
+    /// Where its files are.
+    pub directory: PathBuf,
+    /// Its name.
+    pub name: String,
+    /// Its region.
+    pub region: String,
+    /// The issuer of its service-account tokens.
+    pub issuer: String,
+    /// The range of Service addresses.
+    pub service_cidr: String,
+    /// The port it had before, or 0.
+    pub port: u16,
+}
+
+struct Kubelet {
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+    name: String,
+}
+
+/// Runs a cluster until the shutdown.
+pub async fn run(world: World, assignment: Assignment, mut shutdown: Shutdown) {
+    let nodes = NodeTokens::default();
+    let server = tokio::select! {
+        server = start(&world, &assignment, &nodes) => server,
+        () = stopped(&mut shutdown) => return,
+    };
+    let admin = ClusterAccess {
+        cluster: assignment.name.clone(),
+        region: assignment.region.clone(),
+        server: server.url().to_owned(),
+        certificate_authority: server.ca_pem().to_owned(),
+        token: server.admin_token().to_owned(),
+    };
+    match client::new(&admin) {
+        Ok(client) => {
+            let keys = server.jwks();
+            operate(
+                &world,
+                &assignment,
+                &nodes,
+                &admin,
+                keys,
+                client,
+                &mut shutdown,
+            )
+            .await;
+        }
+        Err(error) => tracing::error!("cluster {}: no client: {error}", assignment.name),
+    }
+    server.stop().await;
+}
+
+async fn start(world: &World, assignment: &Assignment, nodes: &NodeTokens) -> Server {
+    let mut port = assignment.port;
+    loop {
+        let mut options = ServerOptions::new(&assignment.directory);
+        options.port = port;
+        options.service_cidr.clone_from(&assignment.service_cidr);
+        options.issuer.clone_from(&assignment.issuer);
+        options.authenticate = Some(authenticator(
+            world.clone(),
+            assignment.key.clone(),
+            nodes.clone(),
+        ));
+        options.pod_identity = Some(PodIdentity {
+            region: assignment.region.clone(),
+        });
+        match serve(options).await {
+            Ok(server) => return server,
+            Err(error) => {
+                tracing::error!("cluster {}: {error}", assignment.name);
+                // Somebody has taken the port since the last run: the cluster gets another endpoint.
+                if matches!(error, ServeError::Listen { .. }) {
+                    port = 0;
+                }
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
+}
+
+async fn operate(
+    world: &World,
+    assignment: &Assignment,
+    tokens: &NodeTokens,
+    admin: &ClusterAccess,
+    keys: serde_json::Value,
+    client: kube::Client,
+    shutdown: &mut Shutdown,
+) {
+    let runtime = Runtime {
+        endpoint: admin.server.clone(),
+        port: admin
+            .server
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok())
+            .unwrap_or(0),
+        certificate_authority: admin.certificate_authority.clone(),
+    };
+    eks::started(&mut world.state(), &assignment.key, runtime, keys);
+    world.touch();
+    let (stop, ending) = watch::channel(false);
+    let control_plane = tokio::spawn(run_control_plane(
+        ControlPlaneOptions {
+            client: client.clone(),
+            certificate_authority: admin.certificate_authority.clone(),
+        },
+        ending,
+    ));
+    let mut kubelets: BTreeMap<String, Kubelet> = BTreeMap::new();
+    let mut self_managed = BTreeSet::new();
+    let mut registered = false;
+    loop {
+        run_kubelets(world, assignment, tokens, admin, &mut kubelets).await;
+        tokio::select! {
+            () = stopped(shutdown) => break,
+            () = async {
+                observe(world, assignment, &client, &mut registered).await;
+                addons::reconcile(world, &assignment.key, &client, &mut self_managed).await;
+                tokio::time::sleep(PERIOD).await;
+            } => {}
+        }
+    }
+    for (_, kubelet) in kubelets {
+        kubelet.stop.send_replace(true);
+        let _ = kubelet.task.await;
+    }
+    stop.send_replace(true);
+    let _ = control_plane.await;
+}
+
+/// Stands where the kubelet is called.
+async fn run_kubelet(options: NodeOptions, _world: World, mut shutdown: Shutdown) {
+    tracing::info!("node {} has no kubelet yet", options.name);
+    stopped(&mut shutdown).await;
+}
+
+/// Starts the kubelets of running instances and stops those of others.
+async fn run_kubelets(
+    world: &World,
+    assignment: &Assignment,
+    tokens: &NodeTokens,
+    admin: &ClusterAccess,
+    kubelets: &mut BTreeMap<String, Kubelet>,
+) {
+    let wanted = wanted(world, assignment, admin);
+    let stale: Vec<String> = kubelets
+        .keys()
+        .filter(|instance| !wanted.contains_key(*instance))
+        .cloned()
+        .collect();
+    for instance in stale {
+        if let Some(kubelet) = kubelets.remove(&instance) {
+            kubelet.stop.send_replace(true);
+            let _ = kubelet.task.await;
+            tokens.revoke(&kubelet.name);
+        }
+    }
+    for (instance, (mut options, role_arn)) in wanted {
+        if kubelets.contains_key(&instance) {
+            continue;
+        }
+        options.access.token = tokens.issue(&options.name, &role_arn);
+        let name = options.name.clone();
+        let (stop, ending) = watch::channel(false);
+        let task = tokio::spawn(run_kubelet(options, world.clone(), ending));
+        kubelets.insert(instance, Kubelet { stop, task, name });
+    }
+}
+
+fn wanted(
+    world: &World,
+    assignment: &Assignment,
+    admin: &ClusterAccess,
+) -> BTreeMap<String, (NodeOptions, String)> {
+    let state = world.state();
+    let Some(cluster) = state.eks.clusters.get(&assignment.key) else {
+        return BTreeMap::new();
+    };
+    let mut wanted = BTreeMap::new();
+    for group in cluster.nodegroups.values() {
+        for node in group.nodes.iter().filter(|node| node.state == "running") {
+            let Some(subnet) = eks::block(&node.subnet_cidr) else {
+                continue;
+            };
+            let options = NodeOptions {
+                access: ClusterAccess {
+                    token: String::new(),
+                    ..admin.clone()
+                },
+                name: node.name.clone(),
+                instance_id: node.instance.clone(),
+                instance_type: node.instance_type.clone(),
+                zone: node.zone.clone(),
+                private_ip: node.address,
+                subnet,
+                role: group
+                    .role_arn
+                    .rsplit('/')
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned(),
+                kubelet_version: eks::kubelet_version(&group.version),
+                labels: labels(group),
+                taints: group.taints.iter().filter_map(taint).collect(),
+                directory: assignment.directory.join("nodes").join(&node.name),
+            };
+            wanted.insert(node.instance.clone(), (options, group.role_arn.clone()));
+        }
+    }
+    wanted
+}
+
+fn labels(group: &eks::Nodegroup) -> BTreeMap<String, String> {
+    let mut labels = group.labels.clone();
+    for (key, value) in [
+        ("eks.amazonaws.com/nodegroup", group.name.clone()),
+        (
+            "eks.amazonaws.com/nodegroup-image",
+            "ami-0a1b2c3d4e5f60718".to_owned(),
+        ),
+        (
+            "eks.amazonaws.com/capacityType",
+            group.capacity_type.clone(),
+        ),
+    ] {
+        labels.insert(key.to_owned(), value);
+    }
+    labels
+}
+
+fn taint(taint: &serde_json::Value) -> Option<(String, String, String)> {
+    let effect = match taint["effect"].as_str()? {
+        "NO_SCHEDULE" => "NoSchedule",
+        "NO_EXECUTE" => "NoExecute",
+        _ => "PreferNoSchedule",
+    };
+    Some((
+        taint["key"].as_str()?.to_owned(),
+        taint["value"].as_str().unwrap_or_default().to_owned(),
+        effect.to_owned(),
+    ))
+}
+
+/// Says in the state which nodes are Ready, and deletes the Node objects of instances that are gone, as the cloud's
+/// node lifecycle controller does.
+async fn observe(
+    world: &World,
+    assignment: &Assignment,
+    client: &kube::Client,
+    registered: &mut bool,
+) {
+    let groups = world
+        .state()
+        .eks
+        .clusters
+        .get(&assignment.key)
+        .is_some_and(|cluster| !cluster.nodegroups.is_empty());
+    if !groups && !*registered {
+        return;
+    }
+    let api: Api<KubernetesNode> = Api::all(client.clone());
+    let Ok(nodes) = api.list(&ListParams::default()).await else {
+        return;
+    };
+    *registered = !nodes.items.is_empty();
+    let mut gone = Vec::new();
+    let mut news = false;
+    {
+        let mut state = world.state();
+        let Some(cluster) = state.eks.clusters.get_mut(&assignment.key) else {
+            return;
+        };
+        let mut known = Vec::new();
+        for group in cluster.nodegroups.values_mut() {
+            for node in group.nodes.clone() {
+                let seen = nodes
+                    .items
+                    .iter()
+                    .find(|seen| seen.metadata.name.as_ref() == Some(&node.name));
+                let running = node.state == "running";
+                news |= eks::observe(
+                    group,
+                    &node.instance,
+                    running && seen.is_some(),
+                    running && seen.is_some_and(is_ready),
+                );
+                known.push(node.name);
+            }
+        }
+        for node in &nodes.items {
+            let name = node.metadata.name.clone().unwrap_or_default();
+            if !known.contains(&name) {
+                gone.push(name);
+            }
+        }
+    }
+    if news {
+        world.touch();
+    }
+    for name in gone {
+        let _ = api.delete(&name, &DeleteParams::default()).await;
+    }
+}
+
+fn is_ready(node: &KubernetesNode) -> bool {
+    node.status
+        .as_ref()
+        .and_then(|status| status.conditions.as_ref())
+        .is_some_and(|conditions| {
+            conditions
+                .iter()
+                .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        })
+}

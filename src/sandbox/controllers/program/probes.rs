@@ -1,0 +1,52 @@
+//! A small plain HTTP listener for health probes and metrics.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpListener;
+
+/// Answers 200 on these paths of an address and 404 on all others, until dropped.
+pub async fn serve(address: SocketAddr, paths: &'static [&'static str]) -> std::io::Result<Probes> {
+    let listener = TcpListener::bind(address).await?;
+    let task = tokio::spawn(async move {
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                continue;
+            };
+            tokio::spawn(async move {
+                let service = service_fn(move |request: Request<Incoming>| async move {
+                    let known = paths.contains(&request.uri().path());
+                    let mut response = Response::new(Full::new(Bytes::from_static(if known {
+                        b"ok"
+                    } else {
+                        b"404 page not found\n"
+                    })));
+                    if !known {
+                        *response.status_mut() = StatusCode::NOT_FOUND;
+                    }
+                    Ok::<_, Infallible>(response)
+                });
+                // A prober that hangs up early is no failure.
+                let _ = Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    Ok(Probes(task))
+}
+
+/// A running listener.
+pub struct Probes(tokio::task::JoinHandle<()>);
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
