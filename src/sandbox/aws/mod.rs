@@ -33,6 +33,7 @@ pub fn services() -> &'static [&'static dyn Service] {
         &ec2::Service,
         &appmesh::AppMesh,
         &eks::Eks,
+        &cloudformation::Service,
     ]
 }
 

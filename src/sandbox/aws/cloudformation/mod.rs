@@ -1,8 +1,139 @@
-//! Stub.
+//! CloudFormation: a template engine over the other services' operations.
+//!
+//! `template`, `functions` and `parameters` understand templates, `resources` knows each resource type, `engine` brings
+//! stacks about tick by tick, and `requests` and `change_sets` are the API.
+
+mod change_sets;
+mod engine;
+mod functions;
+mod parameters;
+mod requests;
+mod resources;
+mod stack;
+mod template;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Call, Fault, Operation, Protocol, rejection};
+use crate::sandbox::state::{State as Everything, World};
+
+pub use change_sets::ChangeSet;
+pub use stack::Stack;
 
 /// The service's part of the state.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct State {}
+pub struct State {
+    /// Stacks by ARN, deleted ones too.
+    stacks: BTreeMap<String, Stack>,
+    /// Change sets by ARN.
+    change_sets: BTreeMap<String, ChangeSet>,
+}
+
+macro_rules! operations {
+    ($($name:literal),* $(,)?) => {
+        &[$(Operation { name: $name, method: "", path: "" }),*]
+    };
+}
+
+/// The CloudFormation API.
+pub struct Service;
+
+impl super::Service for Service {
+    fn signing_name(&self) -> &'static str {
+        "cloudformation"
+    }
+
+    fn protocol(&self) -> Protocol {
+        Protocol::Query
+    }
+
+    fn version(&self) -> &'static str {
+        "2010-05-15"
+    }
+
+    fn namespace(&self) -> &'static str {
+        "http://cloudformation.amazonaws.com/doc/2010-05-15/"
+    }
+
+    fn operations(&self) -> &'static [Operation] {
+        operations![
+            "CancelUpdateStack",
+            "ContinueUpdateRollback",
+            "CreateChangeSet",
+            "CreateStack",
+            "DeleteChangeSet",
+            "DeleteStack",
+            "DescribeChangeSet",
+            "DescribeStackEvents",
+            "DescribeStackResource",
+            "DescribeStackResources",
+            "DescribeStacks",
+            "ExecuteChangeSet",
+            "GetTemplate",
+            "GetTemplateSummary",
+            "ListChangeSets",
+            "ListExports",
+            "ListImports",
+            "ListStackResources",
+            "ListStacks",
+            "UpdateStack",
+            "UpdateTerminationProtection",
+            "ValidateTemplate",
+        ]
+    }
+
+    fn resource(&self, call: &Call<'_>) -> String {
+        match call.text("StackName") {
+            None => "*".into(),
+            Some(arn) if arn.starts_with("arn:") => arn,
+            Some(name) => format!(
+                "arn:aws:cloudformation:{}:{}:stack/{name}/*",
+                call.region, call.world.account
+            ),
+        }
+    }
+
+    fn handle(&self, state: &mut Everything, call: &Call<'_>) -> Result<Value, Fault> {
+        match call.operation {
+            "CancelUpdateStack" => requests::cancel_update(state, call),
+            "ContinueUpdateRollback" => requests::continue_rollback(state, call),
+            "CreateChangeSet" => change_sets::create(state, call),
+            "CreateStack" => requests::create(state, call),
+            "DeleteChangeSet" => change_sets::delete(state, call),
+            "DeleteStack" => requests::delete(state, call),
+            "DescribeChangeSet" => change_sets::describe(state, call),
+            "DescribeStackEvents" => requests::describe_events(state, call),
+            "DescribeStackResource" => requests::describe_resource(state, call),
+            "DescribeStackResources" => requests::describe_resources(state, call),
+            "DescribeStacks" => requests::describe(state, call),
+            "ExecuteChangeSet" => change_sets::execute(state, call),
+            "GetTemplate" => requests::template(state, call),
+            "GetTemplateSummary" => requests::template_summary(state, call),
+            "ListChangeSets" => change_sets::list(state, call),
+            "ListExports" => requests::list_exports(state, call),
+            "ListImports" => requests::list_imports(state, call),
+            "ListStackResources" => requests::list_resources(state, call),
+            "ListStacks" => requests::list(state, call),
+            "UpdateStack" => requests::update(state, call),
+            "UpdateTerminationProtection" => requests::protect(state, call),
+            "ValidateTemplate" => requests::validate(call),
+            _ => Err(rejection::unknown_operation(self, call.operation)),
+        }
+    }
+
+    fn tick(&self, state: &mut Everything, world: &World) -> bool {
+        engine::tick(state, world)
+    }
+}
+
+/// A `ValidationError`.
+fn invalid(message: impl Into<String>) -> Fault {
+    Fault::new(400, "ValidationError", message)
+}
