@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use super::super::{Call, Fault};
 use super::functions::plain;
 use super::requests::{
-    begin_creation, begin_update, check, definition, differs, find, new_stack, refers_to, required, tags, take_token,
-    updatable,
+    begin_creation, begin_update, check, definition, differs, find, new_stack, refers_to, required,
+    tags, take_token, updatable,
 };
 use super::resources::handler;
 use super::stack::{Definition, OnFailure, Stack, moment};
@@ -38,7 +38,9 @@ const NOTHING: &str = "The submitted information didn't contain changes. Submit 
 pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<Value, Fault> {
     let stack_name = required(call, "StackName")?;
     let name = required(call, "ChangeSetName")?;
-    let kind = call.text("ChangeSetType").unwrap_or_else(|| "UPDATE".into());
+    let kind = call
+        .text("ChangeSetType")
+        .unwrap_or_else(|| "UPDATE".into());
     let existing = find(state, call, &stack_name).map(|stack| stack.id.clone());
     let mut fresh = None;
     let stack = match (&existing, kind.as_str()) {
@@ -68,7 +70,9 @@ pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<Value, Fault>
         return Err(Fault::new(
             400,
             "AlreadyExistsException",
-            format!("ChangeSet {name} cannot be created due to a mismatch with existing attribute Name"),
+            format!(
+                "ChangeSet {name} cannot be created due to a mismatch with existing attribute Name"
+            ),
         ));
     }
     let definition = definition(call, (!reviewed).then_some(&stack))?;
@@ -84,7 +88,12 @@ pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<Value, Fault>
     if let Some(mut stack) = fresh {
         let event = state.unique_uuid();
         stack.definition = definition.clone();
-        stack.enter(event, now, "REVIEW_IN_PROGRESS", Some("User Initiated".into()));
+        stack.enter(
+            event,
+            now,
+            "REVIEW_IN_PROGRESS",
+            Some("User Initiated".into()),
+        );
         state.cloudformation.stacks.insert(stack.id.clone(), stack);
     }
     state.cloudformation.change_sets.insert(
@@ -121,7 +130,11 @@ fn changes(state: &State, call: &Call<'_>, stack: &Stack, new: &Definition) -> V
         .collect();
     for (name, wanted) in &plan.wanted {
         let kind = &wanted["Type"];
-        let Some(resource) = stack.resources.iter().find(|resource| resource.logical == *name) else {
+        let Some(resource) = stack
+            .resources
+            .iter()
+            .find(|resource| resource.logical == *name)
+        else {
             changes.push(json!({"Type": "Resource", "ResourceChange": {"Action": "Add", "LogicalResourceId": name,
                 "ResourceType": kind, "Scope": [], "Details": []}}));
             continue;
@@ -131,8 +144,14 @@ fn changes(state: &State, call: &Call<'_>, stack: &Stack, new: &Definition) -> V
         let new = new.template.section("Resources").get(name);
         let new = new.map_or(&Value::Null, |resource| &resource["Properties"]);
         let members = || {
-            let old = old.as_object().into_iter().flat_map(|members| members.keys());
-            let new = new.as_object().into_iter().flat_map(|members| members.keys());
+            let old = old
+                .as_object()
+                .into_iter()
+                .flat_map(|members| members.keys());
+            let new = new
+                .as_object()
+                .into_iter()
+                .flat_map(|members| members.keys());
             old.chain(new)
         };
         let mut touched: Vec<&String> = members()
@@ -148,8 +167,11 @@ fn changes(state: &State, call: &Call<'_>, stack: &Stack, new: &Definition) -> V
         if touched.is_empty() {
             continue;
         }
-        let replaced = handler(&resource.kind)
-            .is_some_and(|handler| touched.iter().any(|member| handler.fixed.contains(&member.as_str())));
+        let replaced = handler(&resource.kind).is_some_and(|handler| {
+            touched
+                .iter()
+                .any(|member| handler.fixed.contains(&member.as_str()))
+        });
         let details: Vec<Value> = touched
             .iter()
             .map(|member| {
@@ -163,10 +185,17 @@ fn changes(state: &State, call: &Call<'_>, stack: &Stack, new: &Definition) -> V
             "Replacement": if replaced { "True" } else { "False" }, "Scope": ["Properties"], "Details": details}}));
     }
     for resource in &stack.resources {
-        if !plan.wanted.iter().any(|(name, _)| *name == resource.logical) && !resource.status.is_empty() {
-            changes.push(json!({"Type": "Resource", "ResourceChange": {"Action": "Remove",
+        if !plan
+            .wanted
+            .iter()
+            .any(|(name, _)| *name == resource.logical)
+            && !resource.status.is_empty()
+        {
+            changes.push(
+                json!({"Type": "Resource", "ResourceChange": {"Action": "Remove",
                 "LogicalResourceId": resource.logical, "PhysicalResourceId": resource.physical,
-                "ResourceType": resource.kind, "Scope": [], "Details": []}}));
+                "ResourceType": resource.kind, "Scope": [], "Details": []}}),
+            );
         }
     }
     changes
@@ -184,7 +213,13 @@ fn id_of(state: &State, call: &Call<'_>) -> Result<String, Fault> {
         .values()
         .find(|set| set.id == name || (set.name == name && Some(&set.stack) == stack.as_ref()))
         .map(|set| set.id.clone())
-        .ok_or_else(|| Fault::new(404, "ChangeSetNotFound", format!("ChangeSet [{name}] does not exist")))
+        .ok_or_else(|| {
+            Fault::new(
+                404,
+                "ChangeSetNotFound",
+                format!("ChangeSet [{name}] does not exist"),
+            )
+        })
 }
 
 pub(super) fn describe(state: &State, call: &Call<'_>) -> Result<Value, Fault> {
@@ -218,7 +253,8 @@ pub(super) fn describe(state: &State, call: &Call<'_>) -> Result<Value, Fault> {
 
 pub(super) fn list(state: &State, call: &Call<'_>) -> Result<Value, Fault> {
     let name = required(call, "StackName")?;
-    let stack = find(state, call, &name).ok_or_else(|| invalid(format!("Stack [{name}] does not exist")))?;
+    let stack = find(state, call, &name)
+        .ok_or_else(|| invalid(format!("Stack [{name}] does not exist")))?;
     let summaries: Vec<Value> = state
         .cloudformation
         .change_sets
@@ -276,7 +312,14 @@ pub(super) fn execute(state: &mut State, call: &Call<'_>) -> Result<Value, Fault
         state.cloudformation.stacks.insert(stack.id.clone(), stack);
     } else {
         updatable(&stack)?;
-        begin_update(state, call, &set.stack, set.definition, token, "ExecuteChangeSet");
+        begin_update(
+            state,
+            call,
+            &set.stack,
+            set.definition,
+            token,
+            "ExecuteChangeSet",
+        );
         if let Some(stack) = state.cloudformation.stacks.get_mut(&set.stack) {
             stack.change_set = Some(id.clone());
         }

@@ -164,7 +164,9 @@ impl Run<'_> {
             "UPDATE_IN_PROGRESS" => self.updating(),
             "UPDATE_ROLLBACK_IN_PROGRESS" => self.going_back(),
             "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS" => self.cleaning("UPDATE_COMPLETE"),
-            "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS" => self.cleaning("UPDATE_ROLLBACK_COMPLETE"),
+            "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS" => {
+                self.cleaning("UPDATE_ROLLBACK_COMPLETE")
+            }
             "ROLLBACK_IN_PROGRESS" => self.rolling_back(),
             "DELETE_IN_PROGRESS" => self.deleting(),
             _ => false,
@@ -181,8 +183,15 @@ impl Run<'_> {
     }
 
     fn creating(&mut self) -> bool {
-        let late = self.stack.deadline.is_some_and(|deadline| deadline <= self.now);
-        let progress = if late { Progress::Failed } else { self.forward(false) };
+        let late = self
+            .stack
+            .deadline
+            .is_some_and(|deadline| deadline <= self.now);
+        let progress = if late {
+            Progress::Failed
+        } else {
+            self.forward(false)
+        };
         match progress {
             Progress::Going { changed } => changed,
             Progress::Done => match self.outputs() {
@@ -211,17 +220,26 @@ impl Run<'_> {
 
     fn creation_failed(&mut self, reason: Option<String>) {
         let reason = reason.unwrap_or_else(|| {
-            format!("The following resource(s) failed to create: [{}]. ", self.failed().join(", "))
+            format!(
+                "The following resource(s) failed to create: [{}]. ",
+                self.failed().join(", ")
+            )
         });
         self.stack.deadline = None;
         match self.stack.on_failure {
             OnFailure::DoNothing => self.enter("CREATE_FAILED", Some(reason)),
             OnFailure::Rollback => {
-                self.enter("ROLLBACK_IN_PROGRESS", Some(format!("{reason}Rollback requested by user.")));
+                self.enter(
+                    "ROLLBACK_IN_PROGRESS",
+                    Some(format!("{reason}Rollback requested by user.")),
+                );
                 self.doom_all();
             }
             OnFailure::Delete => {
-                self.enter("DELETE_IN_PROGRESS", Some(format!("{reason}Delete requested by user.")));
+                self.enter(
+                    "DELETE_IN_PROGRESS",
+                    Some(format!("{reason}Delete requested by user.")),
+                );
                 self.doom_all();
             }
         }
@@ -259,7 +277,9 @@ impl Run<'_> {
                     .stack
                     .resources
                     .iter()
-                    .filter(|resource| resource.work == Work::Failed && resource.status == "UPDATE_FAILED")
+                    .filter(|resource| {
+                        resource.work == Work::Failed && resource.status == "UPDATE_FAILED"
+                    })
                     .map(|resource| resource.logical.clone())
                     .collect();
                 let created: Vec<String> = self
@@ -310,7 +330,10 @@ impl Run<'_> {
             }
             Progress::Failed => {
                 self.cancel("Resource update cancelled");
-                let reason = format!("The following resource(s) failed to update: [{}]. ", self.failed().join(", "));
+                let reason = format!(
+                    "The following resource(s) failed to update: [{}]. ",
+                    self.failed().join(", ")
+                );
                 self.enter("UPDATE_ROLLBACK_FAILED", Some(reason));
                 true
             }
@@ -373,7 +396,10 @@ impl Run<'_> {
                 true
             }
             Progress::Failed => {
-                let reason = format!("The following resource(s) failed to delete: [{}]. ", self.failed().join(", "));
+                let reason = format!(
+                    "The following resource(s) failed to delete: [{}]. ",
+                    self.failed().join(", ")
+                );
                 self.enter("ROLLBACK_FAILED", Some(reason));
                 true
             }
@@ -389,7 +415,10 @@ impl Run<'_> {
                 true
             }
             Progress::Failed => {
-                let reason = format!("The following resource(s) failed to delete: [{}]. ", self.failed().join(", "));
+                let reason = format!(
+                    "The following resource(s) failed to delete: [{}]. ",
+                    self.failed().join(", ")
+                );
                 self.enter("DELETE_FAILED", Some(reason));
                 true
             }
@@ -408,7 +437,10 @@ impl Run<'_> {
     }
 
     fn wanted(&self) -> Result<Plan, String> {
-        let typed = parameters::typed(&self.stack.definition.template, &self.stack.definition.parameters);
+        let typed = parameters::typed(
+            &self.stack.definition.template,
+            &self.stack.definition.parameters,
+        );
         plan(&scope(
             &self.stack.definition,
             &typed,
@@ -421,7 +453,12 @@ impl Run<'_> {
     /// Brings the definition's resources about. `back` is a rollback: what was replaced comes back as it was.
     fn forward(&mut self, back: bool) -> Progress {
         let mut changed = self.advance();
-        if self.stack.resources.iter().any(|resource| resource.work == Work::Failed) {
+        if self
+            .stack
+            .resources
+            .iter()
+            .any(|resource| resource.work == Work::Failed)
+        {
             return Progress::Failed;
         }
         let plan = match self.wanted() {
@@ -430,7 +467,12 @@ impl Run<'_> {
         };
         let names: BTreeSet<&String> = plan.wanted.iter().map(|(name, _)| name).collect();
         for (name, wanted) in &plan.wanted {
-            let index = match self.stack.resources.iter().position(|resource| resource.logical == *name) {
+            let index = match self
+                .stack
+                .resources
+                .iter()
+                .position(|resource| resource.logical == *name)
+            {
                 Some(index) => index,
                 None => {
                     self.stack.resources.push(Resource {
@@ -459,7 +501,10 @@ impl Run<'_> {
             changed = true;
             let mut resource = std::mem::take(&mut self.stack.resources[index]);
             resource.needs = needs;
-            resource.deletion_policy = wanted["DeletionPolicy"].as_str().unwrap_or("Delete").to_owned();
+            resource.deletion_policy = wanted["DeletionPolicy"]
+                .as_str()
+                .unwrap_or("Delete")
+                .to_owned();
             let begun = self.begin(&mut resource, wanted, back);
             if let Err(reason) = begun {
                 let status = if resource.before.is_some() || resource.status.starts_with("UPDATE") {
@@ -490,7 +535,13 @@ impl Run<'_> {
 
     fn tell(&mut self, resource: &mut Resource, status: &str, reason: Option<String>) {
         let token = self.stack.token.clone();
-        resource.enter(&mut self.stack.events, token.as_ref(), self.now, status, reason);
+        resource.enter(
+            &mut self.stack.events,
+            token.as_ref(),
+            self.now,
+            status,
+            reason,
+        );
     }
 
     fn evaluated(&self, wanted: &Value, handler: &Handler) -> Result<Value, String> {
@@ -516,7 +567,8 @@ impl Run<'_> {
     /// Starts a resource's creation or change, or finds that there is nothing to do.
     fn begin(&mut self, resource: &mut Resource, wanted: &Value, back: bool) -> Result<(), String> {
         let kind = wanted["Type"].as_str().unwrap_or_default().to_owned();
-        let handler = handler(&kind).ok_or_else(|| format!("Unrecognized resource type: {kind}"))?;
+        let handler =
+            handler(&kind).ok_or_else(|| format!("Unrecognized resource type: {kind}"))?;
         if back && let Some(before) = resource.before.take() {
             if resource.physical.as_ref() != Some(&before.physical) {
                 // The replacement goes, what it replaced stays.
@@ -542,7 +594,11 @@ impl Run<'_> {
             Ok(properties) => properties,
             Err(reason) => {
                 resource.kind = kind;
-                let status = if resource.physical.is_some() { "UPDATE_IN_PROGRESS" } else { "CREATE_IN_PROGRESS" };
+                let status = if resource.physical.is_some() {
+                    "UPDATE_IN_PROGRESS"
+                } else {
+                    "CREATE_IN_PROGRESS"
+                };
                 self.tell(resource, status, None);
                 return Err(reason);
             }
@@ -575,7 +631,13 @@ impl Run<'_> {
         }
     }
 
-    fn change(&mut self, resource: &mut Resource, handler: &'static Handler, new: Value, back: bool) -> Result<(), String> {
+    fn change(
+        &mut self,
+        resource: &mut Resource,
+        handler: &'static Handler,
+        new: Value,
+        back: bool,
+    ) -> Result<(), String> {
         let old = resource.properties.clone();
         let replaced = handler
             .fixed
@@ -606,7 +668,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn create(&mut self, resource: &mut Resource, handler: &'static Handler, replaces: bool) -> Result<(), String> {
+    fn create(
+        &mut self,
+        resource: &mut Resource,
+        handler: &'static Handler,
+        replaces: bool,
+    ) -> Result<(), String> {
         resource.physical = None;
         resource.attributes = Map::new();
         if !replaces {
@@ -623,9 +690,18 @@ impl Run<'_> {
         resource.physical = created.as_ref().ok().cloned().or(made);
         if let Some(physical) = resource.physical.clone() {
             let tags = vec![
-                ("aws:cloudformation:logical-id".to_owned(), resource.logical.clone()),
-                ("aws:cloudformation:stack-id".to_owned(), self.stack.id.clone()),
-                ("aws:cloudformation:stack-name".to_owned(), self.stack.name.clone()),
+                (
+                    "aws:cloudformation:logical-id".to_owned(),
+                    resource.logical.clone(),
+                ),
+                (
+                    "aws:cloudformation:stack-id".to_owned(),
+                    self.stack.id.clone(),
+                ),
+                (
+                    "aws:cloudformation:stack-name".to_owned(),
+                    self.stack.name.clone(),
+                ),
             ];
             if handler.taggable() {
                 let kind = resource.kind.clone();
@@ -633,7 +709,11 @@ impl Run<'_> {
             }
         }
         created.map_err(|fault| self.reason(handler, &fault))?;
-        let status = if replaces { "UPDATE_IN_PROGRESS" } else { "CREATE_IN_PROGRESS" };
+        let status = if replaces {
+            "UPDATE_IN_PROGRESS"
+        } else {
+            "CREATE_IN_PROGRESS"
+        };
         self.tell(resource, status, Some("Resource creation Initiated".into()));
         resource.work = Work::Creating(self.after(handler.creation));
         Ok(())
@@ -714,14 +794,22 @@ impl Run<'_> {
                         resource.attributes = attributes;
                     }
                     resource.work = Work::Idle;
-                    let status = if creating && !replacing { "CREATE_COMPLETE" } else { "UPDATE_COMPLETE" };
+                    let status = if creating && !replacing {
+                        "CREATE_COMPLETE"
+                    } else {
+                        "UPDATE_COMPLETE"
+                    };
                     self.tell(&mut resource, status, None);
                 }
                 Err(fault) => {
                     changed = true;
                     let reason = self.reason(handler, &fault);
                     resource.work = Work::Failed;
-                    let status = if creating && !replacing { "CREATE_FAILED" } else { "UPDATE_FAILED" };
+                    let status = if creating && !replacing {
+                        "CREATE_FAILED"
+                    } else {
+                        "UPDATE_FAILED"
+                    };
                     self.tell(&mut resource, status, Some(reason));
                 }
             }
@@ -749,7 +837,9 @@ impl Run<'_> {
         let mut changed = false;
         for index in 0..resources.len() {
             match resources[index].work {
-                Work::Deleting(due) if due <= self.now => changed |= self.finish(&mut resources[index]),
+                Work::Deleting(due) if due <= self.now => {
+                    changed |= self.finish(&mut resources[index])
+                }
                 Work::Retrying(due) if due > self.now => {}
                 Work::Waiting | Work::Retrying(_) => {
                     let name = &resources[index].logical;
@@ -779,13 +869,15 @@ impl Run<'_> {
     fn delete(&mut self, resource: &mut Resource) {
         let kept = self.stack.retain.contains(&resource.logical)
             || resource.deletion_policy == "Retain"
-            || (resource.deletion_policy == "RetainExceptOnCreate" && self.stack.status != "ROLLBACK_IN_PROGRESS");
+            || (resource.deletion_policy == "RetainExceptOnCreate"
+                && self.stack.status != "ROLLBACK_IN_PROGRESS");
         if kept && resource.physical.is_some() {
             resource.work = Work::Gone;
             self.tell(resource, "DELETE_SKIPPED", None);
             return;
         }
-        let (Some(physical), Some(handler)) = (resource.physical.clone(), handler(&resource.kind)) else {
+        let (Some(physical), Some(handler)) = (resource.physical.clone(), handler(&resource.kind))
+        else {
             resource.work = Work::Gone;
             self.tell(resource, "DELETE_COMPLETE", None);
             return;
@@ -851,7 +943,13 @@ impl Run<'_> {
         let definition = &self.stack.definition;
         let typed = parameters::typed(&definition.template, &definition.parameters);
         let exported = self.exports();
-        let scope = scope(definition, &typed, &self.stack, self.world, exported.clone());
+        let scope = scope(
+            definition,
+            &typed,
+            &self.stack,
+            self.world,
+            exported.clone(),
+        );
         let plan = plan(&scope)?;
         let mut outputs = Vec::new();
         for (key, output) in definition.template.section("Outputs") {
@@ -877,15 +975,24 @@ impl Run<'_> {
             };
             if let Some(name) = &export
                 && exported.contains_key(name)
-                && !self.stack.outputs.iter().any(|own| own.export.as_ref() == Some(name))
+                && !self
+                    .stack
+                    .outputs
+                    .iter()
+                    .any(|own| own.export.as_ref() == Some(name))
             {
                 let owner = owner(self.state, &self.stack.region, name).unwrap_or_default();
-                return Err(format!("Export with name {name} is already exported by stack {owner}. "));
+                return Err(format!(
+                    "Export with name {name} is already exported by stack {owner}. "
+                ));
             }
             outputs.push(Output {
                 key: key.clone(),
                 value,
-                description: output.get("Description").and_then(Value::as_str).map(str::to_owned),
+                description: output
+                    .get("Description")
+                    .and_then(Value::as_str)
+                    .map(str::to_owned),
                 export,
             });
         }
@@ -905,7 +1012,9 @@ fn imported(definition: &Definition, scope: &Scope<'_>) -> BTreeSet<String> {
                 {
                     into.extend(scalar(&name));
                 }
-                members.values().for_each(|member| collect(member, scope, into));
+                members
+                    .values()
+                    .for_each(|member| collect(member, scope, into));
             }
             Value::Array(items) => items.iter().for_each(|item| collect(item, scope, into)),
             _ => {}

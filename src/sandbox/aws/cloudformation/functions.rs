@@ -45,7 +45,9 @@ impl Scope<'_> {
     /// The message of the `ValidationError`.
     pub fn condition(&self, name: &str, depth: usize) -> Result<bool, String> {
         if depth > 32 {
-            return Err(format!("Template format error: Circular dependencies for condition {name}"));
+            return Err(format!(
+                "Template format error: Circular dependencies for condition {name}"
+            ));
         }
         let expression = self.template.section("Conditions").get(name).ok_or_else(|| {
             format!("Template format error: Unresolved condition dependency {name} in the Conditions block of the template")
@@ -104,12 +106,21 @@ impl Scope<'_> {
     ///
     /// # Errors
     /// The message of the `ValidationError`.
-    pub fn decided(&self, value: &Value, conditions: &BTreeMap<String, bool>) -> Result<Option<Value>, String> {
+    pub fn decided(
+        &self,
+        value: &Value,
+        conditions: &BTreeMap<String, bool>,
+    ) -> Result<Option<Value>, String> {
         Ok(match value {
             Value::Object(members) => {
                 if let Some(("Fn::If", argument)) = single(members) {
-                    let Some([Value::String(condition), yes, no]) = argument.as_array().map(Vec::as_slice) else {
-                        return Err("Template error: Fn::If requires a list argument with three elements".into());
+                    let Some([Value::String(condition), yes, no]) =
+                        argument.as_array().map(Vec::as_slice)
+                    else {
+                        return Err(
+                            "Template error: Fn::If requires a list argument with three elements"
+                                .into(),
+                        );
                     };
                     let holds = conditions.get(condition).ok_or_else(|| {
                         format!(
@@ -177,9 +188,9 @@ impl Scope<'_> {
     fn call(&self, function: &str, argument: &Value) -> Result<Option<Value>, String> {
         match function {
             "Ref" => {
-                let name = argument
-                    .as_str()
-                    .ok_or("Template format error: every Ref object must have a single String value.")?;
+                let name = argument.as_str().ok_or(
+                    "Template format error: every Ref object must have a single String value.",
+                )?;
                 self.reference(name)
             }
             "Fn::GetAtt" => {
@@ -202,12 +213,18 @@ impl Scope<'_> {
             "Fn::Split" => {
                 let (separator, text) = pair(argument).ok_or(SPLIT)?;
                 let text = self.text(text)?.ok_or(SPLIT)?;
-                let separator = separator.as_str().filter(|text| !text.is_empty()).ok_or(SPLIT)?;
+                let separator = separator
+                    .as_str()
+                    .filter(|text| !text.is_empty())
+                    .ok_or(SPLIT)?;
                 Ok(Some(json!(text.split(separator).collect::<Vec<_>>())))
             }
             "Fn::Select" => {
                 let (index, items) = pair(argument).ok_or(SELECT)?;
-                let index = self.text(index)?.and_then(|text| text.parse::<usize>().ok()).ok_or(SELECT)?;
+                let index = self
+                    .text(index)?
+                    .and_then(|text| text.parse::<usize>().ok())
+                    .ok_or(SELECT)?;
                 let items = self.list(items)?.ok_or(SELECT)?;
                 items.get(index).cloned().map(Some).ok_or_else(|| {
                     format!("Template error: Fn::Select  cannot select nonexistent value at index {index}")
@@ -223,10 +240,12 @@ impl Scope<'_> {
             }
             "Fn::Cidr" => self.cidr(argument).map(Some),
             "Fn::Base64" => {
-                let text = self
-                    .text(argument)?
-                    .ok_or("Template error: every Fn::Base64 object must have a String-typed value.")?;
-                Ok(Some(json!(base64::engine::general_purpose::STANDARD.encode(text))))
+                let text = self.text(argument)?.ok_or(
+                    "Template error: every Fn::Base64 object must have a String-typed value.",
+                )?;
+                Ok(Some(json!(
+                    base64::engine::general_purpose::STANDARD.encode(text)
+                )))
             }
             "Fn::FindInMap" => {
                 let wrong = "Template error: every Fn::FindInMap object requires three parameters, the map name, map key and \
@@ -242,15 +261,14 @@ impl Scope<'_> {
                     .ok_or_else(|| format!("Template error: Mapping named '{map}' is not present in the 'Mappings' section of template."))?
                     .get(&first)
                     .and_then(|entry| entry.get(&second));
-                found
-                    .cloned()
-                    .map(Some)
-                    .ok_or_else(|| format!("Template error: Unable to get mapping for {map}::{first}::{second}"))
+                found.cloned().map(Some).ok_or_else(|| {
+                    format!("Template error: Unable to get mapping for {map}::{first}::{second}")
+                })
             }
             "Fn::ImportValue" => {
-                let name = self
-                    .text(argument)?
-                    .ok_or("Template error: every Fn::ImportValue object must have a String-typed value.")?;
+                let name = self.text(argument)?.ok_or(
+                    "Template error: every Fn::ImportValue object must have a String-typed value.",
+                )?;
                 self.exports
                     .get(&name)
                     .map(|value| Some(json!(value)))
@@ -266,7 +284,9 @@ impl Scope<'_> {
                     None => Ok(None),
                 }
             }
-            _ => Err(format!("Template error: the sandbox has no function {function}")),
+            _ => Err(format!(
+                "Template error: the sandbox has no function {function}"
+            )),
         }
     }
 
@@ -349,8 +369,9 @@ impl Scope<'_> {
             _ => return Err(wrong.into()),
         };
         let block = self.text(block)?.ok_or(wrong)?;
-        let network = Cidr::parse(&block)
-            .ok_or_else(|| format!("Template error: Fn::Cidr : {block} is not a valid CIDR block"))?;
+        let network = Cidr::parse(&block).ok_or_else(|| {
+            format!("Template error: Fn::Cidr : {block} is not a valid CIDR block")
+        })?;
         let number = |part: &Value| -> Result<u64, String> {
             self.text(part)?
                 .and_then(|text| text.parse().ok())
@@ -367,7 +388,9 @@ impl Scope<'_> {
         let blocks = network.blocks(count, bits).ok_or_else(|| {
             format!("Template error: Fn::Cidr can not create {count} blocks with {bits} cidrBits from {block}")
         })?;
-        Ok(json!(blocks.iter().map(Cidr::to_string).collect::<Vec<_>>()))
+        Ok(json!(
+            blocks.iter().map(Cidr::to_string).collect::<Vec<_>>()
+        ))
     }
 
     fn list(&self, expression: &Value) -> Result<Option<Vec<Value>>, String> {
@@ -430,7 +453,10 @@ mod tests {
              Small]\n  Either: !Or [!Condition Big, !Condition Small]\nResources:\n  Vpc:\n    Type: AWS::EC2::VPC\n",
         )
         .unwrap();
-        let parameters = BTreeMap::from([("Mode".to_owned(), json!("small")), ("List".to_owned(), json!(["a", "b"]))]);
+        let parameters = BTreeMap::from([
+            ("Mode".to_owned(), json!("small")),
+            ("List".to_owned(), json!(["a", "b"])),
+        ]);
         let scope = Scope {
             template: &template,
             parameters: &parameters,
@@ -443,7 +469,9 @@ mod tests {
             exports: BTreeMap::from([("Shared".to_owned(), "exported".to_owned())]),
             zones: vec!["eu-west-1a".into(), "eu-west-1b".into()],
         };
-        let yaml = format!("Resources:\n  A:\n    Type: AWS::EC2::VPC\n    Metadata: {expression}\nParameters:\n  List:\n    Type: CommaDelimitedList\n  Mode:\n    Type: String\n  Vpc2:\n    Type: String\n");
+        let yaml = format!(
+            "Resources:\n  A:\n    Type: AWS::EC2::VPC\n    Metadata: {expression}\nParameters:\n  List:\n    Type: CommaDelimitedList\n  Mode:\n    Type: String\n  Vpc2:\n    Type: String\n"
+        );
         // Only for its parser: `Vpc` is known to the scope, not to this template.
         let parsed = Template::parse(&yaml.replace("Vpc}", "AWS::NoValue}").replace("@", "Vpc"))
             .map_err(|error| format!("parse: {error}"))?;
@@ -455,21 +483,43 @@ mod tests {
     }
 
     fn is(expression: &str, expected: Value) {
-        assert_eq!(evaluate(expression).unwrap(), Some(expected), "{expression}");
+        assert_eq!(
+            evaluate(expression).unwrap(),
+            Some(expected),
+            "{expression}"
+        );
     }
 
     #[test]
     fn functions_compose() {
-        is("!Join ['-', [!Ref Mode, !Ref 'AWS::Region']]", json!("small-eu-west-1"));
+        is(
+            "!Join ['-', [!Ref Mode, !Ref 'AWS::Region']]",
+            json!("small-eu-west-1"),
+        );
         is("!Join [',', !Ref List]", json!("a,b"));
-        is("!Sub 'arn:${AWS::Region}:${!Literal}:${Mode}'", json!("arn:eu-west-1:${Literal}:small"));
-        is("!Sub ['${x}/${Mode}', {x: !Select [1, !Ref List]}]", json!("b/small"));
+        is(
+            "!Sub 'arn:${AWS::Region}:${!Literal}:${Mode}'",
+            json!("arn:eu-west-1:${Literal}:small"),
+        );
+        is(
+            "!Sub ['${x}/${Mode}', {x: !Select [1, !Ref List]}]",
+            json!("b/small"),
+        );
         is("!Select [1, !Split ['/', 'a/b']]", json!("b"));
         is("!Select [1, !GetAZs '']", json!("eu-west-1b"));
-        is("!Select [5, !Cidr ['10.42.0.0/16', 6, 13]]", json!("10.42.160.0/19"));
-        is("!If [Big, 3, !FindInMap [Sizes, !Ref Mode, Nodes]]", json!(2));
+        is(
+            "!Select [5, !Cidr ['10.42.0.0/16', 6, 13]]",
+            json!("10.42.160.0/19"),
+        );
+        is(
+            "!If [Big, 3, !FindInMap [Sizes, !Ref Mode, Nodes]]",
+            json!(2),
+        );
         is("!If [Both, a, !If [Either, b, c]]", json!("b"));
-        is("[1, !Ref 'AWS::NoValue', {x: !If [Big, 1, !Ref 'AWS::NoValue'], y: 2}]", json!([1, {"y": 2}]));
+        is(
+            "[1, !Ref 'AWS::NoValue', {x: !If [Big, 1, !Ref 'AWS::NoValue'], y: 2}]",
+            json!([1, {"y": 2}]),
+        );
         is("!Base64 hello", json!("aGVsbG8="));
         is("{'Fn::ImportValue': !Sub 'Shared'}", json!("exported"));
     }
@@ -480,11 +530,23 @@ mod tests {
             let message = evaluate(expression).unwrap_err();
             assert!(message.contains(part), "{message}");
         };
-        says("!Select [2, !GetAZs '']", "cannot select nonexistent value at index 2");
-        says("!FindInMap [Sizes, huge, Nodes]", "Unable to get mapping for Sizes::huge::Nodes");
-        says("!FindInMap [Nope, huge, Nodes]", "Mapping named 'Nope' is not present");
+        says(
+            "!Select [2, !GetAZs '']",
+            "cannot select nonexistent value at index 2",
+        );
+        says(
+            "!FindInMap [Sizes, huge, Nodes]",
+            "Unable to get mapping for Sizes::huge::Nodes",
+        );
+        says(
+            "!FindInMap [Nope, huge, Nodes]",
+            "Mapping named 'Nope' is not present",
+        );
         says("!ImportValue Nope", "No export named Nope found.");
-        says("!Join [',', text]", "every Fn::Join object requires two parameters");
+        says(
+            "!Join [',', text]",
+            "every Fn::Join object requires two parameters",
+        );
         says("!Cidr ['10.0.0.0/24', 6, 13]", "can not create 6 blocks");
         says("!If [Nope, 1, 2]", "Nope");
     }

@@ -56,34 +56,56 @@ pub fn resolve(
     if without.is_empty() {
         Ok(values)
     } else {
-        Err(format!("Parameters: [{}] must have values", without.join(", ")))
+        Err(format!(
+            "Parameters: [{}] must have values",
+            without.join(", ")
+        ))
     }
 }
 
 fn check(name: &str, declaration: &Value, value: &str) -> Result<(), String> {
     let kind = declaration["Type"].as_str().unwrap_or_default();
     let refuse = |constraint: String| {
-        Err(match declaration.get("ConstraintDescription").and_then(Value::as_str) {
-            Some(description) => format!("Parameter {name} failed to satisfy constraint: {description}"),
-            None => format!("Parameter '{name}' {constraint}"),
-        })
+        Err(
+            match declaration
+                .get("ConstraintDescription")
+                .and_then(Value::as_str)
+            {
+                Some(description) => {
+                    format!("Parameter {name} failed to satisfy constraint: {description}")
+                }
+                None => format!("Parameter '{name}' {constraint}"),
+            },
+        )
     };
     let items: Vec<&str> = if is_list(kind) {
         value.split(',').map(str::trim).collect()
     } else {
         vec![value]
     };
-    let limit = |member: &str| declaration.get(member).and_then(scalar).and_then(|text| text.parse::<f64>().ok());
+    let limit = |member: &str| {
+        declaration
+            .get(member)
+            .and_then(scalar)
+            .and_then(|text| text.parse::<f64>().ok())
+    };
     for item in items {
         if let Some(allowed) = declaration.get("AllowedValues").and_then(Value::as_array)
-            && !allowed.iter().filter_map(scalar).any(|allowed| allowed == item)
+            && !allowed
+                .iter()
+                .filter_map(scalar)
+                .any(|allowed| allowed == item)
         {
             let listed: Vec<String> = allowed.iter().filter_map(scalar).collect();
-            return refuse(format!("must be one of AllowedValues [{}]", listed.join(", ")));
+            return refuse(format!(
+                "must be one of AllowedValues [{}]",
+                listed.join(", ")
+            ));
         }
         if let Some(pattern) = declaration.get("AllowedPattern").and_then(Value::as_str) {
-            let regex = regex_lite::Regex::new(&format!("^(?:{pattern})$"))
-                .map_err(|_| format!("Template format error: Parameter '{name}' has an invalid AllowedPattern"))?;
+            let regex = regex_lite::Regex::new(&format!("^(?:{pattern})$")).map_err(|_| {
+                format!("Template format error: Parameter '{name}' has an invalid AllowedPattern")
+            })?;
             if !regex.is_match(item) {
                 return refuse(format!("must match pattern {pattern}"));
             }
@@ -125,7 +147,10 @@ pub fn typed(template: &Template, values: &BTreeMap<String, String>) -> BTreeMap
     values
         .iter()
         .map(|(name, value)| {
-            let kind = template.section("Parameters").get(name).map(|declaration| &declaration["Type"]);
+            let kind = template
+                .section("Parameters")
+                .get(name)
+                .map(|declaration| &declaration["Type"]);
             let list = kind.and_then(Value::as_str).is_some_and(is_list);
             let value = if list && value.is_empty() {
                 json!([])
@@ -175,11 +200,23 @@ Resources:
             assert!(message.contains(part), "{message}");
         };
         says(&[], "Parameters: [Name] must have values");
-        says(&[("Name", "demo"), ("Nope", "x")], "Parameters: [Nope] do not exist in the template");
-        says(&[("Name", "demo"), ("Mode", "double")], "Parameter 'Mode' must be one of AllowedValues");
-        says(&[("Name", "Demo")], "Parameter 'Name' must match pattern [a-z]+");
+        says(
+            &[("Name", "demo"), ("Nope", "x")],
+            "Parameters: [Nope] do not exist in the template",
+        );
+        says(
+            &[("Name", "demo"), ("Mode", "double")],
+            "Parameter 'Mode' must be one of AllowedValues",
+        );
+        says(
+            &[("Name", "Demo")],
+            "Parameter 'Name' must match pattern [a-z]+",
+        );
         says(&[("Name", "demonstration")], "at most 5 characters");
-        says(&[("Name", "demo"), ("Disk", "1")], "must be a number not less than 20");
+        says(
+            &[("Name", "demo"), ("Disk", "1")],
+            "must be a number not less than 20",
+        );
         says(&[("Name", "demo"), ("Disk", "big")], "must be a number");
     }
 }

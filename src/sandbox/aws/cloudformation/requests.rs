@@ -24,7 +24,11 @@ pub fn find<'a>(state: &'a State, call: &Call<'_>, name: &str) -> Option<&'a Sta
     engine::live(state, call.region).find(|stack| stack.name == name)
 }
 
-fn id_of(state: &State, call: &Call<'_>, missing: impl FnOnce(&str) -> String) -> Result<String, Fault> {
+fn id_of(
+    state: &State,
+    call: &Call<'_>,
+    missing: impl FnOnce(&str) -> String,
+) -> Result<String, Fault> {
     let name = required(call, "StackName")?;
     find(state, call, &name)
         .map(|stack| stack.id.clone())
@@ -52,7 +56,11 @@ pub(super) fn required(call: &Call<'_>, member: &str) -> Result<String, Fault> {
 /// What a request defines, over what the stack has now.
 pub(super) fn definition(call: &Call<'_>, stack: Option<&Stack>) -> Result<Definition, Fault> {
     let previous = stack.map(|stack| &stack.definition);
-    let body = match (call.text("TemplateBody"), call.flag("UsePreviousTemplate"), previous) {
+    let body = match (
+        call.text("TemplateBody"),
+        call.flag("UsePreviousTemplate"),
+        previous,
+    ) {
         (Some(body), _, _) => body,
         (None, Some(true), Some(previous)) => previous.body.clone(),
         _ if call.text("TemplateURL").is_some() => {
@@ -92,7 +100,9 @@ pub(super) fn definition(call: &Call<'_>, stack: Option<&Stack>) -> Result<Defin
             )));
         }
         if tags.iter().any(|(other, _)| *other == key) {
-            return Err(invalid("Duplicate tag keys found. Please provide unique tag keys."));
+            return Err(invalid(
+                "Duplicate tag keys found. Please provide unique tag keys.",
+            ));
         }
         tags.push((key, text("Value")));
     }
@@ -124,7 +134,12 @@ pub(super) fn definition(call: &Call<'_>, stack: Option<&Stack>) -> Result<Defin
 }
 
 /// Finds early what would fail in every resource: unknown conditions, mappings, imports.
-pub(super) fn check(state: &State, call: &Call<'_>, definition: &Definition, stack: &Stack) -> Result<(), Fault> {
+pub(super) fn check(
+    state: &State,
+    call: &Call<'_>,
+    definition: &Definition,
+    stack: &Stack,
+) -> Result<(), Fault> {
     let typed = parameters::typed(&definition.template, &definition.parameters);
     let exports = engine::exports(state, call.region);
     let scope = engine::scope(definition, &typed, stack, call.world, exports);
@@ -191,7 +206,10 @@ pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<Value, Fault>
     }
     let definition = definition(call, None)?;
     let mut stack = new_stack(state, call, &name)?;
-    stack.on_failure = match (call.text("OnFailure").as_deref(), call.flag("DisableRollback")) {
+    stack.on_failure = match (
+        call.text("OnFailure").as_deref(),
+        call.flag("DisableRollback"),
+    ) {
         (Some(_), Some(_)) => {
             return Err(invalid(
                 "You can specify either DisableRollback or OnFailure, but not both.",
@@ -253,12 +271,22 @@ pub(super) fn differs(stack: &Stack, new: &Definition) -> bool {
     let old = &stack.definition;
     let without_notes = |definition: &Definition| {
         let mut sections = Vec::new();
-        for section in ["Conditions", "Mappings", "Outputs", "Parameters", "Resources"] {
-            sections.push(plain(&Value::Object(definition.template.section(section).clone())));
+        for section in [
+            "Conditions",
+            "Mappings",
+            "Outputs",
+            "Parameters",
+            "Resources",
+        ] {
+            sections.push(plain(&Value::Object(
+                definition.template.section(section).clone(),
+            )));
         }
         sections
     };
-    old.parameters != new.parameters || old.tags != new.tags || without_notes(old) != without_notes(new)
+    old.parameters != new.parameters
+        || old.tags != new.tags
+        || without_notes(old) != without_notes(new)
 }
 
 pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<Value, Fault> {
@@ -302,7 +330,12 @@ pub(super) fn begin_update(
         resource.work = Work::Waiting;
         resource.before = None;
     }
-    stack.enter(event, now, "UPDATE_IN_PROGRESS", Some("User Initiated".into()));
+    stack.enter(
+        event,
+        now,
+        "UPDATE_IN_PROGRESS",
+        Some("User Initiated".into()),
+    );
 }
 
 pub(super) fn cancel_update(state: &mut State, call: &Call<'_>) -> Result<Value, Fault> {
@@ -324,7 +357,12 @@ pub(super) fn cancel_update(state: &mut State, call: &Call<'_>) -> Result<Value,
     for resource in &mut stack.resources {
         resource.work = Work::Waiting;
     }
-    stack.enter(event, now, "UPDATE_ROLLBACK_IN_PROGRESS", Some("User Initiated".into()));
+    stack.enter(
+        event,
+        now,
+        "UPDATE_ROLLBACK_IN_PROGRESS",
+        Some("User Initiated".into()),
+    );
     Ok(json!({}))
 }
 
@@ -349,7 +387,12 @@ pub(super) fn continue_rollback(state: &mut State, call: &Call<'_>) -> Result<Va
             Work::Waiting
         };
     }
-    stack.enter(event, now, "UPDATE_ROLLBACK_IN_PROGRESS", Some("User Initiated".into()));
+    stack.enter(
+        event,
+        now,
+        "UPDATE_ROLLBACK_IN_PROGRESS",
+        Some("User Initiated".into()),
+    );
     Ok(json!({}))
 }
 
@@ -372,7 +415,9 @@ pub(super) fn delete(state: &mut State, call: &Call<'_>) -> Result<Value, Fault>
             stack.name
         )));
     }
-    if stack.busy() && !["CREATE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS"].contains(&stack.status.as_str()) {
+    if stack.busy()
+        && !["CREATE_IN_PROGRESS", "ROLLBACK_IN_PROGRESS"].contains(&stack.status.as_str())
+    {
         return Err(invalid(format!(
             "Stack [{}] cannot be deleted while in status {}",
             stack.id, stack.status
@@ -389,7 +434,8 @@ pub(super) fn delete(state: &mut State, call: &Call<'_>) -> Result<Value, Fault>
         let Some(export) = &output.export else {
             continue;
         };
-        let importer = engine::live(state, call.region).find(|other| other.id != id && other.imports.contains(export));
+        let importer = engine::live(state, call.region)
+            .find(|other| other.id != id && other.imports.contains(export));
         if let Some(importer) = importer {
             return Err(invalid(format!(
                 "Export {export} cannot be deleted as it is in use by {}",
@@ -413,7 +459,12 @@ pub(super) fn delete(state: &mut State, call: &Call<'_>) -> Result<Value, Fault>
     let doomed = std::mem::take(&mut stack.doomed);
     stack.resources.extend(doomed);
     engine::doom(stack);
-    stack.enter(event, now, "DELETE_IN_PROGRESS", Some("User Initiated".into()));
+    stack.enter(
+        event,
+        now,
+        "DELETE_IN_PROGRESS",
+        Some("User Initiated".into()),
+    );
     Ok(json!({}))
 }
 
@@ -444,7 +495,8 @@ fn page(call: &Call<'_>, member: &str, all: Vec<Value>) -> Result<Value, Fault> 
 pub(super) fn describe(state: &State, call: &Call<'_>) -> Result<Value, Fault> {
     let stacks: Vec<Value> = match call.text("StackName") {
         Some(name) => {
-            let stack = find(state, call, &name).ok_or_else(|| invalid(with_id_does_not_exist(&name)))?;
+            let stack =
+                find(state, call, &name).ok_or_else(|| invalid(with_id_does_not_exist(&name)))?;
             vec![render(stack)]
         }
         None => engine::live(state, call.region).map(render).collect(),
@@ -586,21 +638,34 @@ fn begun(stack: &Stack) -> impl Iterator<Item = &Resource> {
 
 pub(super) fn describe_resources(state: &State, call: &Call<'_>) -> Result<Value, Fault> {
     let stack = match (call.text("StackName"), call.text("PhysicalResourceId")) {
-        (Some(name), _) => find(state, call, &name).ok_or_else(|| invalid(with_id_does_not_exist(&name)))?,
+        (Some(name), _) => {
+            find(state, call, &name).ok_or_else(|| invalid(with_id_does_not_exist(&name)))?
+        }
         (None, Some(physical)) => engine::live(state, call.region)
-            .find(|stack| begun(stack).any(|resource| resource.physical.as_deref() == Some(&physical)))
+            .find(|stack| {
+                begun(stack).any(|resource| resource.physical.as_deref() == Some(&physical))
+            })
             .ok_or_else(|| invalid(format!("Stack for {physical} does not exist")))?,
         (None, None) => {
-            return Err(invalid("Either StackName or PhysicalResourceId must be specified."));
+            return Err(invalid(
+                "Either StackName or PhysicalResourceId must be specified.",
+            ));
         }
     };
     let logical = call.text("LogicalResourceId");
     let found: Vec<Value> = begun(stack)
-        .filter(|resource| logical.as_ref().is_none_or(|logical| resource.logical == *logical))
+        .filter(|resource| {
+            logical
+                .as_ref()
+                .is_none_or(|logical| resource.logical == *logical)
+        })
         .map(|resource| render_resource(stack, resource, "Timestamp"))
         .collect();
     if let (Some(logical), true) = (&logical, found.is_empty()) {
-        return Err(invalid(format!("Resource {logical} does not exist for stack {}", stack.name)));
+        return Err(invalid(format!(
+            "Resource {logical} does not exist for stack {}",
+            stack.name
+        )));
     }
     Ok(json!({ "StackResources": found }))
 }
@@ -611,7 +676,12 @@ pub(super) fn describe_resource(state: &State, call: &Call<'_>) -> Result<Value,
     let stack = &state.cloudformation.stacks[&id];
     let resource = begun(stack)
         .find(|resource| resource.logical == logical)
-        .ok_or_else(|| invalid(format!("Resource {logical} does not exist for stack {}", stack.name)))?;
+        .ok_or_else(|| {
+            invalid(format!(
+                "Resource {logical} does not exist for stack {}",
+                stack.name
+            ))
+        })?;
     let mut detail = render_resource(stack, resource, "LastUpdatedTimestamp");
     let written = stack.definition.template.section("Resources").get(&logical);
     detail["Metadata"] = json!(
@@ -688,7 +758,8 @@ fn capabilities(template: &Template) -> (Vec<&'static str>, Option<String>) {
 pub(super) fn template_summary(state: &State, call: &Call<'_>) -> Result<Value, Fault> {
     let template = match call.text("StackName") {
         Some(name) => {
-            let stack = find(state, call, &name).ok_or_else(|| invalid(with_id_does_not_exist(&name)))?;
+            let stack =
+                find(state, call, &name).ok_or_else(|| invalid(with_id_does_not_exist(&name)))?;
             stack.definition.template.clone()
         }
         None => given_template(call)?,
@@ -744,7 +815,9 @@ pub(super) fn list_imports(state: &State, call: &Call<'_>) -> Result<Value, Faul
         .map(|stack| json!(stack.name))
         .collect();
     if importers.is_empty() {
-        return Err(invalid(format!("Export '{name}' is not imported by any stack.")));
+        return Err(invalid(format!(
+            "Export '{name}' is not imported by any stack."
+        )));
     }
     page(call, "Imports", importers)
 }

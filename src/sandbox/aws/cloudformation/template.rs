@@ -107,7 +107,10 @@ impl Template {
             .filter(|section| !SECTIONS.contains(section))
             .collect();
         if !unknown.is_empty() {
-            return Err(format!("Invalid template property or properties [{}]", unknown.join(", ")));
+            return Err(format!(
+                "Invalid template property or properties [{}]",
+                unknown.join(", ")
+            ));
         }
         if let Some(version) = self.0.get("AWSTemplateFormatVersion")
             && version != "2010-09-09"
@@ -117,18 +120,32 @@ impl Template {
             );
         }
         if let Some(transform) = self.0.get("Transform") {
-            return Err(format!("Template format error: the sandbox has no transform {transform}"));
+            return Err(format!(
+                "Template format error: the sandbox has no transform {transform}"
+            ));
         }
         if let Some(path) = null_at(&self.0, String::new()) {
-            return Err(format!("[{path}] 'null' values are not allowed in templates"));
+            return Err(format!(
+                "[{path}] 'null' values are not allowed in templates"
+            ));
         }
-        for section in ["Conditions", "Mappings", "Outputs", "Parameters", "Resources"] {
+        for section in [
+            "Conditions",
+            "Mappings",
+            "Outputs",
+            "Parameters",
+            "Resources",
+        ] {
             if self.0.get(section).is_some_and(|value| !value.is_object()) {
-                return Err(format!("Template format error: {section} must be an object."));
+                return Err(format!(
+                    "Template format error: {section} must be an object."
+                ));
             }
         }
         if self.section("Resources").is_empty() {
-            return Err("Template format error: At least one Resources member must be defined.".into());
+            return Err(
+                "Template format error: At least one Resources member must be defined.".into(),
+            );
         }
         for (name, parameter) in self.section("Parameters") {
             if parameter.get("Type").and_then(Value::as_str).is_none() {
@@ -140,7 +157,9 @@ impl Template {
         let mut unrecognized = BTreeSet::new();
         for (name, resource) in self.section("Resources") {
             if !name.chars().all(|c| c.is_ascii_alphanumeric()) || name.is_empty() {
-                return Err(format!("Template format error: Resource name {name} is non alphanumeric."));
+                return Err(format!(
+                    "Template format error: Resource name {name} is non alphanumeric."
+                ));
             }
             let Some(kind) = resource.get("Type").and_then(Value::as_str) else {
                 return Err(format!(
@@ -151,13 +170,19 @@ impl Template {
                 unrecognized.insert(kind);
             }
             let members = resource.as_object().into_iter().flat_map(Map::keys);
-            if let Some(member) = members.into_iter().find(|member| !ATTRIBUTES.contains(&member.as_str())) {
-                return Err(format!(
-                    "Invalid template resource property '{member}'"
-                ));
+            if let Some(member) = members
+                .into_iter()
+                .find(|member| !ATTRIBUTES.contains(&member.as_str()))
+            {
+                return Err(format!("Invalid template resource property '{member}'"));
             }
-            if resource.get("Properties").is_some_and(|properties| !properties.is_object()) {
-                return Err(format!("[/Resources/{name}/Properties] Properties must be an object."));
+            if resource
+                .get("Properties")
+                .is_some_and(|properties| !properties.is_object())
+            {
+                return Err(format!(
+                    "[/Resources/{name}/Properties] Properties must be an object."
+                ));
             }
         }
         if !unrecognized.is_empty() {
@@ -202,7 +227,9 @@ impl Template {
                         ));
                     };
                     let handler = resource["Type"].as_str().and_then(resources::handler);
-                    if handler.is_some_and(|handler| !handler.attributes.contains(&attribute.as_str())) {
+                    if handler
+                        .is_some_and(|handler| !handler.attributes.contains(&attribute.as_str()))
+                    {
                         return Err(format!(
                             "Template error: resource {name} does not support attribute type {attribute} in Fn::GetAtt"
                         ));
@@ -262,7 +289,10 @@ impl Template {
             return Ok(());
         }
         let names: Vec<&str> = left.into_iter().map(String::as_str).collect();
-        Err(format!("Circular dependency between resources: [{}]", names.join(", ")))
+        Err(format!(
+            "Circular dependency between resources: [{}]",
+            names.join(", ")
+        ))
     }
 
     /// The resources that a resource, as written or with its conditions decided, needs first.
@@ -307,8 +337,15 @@ impl Template {
         let listed: Vec<&str> = kinds.into_iter().collect();
         (!listed.is_empty()).then(|| {
             (
-                if named { "CAPABILITY_NAMED_IAM" } else { "CAPABILITY_IAM" },
-                format!("The following resource(s) require capabilities: [{}]", listed.join(", ")),
+                if named {
+                    "CAPABILITY_NAMED_IAM"
+                } else {
+                    "CAPABILITY_IAM"
+                },
+                format!(
+                    "The following resource(s) require capabilities: [{}]",
+                    listed.join(", ")
+                ),
             )
         })
     }
@@ -363,7 +400,8 @@ impl References {
             }
             match variable.split_once('.') {
                 Some((name, attribute)) => {
-                    self.attributes.insert((name.to_owned(), attribute.to_owned()));
+                    self.attributes
+                        .insert((name.to_owned(), attribute.to_owned()));
                 }
                 None => {
                     self.names.insert(variable.to_owned());
@@ -392,7 +430,9 @@ pub fn attribute_of(argument: &Value) -> Option<(String, String)> {
             .split_once('.')
             .map(|(name, attribute)| (name.to_owned(), attribute.to_owned())),
         Value::Array(items) => match items.as_slice() {
-            [Value::String(name), Value::String(attribute)] => Some((name.clone(), attribute.clone())),
+            [Value::String(name), Value::String(attribute)] => {
+                Some((name.clone(), attribute.clone()))
+            }
             _ => None,
         },
         _ => None,
@@ -528,7 +568,10 @@ mod tests {
     #[test]
     fn broken_templates_are_refused_in_the_services_words() {
         assert!(refused("a: [").starts_with("Template format error: YAML not well-formed. (line"));
-        assert!(refused("{\"a\": }").starts_with("Template format error: JSON not well-formed. (line 1"));
+        assert!(
+            refused("{\"a\": }")
+                .starts_with("Template format error: JSON not well-formed. (line 1")
+        );
         assert_eq!(
             refused("Resources: {}"),
             "Template format error: At least one Resources member must be defined."
@@ -538,19 +581,31 @@ mod tests {
             "Template format error: Unrecognized resource types: [AWS::Nope::Thing]"
         );
         assert_eq!(
-            refused("Resources:\n  A:\n    Type: AWS::EC2::Subnet\n    Properties:\n      VpcId: !Ref B\n"),
+            refused(
+                "Resources:\n  A:\n    Type: AWS::EC2::Subnet\n    Properties:\n      VpcId: !Ref B\n"
+            ),
             "Template format error: Unresolved resource dependencies [B] in the Resources block of the template"
         );
         assert_eq!(
-            refused("Resources:\n  A:\n    Type: AWS::EC2::VPC\n    DependsOn: B\n  B:\n    Type: AWS::EC2::VPC\n    DependsOn: [A]\n"),
+            refused(
+                "Resources:\n  A:\n    Type: AWS::EC2::VPC\n    DependsOn: B\n  B:\n    Type: AWS::EC2::VPC\n    DependsOn: [A]\n"
+            ),
             "Circular dependency between resources: [A, B]"
         );
         assert_eq!(
-            refused("Resources:\n  A:\n    Type: AWS::EC2::VPC\nOutputs:\n  O:\n    Value: !GetAtt A.Colour\n"),
+            refused(
+                "Resources:\n  A:\n    Type: AWS::EC2::VPC\nOutputs:\n  O:\n    Value: !GetAtt A.Colour\n"
+            ),
             "Template error: resource A does not support attribute type Colour in Fn::GetAtt"
         );
-        assert_eq!(refused("Resource: {}"), "Invalid template property or properties [Resource]");
-        assert!(refused("Resources:\n  A:\n    Type: AWS::EC2::VPC\n    Properties:\n").contains("'null' values are not allowed"));
+        assert_eq!(
+            refused("Resource: {}"),
+            "Invalid template property or properties [Resource]"
+        );
+        assert!(
+            refused("Resources:\n  A:\n    Type: AWS::EC2::VPC\n    Properties:\n")
+                .contains("'null' values are not allowed")
+        );
     }
 
     #[test]

@@ -7,7 +7,11 @@ use super::{Handler, PLAIN, Properties, first};
 pub(super) const TYPES: &[Handler] = &[Handler {
     kind: "AWS::EC2::LaunchTemplate",
     service: "Ec2",
-    attributes: &["DefaultVersionNumber", "LatestVersionNumber", "LaunchTemplateId"],
+    attributes: &[
+        "DefaultVersionNumber",
+        "LatestVersionNumber",
+        "LaunchTemplateId",
+    ],
     properties: &[
         "LaunchTemplateData",
         "LaunchTemplateName",
@@ -30,7 +34,11 @@ pub(super) const TYPES: &[Handler] = &[Handler {
             .to_owned())
     },
     read: |cx, id, _| {
-        let found = cx.call("ec2", "DescribeLaunchTemplates", json!({"LaunchTemplateId": [id]}))?;
+        let found = cx.call(
+            "ec2",
+            "DescribeLaunchTemplates",
+            json!({"LaunchTemplateId": [id]}),
+        )?;
         let template = first(&found, "launchTemplates");
         Ok(json!({
             "LaunchTemplateId": id,
@@ -46,8 +54,12 @@ pub(super) const TYPES: &[Handler] = &[Handler {
             .map(drop)
     },
     delete: |cx, id, _| {
-        cx.call("ec2", "DeleteLaunchTemplate", json!({"LaunchTemplateId": id}))
-            .map(drop)
+        cx.call(
+            "ec2",
+            "DeleteLaunchTemplate",
+            json!({"LaunchTemplateId": id}),
+        )
+        .map(drop)
     },
     ..PLAIN
 }];

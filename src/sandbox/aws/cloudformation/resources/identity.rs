@@ -41,7 +41,11 @@ pub(super) const TYPES: &[Handler] = &[
             cx.call("iam", "CreateRole", Value::Object(input))?;
             cx.made(&name);
             for arn in properties.texts("ManagedPolicyArns") {
-                cx.call("iam", "AttachRolePolicy", json!({"RoleName": name, "PolicyArn": arn}))?;
+                cx.call(
+                    "iam",
+                    "AttachRolePolicy",
+                    json!({"RoleName": name, "PolicyArn": arn}),
+                )?;
             }
             for policy in properties.list("Policies") {
                 put_inline(cx, &name, policy)?;
@@ -63,23 +67,51 @@ pub(super) const TYPES: &[Handler] = &[
                 input.insert("RoleName".into(), json!(name));
                 cx.call("iam", "UpdateRole", Value::Object(input))?;
             }
-            let (before, after) = (old.texts("ManagedPolicyArns"), new.texts("ManagedPolicyArns"));
+            let (before, after) = (
+                old.texts("ManagedPolicyArns"),
+                new.texts("ManagedPolicyArns"),
+            );
             for arn in after.iter().filter(|arn| !before.contains(arn)) {
-                cx.call("iam", "AttachRolePolicy", json!({"RoleName": name, "PolicyArn": arn}))?;
+                cx.call(
+                    "iam",
+                    "AttachRolePolicy",
+                    json!({"RoleName": name, "PolicyArn": arn}),
+                )?;
             }
             for arn in before.iter().filter(|arn| !after.contains(arn)) {
-                absent_is_fine(cx.call("iam", "DetachRolePolicy", json!({"RoleName": name, "PolicyArn": arn})))?;
+                absent_is_fine(cx.call(
+                    "iam",
+                    "DetachRolePolicy",
+                    json!({"RoleName": name, "PolicyArn": arn}),
+                ))?;
             }
-            for policy in new.list("Policies").iter().filter(|policy| !old.list("Policies").contains(policy)) {
+            for policy in new
+                .list("Policies")
+                .iter()
+                .filter(|policy| !old.list("Policies").contains(policy))
+            {
                 put_inline(cx, name, policy)?;
             }
             let kept: Vec<String> = new.list("Policies").iter().map(policy_name).collect();
-            for policy in old.list("Policies").iter().map(policy_name).filter(|policy| !kept.contains(policy)) {
-                absent_is_fine(cx.call("iam", "DeleteRolePolicy", json!({"RoleName": name, "PolicyName": policy})))?;
+            for policy in old
+                .list("Policies")
+                .iter()
+                .map(policy_name)
+                .filter(|policy| !kept.contains(policy))
+            {
+                absent_is_fine(cx.call(
+                    "iam",
+                    "DeleteRolePolicy",
+                    json!({"RoleName": name, "PolicyName": policy}),
+                ))?;
             }
             let (set, removed) = retagging(old, new);
             if !removed.is_empty() {
-                cx.call("iam", "UntagRole", json!({"RoleName": name, "TagKeys": removed}))?;
+                cx.call(
+                    "iam",
+                    "UntagRole",
+                    json!({"RoleName": name, "TagKeys": removed}),
+                )?;
             }
             if !set.is_empty() {
                 let tags: Vec<Value> = set
@@ -92,13 +124,18 @@ pub(super) const TYPES: &[Handler] = &[
         },
         delete: |cx, name, properties| {
             for arn in properties.texts("ManagedPolicyArns") {
-                absent_is_fine(cx.call("iam", "DetachRolePolicy", json!({"RoleName": name, "PolicyArn": arn})))?;
+                absent_is_fine(cx.call(
+                    "iam",
+                    "DetachRolePolicy",
+                    json!({"RoleName": name, "PolicyArn": arn}),
+                ))?;
             }
             for policy in properties.list("Policies") {
                 let input = json!({"RoleName": name, "PolicyName": policy_name(policy)});
                 absent_is_fine(cx.call("iam", "DeleteRolePolicy", input))?;
             }
-            cx.call("iam", "DeleteRole", json!({"RoleName": name})).map(drop)
+            cx.call("iam", "DeleteRole", json!({"RoleName": name}))
+                .map(drop)
         },
         ..PLAIN
     },
@@ -158,12 +195,22 @@ pub(super) const TYPES: &[Handler] = &[
             let name = named(cx, properties, "ManagedPolicyName");
             let mut input = properties.only(&["Description", "Path", "Tags"]);
             input.insert("PolicyName".into(), json!(name));
-            input.insert("PolicyDocument".into(), document(&properties.0["PolicyDocument"]));
+            input.insert(
+                "PolicyDocument".into(),
+                document(&properties.0["PolicyDocument"]),
+            );
             let made = cx.call("iam", "CreatePolicy", Value::Object(input))?;
-            let arn = made["Policy"]["Arn"].as_str().unwrap_or_default().to_owned();
+            let arn = made["Policy"]["Arn"]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
             cx.made(&arn);
             for role in properties.texts("Roles") {
-                cx.call("iam", "AttachRolePolicy", json!({"RoleName": role, "PolicyArn": arn}))?;
+                cx.call(
+                    "iam",
+                    "AttachRolePolicy",
+                    json!({"RoleName": role, "PolicyArn": arn}),
+                )?;
             }
             Ok(arn)
         },
@@ -179,16 +226,28 @@ pub(super) const TYPES: &[Handler] = &[
             }
             let (before, after) = (old.texts("Roles"), new.texts("Roles"));
             for role in after.iter().filter(|role| !before.contains(role)) {
-                cx.call("iam", "AttachRolePolicy", json!({"RoleName": role, "PolicyArn": arn}))?;
+                cx.call(
+                    "iam",
+                    "AttachRolePolicy",
+                    json!({"RoleName": role, "PolicyArn": arn}),
+                )?;
             }
             for role in before.iter().filter(|role| !after.contains(role)) {
-                absent_is_fine(cx.call("iam", "DetachRolePolicy", json!({"RoleName": role, "PolicyArn": arn})))?;
+                absent_is_fine(cx.call(
+                    "iam",
+                    "DetachRolePolicy",
+                    json!({"RoleName": role, "PolicyArn": arn}),
+                ))?;
             }
             Ok(())
         },
         delete: |cx, arn, properties| {
             for role in properties.texts("Roles") {
-                absent_is_fine(cx.call("iam", "DetachRolePolicy", json!({"RoleName": role, "PolicyArn": arn})))?;
+                absent_is_fine(cx.call(
+                    "iam",
+                    "DetachRolePolicy",
+                    json!({"RoleName": role, "PolicyArn": arn}),
+                ))?;
             }
             let versions = cx.call("iam", "ListPolicyVersions", json!({"PolicyArn": arn}))?;
             for version in versions["Versions"].as_array().into_iter().flatten() {
@@ -197,7 +256,8 @@ pub(super) const TYPES: &[Handler] = &[
                     absent_is_fine(cx.call("iam", "DeletePolicyVersion", input))?;
                 }
             }
-            cx.call("iam", "DeletePolicy", json!({"PolicyArn": arn})).map(drop)
+            cx.call("iam", "DeletePolicy", json!({"PolicyArn": arn}))
+                .map(drop)
         },
         ..PLAIN
     },
@@ -221,7 +281,11 @@ pub(super) const TYPES: &[Handler] = &[
             Ok(name)
         },
         read: |cx, name, _| {
-            let profile = cx.call("iam", "GetInstanceProfile", json!({"InstanceProfileName": name}))?;
+            let profile = cx.call(
+                "iam",
+                "GetInstanceProfile",
+                json!({"InstanceProfileName": name}),
+            )?;
             Ok(json!({"Arn": profile["InstanceProfile"]["Arn"]}))
         },
         update: |cx, name, old, new| {
@@ -238,8 +302,12 @@ pub(super) const TYPES: &[Handler] = &[
             for role in properties.texts("Roles") {
                 remove_from_profile(cx, name, &role)?;
             }
-            cx.call("iam", "DeleteInstanceProfile", json!({"InstanceProfileName": name}))
-                .map(drop)
+            cx.call(
+                "iam",
+                "DeleteInstanceProfile",
+                json!({"InstanceProfileName": name}),
+            )
+            .map(drop)
         },
         ..PLAIN
     },

@@ -146,10 +146,15 @@ const PLAIN: Handler = Handler {
 
 /// The resource type of that name.
 pub fn handler(kind: &str) -> Option<&'static Handler> {
-    [network::TYPES, compute::TYPES, identity::TYPES, storage::TYPES]
-        .into_iter()
-        .flatten()
-        .find(|handler| handler.kind == kind)
+    [
+        network::TYPES,
+        compute::TYPES,
+        identity::TYPES,
+        storage::TYPES,
+    ]
+    .into_iter()
+    .flatten()
+    .find(|handler| handler.kind == kind)
 }
 
 impl Handler {

@@ -79,10 +79,20 @@ pub(super) const TYPES: &[Handler] = &[
             "VpcId",
         ],
         required: &["VpcId"],
-        fixed: &["AvailabilityZone", "AvailabilityZoneId", "CidrBlock", "VpcId"],
+        fixed: &[
+            "AvailabilityZone",
+            "AvailabilityZoneId",
+            "CidrBlock",
+            "VpcId",
+        ],
         creation: 4,
         create: |cx, properties| {
-            let mut input = properties.only(&["VpcId", "CidrBlock", "AvailabilityZone", "AvailabilityZoneId"]);
+            let mut input = properties.only(&[
+                "VpcId",
+                "CidrBlock",
+                "AvailabilityZone",
+                "AvailabilityZoneId",
+            ]);
             tag_on_creation(&mut input, "subnet", properties);
             let made = cx.call("ec2", "CreateSubnet", Value::Object(input))?;
             let id = text(&made["subnet"]["subnetId"]);
@@ -106,7 +116,10 @@ pub(super) const TYPES: &[Handler] = &[
             set_public(cx, id, new)?;
             retag(cx, id, old, new)
         },
-        delete: |cx, id, _| cx.call("ec2", "DeleteSubnet", json!({"SubnetId": id})).map(drop),
+        delete: |cx, id, _| {
+            cx.call("ec2", "DeleteSubnet", json!({"SubnetId": id}))
+                .map(drop)
+        },
         ..PLAIN
     },
     Handler {
@@ -124,8 +137,12 @@ pub(super) const TYPES: &[Handler] = &[
         read: |_, id, _| Ok(json!({"InternetGatewayId": id})),
         update: retag,
         delete: |cx, id, _| {
-            cx.call("ec2", "DeleteInternetGateway", json!({"InternetGatewayId": id}))
-                .map(drop)
+            cx.call(
+                "ec2",
+                "DeleteInternetGateway",
+                json!({"InternetGatewayId": id}),
+            )
+            .map(drop)
         },
         ..PLAIN
     },
@@ -186,9 +203,20 @@ pub(super) const TYPES: &[Handler] = &[
         kind: "AWS::EC2::NatGateway",
         service: "Ec2",
         attributes: &["NatGatewayId"],
-        properties: &["AllocationId", "ConnectivityType", "PrivateIpAddress", "SubnetId", "Tags"],
+        properties: &[
+            "AllocationId",
+            "ConnectivityType",
+            "PrivateIpAddress",
+            "SubnetId",
+            "Tags",
+        ],
         required: &["SubnetId"],
-        fixed: &["AllocationId", "ConnectivityType", "PrivateIpAddress", "SubnetId"],
+        fixed: &[
+            "AllocationId",
+            "ConnectivityType",
+            "PrivateIpAddress",
+            "SubnetId",
+        ],
         create: |cx, properties| {
             let mut input = properties.only(&["AllocationId", "ConnectivityType", "SubnetId"]);
             tag_on_creation(&mut input, "natgateway", properties);
@@ -218,7 +246,8 @@ pub(super) const TYPES: &[Handler] = &[
             cx.call("ec2", "DeleteNatGateway", json!({"NatGatewayId": id}))
                 .map(drop)
         },
-        gone: |cx, id, _| match cx.call("ec2", "DescribeNatGateways", json!({"NatGatewayId": [id]})) {
+        gone: |cx, id, _| match cx.call("ec2", "DescribeNatGateways", json!({"NatGatewayId": [id]}))
+        {
             Ok(found) => Ok(first(&found, "natGatewaySet")["state"] == "deleted"),
             Err(fault) if fault.code == "NatGatewayNotFound" => Ok(true),
             Err(fault) => Err(fault),
@@ -293,8 +322,12 @@ pub(super) const TYPES: &[Handler] = &[
         },
         read: |_, id, _| Ok(json!({"Id": id})),
         delete: |cx, id, _| {
-            cx.call("ec2", "DisassociateRouteTable", json!({"AssociationId": id}))
-                .map(drop)
+            cx.call(
+                "ec2",
+                "DisassociateRouteTable",
+                json!({"AssociationId": id}),
+            )
+            .map(drop)
         },
         ..PLAIN
     },
@@ -326,22 +359,46 @@ pub(super) const TYPES: &[Handler] = &[
             let out = properties.list("SecurityGroupEgress");
             if !out.is_empty() {
                 let all = json!([{"IpProtocol": "-1", "IpRanges": [{"CidrIp": "0.0.0.0/0"}]}]);
-                cx.call("ec2", "RevokeSecurityGroupEgress", json!({"GroupId": id, "IpPermissions": all}))?;
+                cx.call(
+                    "ec2",
+                    "RevokeSecurityGroupEgress",
+                    json!({"GroupId": id, "IpPermissions": all}),
+                )?;
             }
             rules(cx, &id, "AuthorizeSecurityGroupEgress", out)?;
-            rules(cx, &id, "AuthorizeSecurityGroupIngress", properties.list("SecurityGroupIngress"))?;
+            rules(
+                cx,
+                &id,
+                "AuthorizeSecurityGroupIngress",
+                properties.list("SecurityGroupIngress"),
+            )?;
             Ok(id)
         },
-        read: |_, id, properties| Ok(json!({"GroupId": id, "Id": id, "VpcId": properties.text("VpcId")})),
+        read: |_, id, properties| {
+            Ok(json!({"GroupId": id, "Id": id, "VpcId": properties.text("VpcId")}))
+        },
         update: |cx, id, old, new| {
             for direction in ["Ingress", "Egress"] {
                 let name = format!("SecurityGroup{direction}");
                 let (before, after) = (old.list(&name), new.list(&name));
                 let without = |list: &[Value], other: &[Value]| -> Vec<Value> {
-                    list.iter().filter(|rule| !other.contains(rule)).cloned().collect()
+                    list.iter()
+                        .filter(|rule| !other.contains(rule))
+                        .cloned()
+                        .collect()
                 };
-                rules(cx, id, &format!("RevokeSecurityGroup{direction}"), &without(before, after))?;
-                rules(cx, id, &format!("AuthorizeSecurityGroup{direction}"), &without(after, before))?;
+                rules(
+                    cx,
+                    id,
+                    &format!("RevokeSecurityGroup{direction}"),
+                    &without(before, after),
+                )?;
+                rules(
+                    cx,
+                    id,
+                    &format!("AuthorizeSecurityGroup{direction}"),
+                    &without(after, before),
+                )?;
             }
             retag(cx, id, old, new)
         },
@@ -416,14 +473,22 @@ fn retag(cx: &mut Cx<'_>, id: &str, old: Properties<'_>, new: Properties<'_>) ->
     let (set, removed) = retagging(old, new);
     if !removed.is_empty() {
         let tags: Vec<Value> = removed.iter().map(|key| json!({"Key": key})).collect();
-        cx.call("ec2", "DeleteTags", json!({"ResourceId": [id], "Tag": tags}))?;
+        cx.call(
+            "ec2",
+            "DeleteTags",
+            json!({"ResourceId": [id], "Tag": tags}),
+        )?;
     }
     if !set.is_empty() {
         let tags: Vec<Value> = set
             .iter()
             .map(|(key, value)| json!({"Key": key, "Value": value}))
             .collect();
-        cx.call("ec2", "CreateTags", json!({"ResourceId": [id], "Tag": tags}))?;
+        cx.call(
+            "ec2",
+            "CreateTags",
+            json!({"ResourceId": [id], "Tag": tags}),
+        )?;
     }
     Ok(())
 }
@@ -431,7 +496,11 @@ fn retag(cx: &mut Cx<'_>, id: &str, old: Properties<'_>, new: Properties<'_>) ->
 fn set_dns(cx: &mut Cx<'_>, id: &str, properties: Properties<'_>) -> Result<(), Fault> {
     for name in ["EnableDnsSupport", "EnableDnsHostnames"] {
         if let Some(value) = properties.text(name) {
-            cx.call("ec2", "ModifyVpcAttribute", json!({"VpcId": id, name: {"Value": value}}))?;
+            cx.call(
+                "ec2",
+                "ModifyVpcAttribute",
+                json!({"VpcId": id, name: {"Value": value}}),
+            )?;
         }
     }
     Ok(())
@@ -484,9 +553,16 @@ fn rules(cx: &mut Cx<'_>, group: &str, operation: &str, rules: &[Value]) -> Resu
     if rules.is_empty() {
         return Ok(());
     }
-    let permissions: Vec<Value> = rules.iter().map(|rule| permission(Properties(rule))).collect();
-    cx.call("ec2", operation, json!({"GroupId": group, "IpPermissions": permissions}))
-        .map(drop)
+    let permissions: Vec<Value> = rules
+        .iter()
+        .map(|rule| permission(Properties(rule)))
+        .collect();
+    cx.call(
+        "ec2",
+        operation,
+        json!({"GroupId": group, "IpPermissions": permissions}),
+    )
+    .map(drop)
 }
 
 fn rule(cx: &mut Cx<'_>, operation: &str, properties: Properties<'_>) -> Result<String, Fault> {
@@ -495,10 +571,17 @@ fn rule(cx: &mut Cx<'_>, operation: &str, properties: Properties<'_>) -> Result<
         operation,
         json!({"GroupId": properties.or_empty("GroupId"), "IpPermissions": [permission(properties)]}),
     )?;
-    Ok(text(&first(&made, "securityGroupRuleSet")["securityGroupRuleId"]))
+    Ok(text(
+        &first(&made, "securityGroupRuleSet")["securityGroupRuleId"],
+    ))
 }
 
-fn unrule(cx: &mut Cx<'_>, operation: &str, id: &str, properties: Properties<'_>) -> Result<(), Fault> {
+fn unrule(
+    cx: &mut Cx<'_>,
+    operation: &str,
+    id: &str,
+    properties: Properties<'_>,
+) -> Result<(), Fault> {
     let input = json!({"GroupId": properties.or_empty("GroupId"), "SecurityGroupRuleId": [id]});
     match cx.call("ec2", operation, input) {
         Err(fault) if fault.code == "InvalidGroup.NotFound" => Ok(()),
@@ -507,7 +590,12 @@ fn unrule(cx: &mut Cx<'_>, operation: &str, id: &str, properties: Properties<'_>
 }
 
 /// What AWS adds to everything that a stack makes and that has tags.
-pub(in super::super) fn system_tags(cx: &mut Cx<'_>, kind: &str, physical: &str, tags: Vec<(String, String)>) {
+pub(in super::super) fn system_tags(
+    cx: &mut Cx<'_>,
+    kind: &str,
+    physical: &str,
+    tags: Vec<(String, String)>,
+) {
     let id = match kind {
         "AWS::EC2::EIP" => match allocation(cx, physical) {
             Ok(id) => id,

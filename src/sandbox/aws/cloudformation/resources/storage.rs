@@ -10,7 +10,13 @@ pub(super) const TYPES: &[Handler] = &[
         kind: "AWS::Logs::LogGroup",
         service: "CloudWatchLogs",
         attributes: &["Arn"],
-        properties: &["KmsKeyId", "LogGroupClass", "LogGroupName", "RetentionInDays", "Tags"],
+        properties: &[
+            "KmsKeyId",
+            "LogGroupClass",
+            "LogGroupName",
+            "RetentionInDays",
+            "Tags",
+        ],
         fixed: &["LogGroupName"],
         create: |cx, properties| {
             let name = properties
@@ -30,7 +36,10 @@ pub(super) const TYPES: &[Handler] = &[
             Ok(name)
         },
         read: |cx, name, _| {
-            let arn = format!("arn:aws:logs:{}:{}:log-group:{name}:*", cx.region, cx.world.account);
+            let arn = format!(
+                "arn:aws:logs:{}:{}:log-group:{name}:*",
+                cx.region, cx.world.account
+            );
             Ok(json!({ "Arn": arn }))
         },
         update: |cx, name, _, new| retain(cx, name, new),
@@ -64,8 +73,7 @@ pub(super) const TYPES: &[Handler] = &[
                 input["imageTagMutability"] = json!(mutability);
             }
             if let Some(scanning) = properties.0.get("ImageScanningConfiguration") {
-                input["imageScanningConfiguration"] =
-                    json!({"scanOnPush": Properties(scanning).text("ScanOnPush").as_deref() == Some("true")});
+                input["imageScanningConfiguration"] = json!({"scanOnPush": Properties(scanning).text("ScanOnPush").as_deref() == Some("true")});
             }
             if let Some(encryption) = properties.0.get("EncryptionConfiguration") {
                 input["encryptionConfiguration"] =
@@ -80,9 +88,15 @@ pub(super) const TYPES: &[Handler] = &[
             Ok(name)
         },
         read: |cx, name, _| {
-            let found = cx.call("ecr", "DescribeRepositories", json!({"repositoryNames": [name]}))?;
+            let found = cx.call(
+                "ecr",
+                "DescribeRepositories",
+                json!({"repositoryNames": [name]}),
+            )?;
             let repository = &found["repositories"][0];
-            Ok(json!({"Arn": repository["repositoryArn"], "RepositoryUri": repository["repositoryUri"]}))
+            Ok(
+                json!({"Arn": repository["repositoryArn"], "RepositoryUri": repository["repositoryUri"]}),
+            )
         },
         update: |cx, name, old, new| {
             if old.0.get("ImageTagMutability") != new.0.get("ImageTagMutability") {
@@ -96,8 +110,12 @@ pub(super) const TYPES: &[Handler] = &[
         },
         delete: |cx, name, properties| {
             let force = properties.text("EmptyOnDelete").as_deref() == Some("true");
-            cx.call("ecr", "DeleteRepository", json!({"repositoryName": name, "force": force}))
-                .map(drop)
+            cx.call(
+                "ecr",
+                "DeleteRepository",
+                json!({"repositoryName": name, "force": force}),
+            )
+            .map(drop)
         },
         ..PLAIN
     },
@@ -108,7 +126,11 @@ fn retain(cx: &mut Cx<'_>, name: &str, properties: Properties<'_>) -> Result<(),
         .text("RetentionInDays")
         .and_then(|days| days.parse::<u64>().ok());
     if let Some(days) = days {
-        cx.call("logs", "PutRetentionPolicy", json!({"logGroupName": name, "retentionInDays": days}))?;
+        cx.call(
+            "logs",
+            "PutRetentionPolicy",
+            json!({"logGroupName": name, "retentionInDays": days}),
+        )?;
     }
     Ok(())
 }
@@ -119,7 +141,11 @@ fn expire(cx: &mut Cx<'_>, name: &str, properties: Properties<'_>) -> Result<(),
         .get("LifecyclePolicy")
         .and_then(|policy| Properties(policy).text("LifecyclePolicyText"));
     if let Some(policy) = policy {
-        cx.call("ecr", "PutLifecyclePolicy", json!({"repositoryName": name, "lifecyclePolicyText": policy}))?;
+        cx.call(
+            "ecr",
+            "PutLifecyclePolicy",
+            json!({"repositoryName": name, "lifecyclePolicyText": policy}),
+        )?;
     }
     Ok(())
 }
