@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{completions, doctor, down, graph, init, kubeconfig, plan, schema, status, token, up};
+use super::{
+    canary, completions, doctor, down, graph, init, kubeconfig, plan, schema, status, token, up,
+};
 use crate::views::{Color, Format, Verbosity};
 
 /// Deploys a service-mesh environment on Amazon EKS, shifts traffic between versions, and takes it all away again.
@@ -116,7 +118,9 @@ pub(super) enum Command {
     Up(up::Up),
     Plan(plan::Plan),
     Status(status::Status),
+    Canary(canary::Canary),
     Down(down::Down),
+    Audit(down::Audit),
     Doctor(doctor::Doctor),
     Init(init::Init),
     Graph(graph::GraphArgs),

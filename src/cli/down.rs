@@ -7,6 +7,7 @@ use super::run::{conclude, executor, hold};
 use super::settings::{Scene, scene};
 use super::{Error, Exit};
 use crate::engine::Outcome;
+use crate::steps;
 use crate::views::{Printer, seconds};
 
 /// Remove the environment and prove that nothing is left
@@ -43,7 +44,7 @@ pub(super) async fn run(_: &Down, global: &Global, printer: &Printer) -> Result<
         "{gone} removed in {}; looking for leftovers",
         seconds(report.took)
     ));
-    let left = Exit::Success;
+    let left = look_for_leftovers(&scene, printer).await?;
     if failed != Exit::Success {
         printer.say(&format!("what failed is named above; go on with `{again}`"));
         return Ok(failed);
@@ -52,6 +53,54 @@ pub(super) async fn run(_: &Down, global: &Global, printer: &Printer) -> Result<
         crate::cli::kubeconfig::forget(&scene, printer);
     }
     Ok(left)
+}
+
+pub(super) async fn audit(global: &Global, printer: &Printer) -> Result<Exit, Error> {
+    let scene = scene(global, printer).await?;
+    look_for_leftovers(&scene, printer).await
+}
+
+async fn look_for_leftovers(scene: &Scene, printer: &Printer) -> Result<Exit, Error> {
+    let mesh = crate::mesh::provider(&scene.environment, &scene.clients);
+    let audit = steps::audit::audit(&scene.environment, &scene.clients, &*mesh).await;
+    show(&audit, printer);
+    Ok(match audit.unchecked.first() {
+        // What could not be looked at is not known to be gone.
+        Some(failure) if audit.leftovers.is_empty() => Exit::of(failure),
+        _ if audit.is_clean() => Exit::Success,
+        _ => Exit::Leftovers,
+    })
+}
+
+fn show(audit: &steps::audit::Audit, printer: &Printer) {
+    if printer.is_json() {
+        printer.json(&serde_json::json!({ "event": "audit", "audit": audit }));
+        return;
+    }
+    for note in &audit.notes {
+        printer.say(&printer.dim(&format!("note: {note}")));
+    }
+    for failure in &audit.unchecked {
+        printer.error(
+            &format!("could not look: {failure}"),
+            failure.hint.as_deref(),
+        );
+    }
+    for left in &audit.leftovers {
+        printer.data(&format!(
+            "{} {}  {}",
+            printer.red("left:"),
+            left.kind,
+            left.arn
+        ));
+        printer.data(&format!("      {}", printer.dim(&left.reason)));
+        printer.data(&format!("      remove it: {}", left.removal));
+    }
+    match audit.leftovers.len() {
+        0 if audit.is_clean() => printer.data("nothing left"),
+        0 => printer.data("nothing found, but not everything could be looked at"),
+        count => printer.data(&format!("{count} left")),
+    }
 }
 
 /// Asks, unless told not to.

@@ -1,6 +1,7 @@
 //! Arguments, dispatch, exit codes; one command per file.
 
 mod args;
+mod canary;
 mod completions;
 mod doctor;
 mod down;
@@ -88,7 +89,9 @@ async fn asynchronous(
         Command::Up(args) => up::run(&args, global, printer).await,
         Command::Plan(args) => plan::run(&args, global, printer).await,
         Command::Status(args) => status::run(&args, global, printer).await,
+        Command::Canary(args) => canary::run(&args, global, printer).await,
         Command::Down(args) => down::run(&args, global, printer).await,
+        Command::Audit(_) => down::audit(global, printer).await,
         Command::Doctor(_) => doctor::run(global, printer).await,
         Command::Graph(args) => graph::run(&args, global, printer).await,
         Command::Kubeconfig(args) => kubeconfig::run(&args, global, printer).await,
