@@ -134,6 +134,16 @@ impl Step for ClusterAddon {
         let Some(addon) = self.find().await? else {
             return Ok(Observed::Absent);
         };
+        // Checked here too, because `down` comes this way when the cluster is somebody else's.
+        match addon.tags().and_then(|tags| tags.get(OWNER_TAG)) {
+            Some(owner) if *owner == self.environment.name => {}
+            Some(owner) => return Ok(Observed::Foreign(format!("environment {owner}"))),
+            None => {
+                return Ok(Observed::Foreign(
+                    "somebody else: it lacks our owner tag".into(),
+                ));
+            }
+        }
         Ok(match addon.status() {
             Some(AddonStatus::Active) => Observed::ready(()),
             Some(AddonStatus::CreateFailed | AddonStatus::DeleteFailed) => {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::clients::Clients;
 use crate::clients::aws::{failed, is};
+use crate::clients::eks::find_cluster;
 use crate::config::{Environment, Names, OWNER_TAG};
 use crate::engine::{Change, Context, Expected, Observed, Result, Step, StepId};
 
@@ -54,7 +55,6 @@ impl Step for LogGroup {
         let Some(group) = group else {
             return Ok(Observed::Absent);
         };
-        // Its name is the cluster's, so it is ours when the cluster is; an untagged one is what EKS made itself.
         let arn = group.arn().unwrap_or_default().trim_end_matches(":*");
         let tags = self
             .clients
@@ -70,7 +70,21 @@ impl Step for LogGroup {
         match tags.get(OWNER_TAG) {
             Some(owner) if *owner == self.environment.name => {}
             Some(owner) => return Ok(Observed::Foreign(format!("environment {owner}"))),
-            None => drift.push("it lacks the owner tag".to_owned()),
+            // EKS made it itself. Its name is the cluster's, so it is ours unless the cluster is somebody else's.
+            None => {
+                let name = Names::new(&self.environment.name).cluster();
+                let cluster = find_cluster(&self.clients.eks, &name).await?;
+                let is_foreign = cluster.is_some_and(|cluster| {
+                    cluster.tags().and_then(|tags| tags.get(OWNER_TAG))
+                        != Some(&self.environment.name)
+                });
+                if is_foreign {
+                    return Ok(Observed::Foreign(format!(
+                        "the owner of the cluster {name}"
+                    )));
+                }
+                drift.push("it lacks the owner tag".to_owned());
+            }
         }
         let wanted = self.environment.cluster.log_retention_days;
         match group.retention_in_days {

@@ -62,6 +62,27 @@ fn made_subnets(made: &BTreeMap<String, String>) -> Option<Subnets> {
     })
 }
 
+fn plan(seen: &Observed<Subnets>) -> Change {
+    match seen {
+        // What was made is kept and gone on from.
+        Observed::Failed(reason)
+            if reason.starts_with("CREATE_FAILED") || reason.starts_with("UPDATE_FAILED") =>
+        {
+            Change::Update(vec![reason.clone()])
+        }
+        // CloudFormation would make another VPC and wait for ever to delete the one that the cluster is in.
+        Observed::Ready { drift, .. } => {
+            match drift.iter().find(|line| line.starts_with("VpcCidr")) {
+                Some(line) => Change::Blocked(format!(
+                    "the network's addresses cannot change while the environment exists ({line}); `meshctl down` first"
+                )),
+                None => Change::from_observed(seen),
+            }
+        }
+        seen => Change::from_observed(seen),
+    }
+}
+
 /// The VPC and its subnets: the beginning of the network's stack. Its removal is that of the whole stack.
 pub struct NetworkSubnets {
     /// The environment.
@@ -92,6 +113,10 @@ impl Step for NetworkSubnets {
         let stack = stack(&self.environment);
         let seen = stack.observe(&self.clients.cloudformation).await?;
         stack_outputs::typed(seen, |outputs| subnets(&stack, outputs))
+    }
+
+    fn plan(&self, seen: &Observed<Subnets>) -> Change {
+        plan(seen)
     }
 
     async fn apply(&self, cx: &Context, _: &Change) -> Result<Subnets> {
@@ -176,7 +201,7 @@ impl Step for NetworkEgress {
     fn plan(&self, seen: &Observed<Subnets>) -> Change {
         match seen {
             Observed::Pending(_) => Change::Create,
-            seen => Change::from_observed(seen),
+            seen => plan(seen),
         }
     }
 
@@ -189,5 +214,50 @@ impl Step for NetworkEgress {
     /// Goes with the stack.
     async fn destroy(&self, _: &Context, _: &Observed<Subnets>) -> Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ready(drift: &[&str]) -> Observed<Subnets> {
+        Observed::Ready {
+            outputs: Subnets {
+                vpc: "vpc-1".into(),
+                public: Vec::new(),
+                private: Vec::new(),
+            },
+            drift: drift.iter().map(|&line| line.to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn a_creation_that_failed_half_way_is_gone_on_with() {
+        let seen = Observed::Failed("CREATE_FAILED: no more addresses".into());
+        assert!(matches!(plan(&seen), Change::Update(_)));
+        let seen = Observed::Failed("ROLLBACK_COMPLETE".into());
+        assert!(matches!(plan(&seen), Change::Replace(_)));
+    }
+
+    #[test]
+    fn other_addresses_are_refused_and_another_nat_is_not() {
+        assert!(matches!(
+            plan(&ready(&["VpcCidr: 10.1.0.0/16 → 10.2.0.0/16"])),
+            Change::Blocked(_)
+        ));
+        assert!(matches!(
+            plan(&ready(&["NatGateways: single → per-zone"])),
+            Change::Update(_)
+        ));
+        assert_eq!(plan(&ready(&[])), Change::Keep);
+    }
+
+    #[test]
+    fn the_template_has_the_resources_that_are_waited_for() {
+        let template = include_str!("../../stacks/network.yaml");
+        for name in ["Vpc"].iter().chain(&PUBLIC).chain(&PRIVATE) {
+            assert!(template.contains(&format!("\n  {name}:\n")), "{name}");
+        }
     }
 }
