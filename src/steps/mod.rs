@@ -28,6 +28,8 @@ pub mod sweep;
 pub mod workload;
 
 #[cfg(test)]
+mod graph_tests;
+#[cfg(test)]
 mod manifests_tests;
 
 use std::collections::BTreeMap;
