@@ -4,6 +4,7 @@
 mod app_mesh;
 pub mod control_plane;
 pub mod idle;
+pub mod kubelet;
 pub mod program;
 pub mod runtime;
 
@@ -16,6 +17,8 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use tokio::sync::watch;
+
+use super::data_plane::{proxy, xray};
 
 /// Turns true, or loses its sender, when what holds it has to end. [`stopped`] awaits it.
 pub type Shutdown = watch::Receiver<bool>;
@@ -122,6 +125,18 @@ const PROGRAMS: &[Program] = &[
     Program {
         repository: "amazon-k8s-cni-init",
         run: idle::run_once,
+    },
+    Program {
+        repository: "aws-appmesh-envoy",
+        run: proxy::run,
+    },
+    Program {
+        repository: "aws-appmesh-proxy-route-manager",
+        run: proxy::run_init,
+    },
+    Program {
+        repository: "xray/aws-xray-daemon",
+        run: xray::run,
     },
     Program {
         repository: "amazon/aws-network-policy-agent",

@@ -2,8 +2,161 @@
 //!
 //! Pods are processes on this machine. The API shows a pod at 10.a.b.c, as the VPC CNI would place it; its processes
 //! bind the [twin](address::twin) of that address in 127.0.0.0/8. Every process is started through [`process`], which
-//! sees to it that none outlives the sandbox, however that ends.
+//! sees to it that none outlives the sandbox, however that ends. Proxies are real Envoys; without an Envoy, or when the
+//! user wants none, the sandbox goes on without a data plane: pods' processes are not started and pods become ready
+//! after a modelled time.
 
 pub mod address;
+pub mod aws;
+pub mod egress;
 pub mod envoy;
+pub mod mesh;
+pub mod names;
 pub mod process;
+pub mod proxy;
+pub mod xray;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use aws_credential_types::Credentials;
+use tokio::sync::watch;
+
+use super::Part;
+use super::clock::Clock;
+use super::controllers::{ContainerContext, repository};
+use super::state::World;
+
+/// Whether there is an Envoy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Envoy {
+    /// It is being looked for or installed.
+    Looking,
+    /// Here it is.
+    Found(PathBuf),
+    /// There is none, and why; or the user wants none.
+    Missing(String),
+}
+
+/// One sandbox's data plane.
+struct DataPlane {
+    envoy: watch::Receiver<Envoy>,
+    directory: PathBuf,
+    clock: Clock,
+}
+
+/// The data planes of this process by their sandbox's AWS endpoint, which programs are given.
+fn all() -> MutexGuard<'static, HashMap<String, Arc<DataPlane>>> {
+    static ALL: OnceLock<Mutex<HashMap<String, Arc<DataPlane>>>> = OnceLock::new();
+    let all = ALL.get_or_init(Mutex::default);
+    all.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+fn of(endpoint: &str) -> Option<Arc<DataPlane>> {
+    all().get(endpoint).cloned()
+}
+
+/// Starts the data plane of a sandbox. Envoy is looked for in the background, since nothing needs it for minutes of
+/// modelled time.
+pub fn start(world: World, wanted: bool) -> Part {
+    process::clean_up(&world.directory.join("processes"));
+    let first = match wanted {
+        true => Envoy::Looking,
+        false => Envoy::Missing("the data plane is switched off".to_owned()),
+    };
+    let (sender, envoy) = watch::channel(first);
+    let plane = DataPlane {
+        envoy,
+        directory: world.directory.to_path_buf(),
+        clock: world.clock,
+    };
+    all().insert(world.endpoint.to_string(), Arc::new(plane));
+    let task = wanted.then(|| {
+        tokio::spawn(async move {
+            let found =
+                envoy::find_or_install(&|progress: &str| tracing::info!("{progress}")).await;
+            sender.send_replace(match found {
+                Ok(path) => Envoy::Found(path),
+                Err(error) => {
+                    tracing::warn!("going on without a data plane: {error}");
+                    Envoy::Missing(error.to_string())
+                }
+            });
+            // Kept for as long as the sandbox runs: a sender that is gone would look like an end.
+            std::future::pending::<()>().await;
+        })
+    });
+    let endpoint = world.endpoint.clone();
+    Part::new("data plane", async move {
+        if let Some(task) = task {
+            task.abort();
+        }
+        all().remove(&*endpoint);
+    })
+}
+
+/// How it is with Envoy, for the sandbox's status.
+pub fn envoy_of(endpoint: &str) -> Envoy {
+    match of(endpoint) {
+        Some(plane) => plane.envoy.borrow().clone(),
+        None => Envoy::Missing("the sandbox has no data plane".to_owned()),
+    }
+}
+
+/// Waits until it is known whether there is an Envoy; its path if there is.
+pub async fn settled(endpoint: &str) -> Option<PathBuf> {
+    let plane = of(endpoint)?;
+    let mut envoy = plane.envoy.clone();
+    match envoy
+        .wait_for(|envoy| *envoy != Envoy::Looking)
+        .await
+        .as_deref()
+    {
+        Ok(Envoy::Found(path)) => Some(path.clone()),
+        _ => None,
+    }
+}
+
+/// The folder of a sandbox's data plane.
+fn directory(endpoint: &str) -> PathBuf {
+    of(endpoint).map_or_else(
+        || Path::new(".").to_owned(),
+        |plane| plane.directory.clone(),
+    )
+}
+
+fn clock(endpoint: &str) -> Option<Clock> {
+    of(endpoint).map(|plane| plane.clock)
+}
+
+/// The credentials that an instance gets from its metadata service.
+pub fn instance_credentials(world: &World, role: &str, instance: &str) -> Option<Credentials> {
+    let _ = (world, role, instance);
+    None
+}
+
+/// Runs a command in a container that is a program of the sandbox: the commands that probes and hooks of the
+/// well-known images have.
+pub async fn execute(
+    image: &str,
+    context: &ContainerContext,
+    command: &[String],
+) -> Result<i32, String> {
+    let words = command.join(" ");
+    if repository(image).ends_with("aws-appmesh-envoy") {
+        // The probe asks the admin port for server_info, the start hook waits for the agent's readiness.
+        let waits = words.contains("POLL_ENVOY_READINESS") || words.contains("/agent");
+        loop {
+            match (proxy::is_live(context).await, waits) {
+                (true, _) => return Ok(0),
+                (false, false) => return Ok(1),
+                (false, true) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+    Err(format!(
+        "exec: \"{words}\": this image runs as a program of the sandbox, which has no such command"
+    ))
+}

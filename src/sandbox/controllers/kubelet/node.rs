@@ -1,0 +1,263 @@
+//! The Node object: registration, conditions, heartbeats.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::{Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
+
+use super::Kubelet;
+use super::events::Event;
+use super::status::time;
+
+/// Between two renewals of the lease.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// The least real time between two.
+const LEAST_HEARTBEAT: Duration = Duration::from_millis(500);
+const LEASES: &str = "kube-node-lease";
+
+/// Registers the node and keeps its status and lease. Never returns.
+pub async fn keep(kubelet: Arc<Kubelet>, port: u16) {
+    let name = kubelet.options.name.clone();
+    let nodes: Api<Node> = Api::all(kubelet.client.clone());
+    let leases: Api<Lease> = Api::namespaced(kubelet.client.clone(), LEASES);
+    while let Err(error) = register(&kubelet, &nodes).await {
+        tracing::debug!("node {name}: {error}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    kubelet
+        .events
+        .node(&name, Event::normal("Starting", "Starting kubelet."));
+    let pause = kubelet.scale(HEARTBEAT).max(LEAST_HEARTBEAT);
+    let mut network = kubelet.network.subscribe();
+    let mut told = None;
+    loop {
+        let ready = network_runs(&kubelet);
+        kubelet
+            .network
+            .send_if_modified(|before| std::mem::replace(before, ready) != ready);
+        network.mark_unchanged();
+        if told != Some(ready) {
+            match tell(&kubelet, &nodes, ready, port).await {
+                Ok(()) => {
+                    if ready {
+                        let message = format!("Node {name} status is now: NodeReady");
+                        kubelet
+                            .events
+                            .node(&name, Event::normal("NodeReady", &message));
+                    }
+                    told = Some(ready);
+                }
+                Err(error) => tracing::debug!("status of node {name}: {error}"),
+            }
+        }
+        if let Err(error) = renew(&leases, &name, pause).await {
+            tracing::debug!("lease of node {name}: {error}");
+        }
+        // Readiness follows the CNI pod within moments; the lease has its own pace.
+        let until = tokio::time::Instant::now() + pause;
+        while tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(25).min(pause)).await;
+            if told != Some(network_runs(&kubelet)) {
+                break;
+            }
+        }
+    }
+}
+
+/// Whether the VPC CNI's pod runs on this node.
+fn network_runs(kubelet: &Kubelet) -> bool {
+    kubelet.handles().values().any(|handle| {
+        let pod = handle.latest.borrow();
+        let labels = pod.metadata.labels.as_ref();
+        let is =
+            labels.is_some_and(|labels| labels.get("k8s-app").is_some_and(|app| app == "aws-node"));
+        is && handle
+            .runtime
+            .report("aws-node")
+            .is_some_and(|report| report.ready)
+    })
+}
+
+async fn register(kubelet: &Kubelet, nodes: &Api<Node>) -> Result<(), kube::Error> {
+    let options = &kubelet.options;
+    let architecture = match std::env::consts::ARCH {
+        "aarch64" => "arm64",
+        _ => "amd64",
+    };
+    let mut labels = options.labels.clone();
+    for (key, value) in [
+        ("kubernetes.io/hostname", options.name.as_str()),
+        ("kubernetes.io/os", "linux"),
+        ("kubernetes.io/arch", architecture),
+        ("beta.kubernetes.io/os", "linux"),
+        ("beta.kubernetes.io/arch", architecture),
+        ("node.kubernetes.io/instance-type", &options.instance_type),
+        ("beta.kubernetes.io/instance-type", &options.instance_type),
+        ("topology.kubernetes.io/region", &options.access.region),
+        ("topology.kubernetes.io/zone", &options.zone),
+        (
+            "failure-domain.beta.kubernetes.io/region",
+            &options.access.region,
+        ),
+        ("failure-domain.beta.kubernetes.io/zone", &options.zone),
+        ("topology.k8s.aws/zone-id", &options.zone),
+    ] {
+        labels
+            .entry(key.to_owned())
+            .or_insert_with(|| value.to_owned());
+    }
+    let mut taints: Vec<Value> = options
+        .taints
+        .iter()
+        .map(|(key, value, effect)| json!({"key": key, "value": value, "effect": effect}))
+        .collect();
+    // The kubelet is not ready yet; the control plane takes the taint away when it is.
+    taints.push(json!({"key": "node.kubernetes.io/not-ready", "effect": "NoSchedule"}));
+    let node = json!({
+        "apiVersion": "v1", "kind": "Node",
+        "metadata": {
+            "name": options.name,
+            "labels": labels,
+            "annotations": {
+                "alpha.kubernetes.io/provided-node-ip": options.private_ip.to_string(),
+                "node.alpha.kubernetes.io/ttl": "0",
+                "volumes.kubernetes.io/controller-managed-attach-detach": "true",
+            },
+        },
+        "spec": {
+            "providerID": format!("aws:///{}/{}", options.zone, options.instance_id),
+            "taints": taints,
+        },
+    });
+    let node: Node = serde_json::from_value(node).map_err(kube::Error::SerdeError)?;
+    match nodes.create(&PostParams::default(), &node).await {
+        // One that is there already is this node from before a restart.
+        Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// vCPUs, memory in KiB and pods of an instance type; pods as the VPC CNI limits them (interfaces × addresses).
+fn capacity(instance_type: &str) -> (u32, u64, u32) {
+    let gib = 1024 * 1024;
+    match instance_type {
+        "t3.small" | "t3a.small" | "t4g.small" => (2, 2 * gib, 11),
+        "t3.medium" | "t3a.medium" | "t4g.medium" => (2, 4 * gib, 17),
+        "t3.large" | "t3a.large" | "t4g.large" => (2, 8 * gib, 35),
+        "t3.xlarge" | "t3a.xlarge" | "t4g.xlarge" => (4, 16 * gib, 58),
+        "t3.2xlarge" => (8, 32 * gib, 58),
+        other => {
+            let family = other.chars().next().unwrap_or('m');
+            let per_cpu: u64 = match family {
+                'c' => 2,
+                'r' => 8,
+                _ => 4,
+            };
+            let (cpus, pods) = match other.split('.').nth(1) {
+                Some("medium") => (1, 8),
+                Some("large") => (2, 29),
+                Some("xlarge") => (4, 58),
+                Some("2xlarge") => (8, 58),
+                Some("4xlarge") => (16, 234),
+                _ => (2, 29),
+            };
+            (cpus, u64::from(cpus) * per_cpu * gib, pods)
+        }
+    }
+}
+
+async fn tell(
+    kubelet: &Kubelet,
+    nodes: &Api<Node>,
+    ready: bool,
+    port: u16,
+) -> Result<(), kube::Error> {
+    let options = &kubelet.options;
+    let (cpus, memory, pods) = capacity(&options.instance_type);
+    let now = time(Timestamp::now());
+    let condition = |kind: &str, is: bool, reason: &str, message: &str| {
+        json!({
+            "type": kind, "status": if is { "True" } else { "False" }, "reason": reason, "message": message,
+            "lastHeartbeatTime": now, "lastTransitionTime": now,
+        })
+    };
+    let readiness = match ready {
+        true => condition(
+            "Ready",
+            true,
+            "KubeletReady",
+            "kubelet is posting ready status",
+        ),
+        false => condition(
+            "Ready",
+            false,
+            "KubeletNotReady",
+            "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady \
+             message:Network plugin returns error: cni plugin not initialized",
+        ),
+    };
+    let capacity = |cpu: String, memory: u64| {
+        json!({
+            "cpu": cpu, "memory": format!("{memory}Ki"), "pods": pods.to_string(),
+            "ephemeral-storage": "20893676Ki", "hugepages-1Gi": "0", "hugepages-2Mi": "0",
+        })
+    };
+    let status = json!({
+        "capacity": capacity(cpus.to_string(), memory),
+        // What AL2023 reserves for the system and the kubelet on small instances.
+        "allocatable": capacity(format!("{}m", cpus * 1000 - 70), memory - memory / 10),
+        "addresses": [
+            {"type": "InternalIP", "address": options.private_ip.to_string()},
+            {"type": "InternalDNS", "address": options.name},
+            {"type": "Hostname", "address": options.name},
+        ],
+        "conditions": [
+            condition("MemoryPressure", false, "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+            condition("DiskPressure", false, "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+            condition("PIDPressure", false, "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+            readiness,
+        ],
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
+        "nodeInfo": {
+            "architecture": match std::env::consts::ARCH { "aarch64" => "arm64", _ => "amd64" },
+            "bootID": options.instance_id, "machineID": options.instance_id, "systemUUID": options.instance_id,
+            "containerRuntimeVersion": "containerd://2.1.4",
+            "kernelVersion": "6.12.46-66.121.amzn2023.x86_64",
+            "kubeProxyVersion": options.kubelet_version, "kubeletVersion": options.kubelet_version,
+            "operatingSystem": "linux", "osImage": "Amazon Linux 2023",
+        },
+    });
+    let patch = Patch::Strategic(json!({"status": status}));
+    nodes
+        .patch_status(&options.name, &PatchParams::default(), &patch)
+        .await
+        .map(drop)
+}
+
+async fn renew(leases: &Api<Lease>, name: &str, pause: Duration) -> Result<(), kube::Error> {
+    let spec = json!({
+        "holderIdentity": name,
+        "leaseDurationSeconds": (pause.as_secs() * 4).max(40),
+        "renewTime": format!("{:.6}", Timestamp::now()),
+    });
+    let patch = Patch::Merge(json!({"spec": spec}));
+    match leases.patch(name, &PatchParams::default(), &patch).await {
+        Err(kube::Error::Api(answer)) if answer.code == 404 => {
+            let lease = json!({
+                "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+                "metadata": {"name": name, "namespace": LEASES}, "spec": spec,
+            });
+            let lease = serde_json::from_value(lease).map_err(kube::Error::SerdeError)?;
+            leases
+                .create(&PostParams::default(), &lease)
+                .await
+                .map(drop)
+        }
+        other => other.map(drop),
+    }
+}

@@ -1,0 +1,260 @@
+//! The kubelet's HTTPS endpoint, which the API server asks for logs.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use jiff::Timestamp;
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+
+use super::Kubelet;
+use super::runtime::State;
+use crate::sandbox::controllers::{Shutdown, stopped};
+
+type Body = BoxBody<Bytes, std::io::Error>;
+
+/// Starts the endpoint on a free port of 127.0.0.1 and answers the port.
+pub async fn start(kubelet: Arc<Kubelet>, mut shutdown: Shutdown) -> std::io::Result<u16> {
+    let failed = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
+    let names = vec![kubelet.options.name.clone(), "127.0.0.1".to_owned()];
+    let signed = rcgen::generate_simple_self_signed(names).map_err(|error| failed(&error))?;
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()));
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![signed.cert.der().clone()], key)
+        .map_err(|error| failed(&error))?;
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+    let port = listener.local_addr()?.port();
+    tokio::spawn(async move {
+        loop {
+            let stream = tokio::select! {
+                accepted = listener.accept() => match accepted {
+                    Ok((stream, _)) => stream,
+                    Err(_) => continue,
+                },
+                () = stopped(&mut shutdown) => return,
+            };
+            let (kubelet, acceptor, mut shutdown) =
+                (kubelet.clone(), acceptor.clone(), shutdown.clone());
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else {
+                    return;
+                };
+                let service = hyper::service::service_fn(move |request| {
+                    let kubelet = kubelet.clone();
+                    async move { Ok::<_, std::convert::Infallible>(answer(&kubelet, &request)) }
+                });
+                let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+                let connection = builder.serve_connection(TokioIo::new(stream), service);
+                tokio::select! {
+                    _ = connection => {}
+                    () = stopped(&mut shutdown) => {}
+                }
+            });
+        }
+    });
+    Ok(port)
+}
+
+fn text(status: StatusCode, text: String) -> Response<Body> {
+    let body = Full::new(Bytes::from(text))
+        .map_err(|never| match never {})
+        .boxed();
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response
+}
+
+fn answer(kubelet: &Kubelet, request: &Request<Incoming>) -> Response<Body> {
+    let parts: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
+    match parts[..] {
+        ["healthz"] => text(StatusCode::OK, "ok".to_owned()),
+        ["containerLogs", namespace, pod, container] => {
+            let query = request.uri().query().unwrap_or_default();
+            logs(kubelet, namespace, pod, container, &Wanted::parse(query))
+        }
+        _ => text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
+    }
+}
+
+/// What part of a log is wanted.
+#[derive(Debug, Default)]
+struct Wanted {
+    follow: bool,
+    previous: bool,
+    timestamps: bool,
+    tail: Option<usize>,
+    limit: Option<usize>,
+    since: Option<Timestamp>,
+}
+
+impl Wanted {
+    fn parse(query: &str) -> Wanted {
+        let mut wanted = Wanted::default();
+        for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
+            match name {
+                "follow" => wanted.follow = value == "true",
+                "previous" => wanted.previous = value == "true",
+                "timestamps" => wanted.timestamps = value == "true",
+                "tailLines" => wanted.tail = value.parse().ok(),
+                "limitBytes" => wanted.limit = value.parse().ok(),
+                "sinceSeconds" => {
+                    let seconds = value.parse().ok().map(jiff::SignedDuration::from_secs);
+                    wanted.since =
+                        seconds.and_then(|seconds| Timestamp::now().checked_sub(seconds).ok());
+                }
+                "sinceTime" => wanted.since = value.replace("%3A", ":").parse().ok(),
+                _ => {}
+            }
+        }
+        wanted
+    }
+
+    /// A stored line as it is to be shown, if it is.
+    fn show(&self, line: &str) -> Option<String> {
+        let (time, said) = line.split_once(' ').unwrap_or(("", line));
+        if let Some(since) = self.since
+            && time.parse::<Timestamp>().is_ok_and(|time| time < since)
+        {
+            return None;
+        }
+        Some(format!("{}\n", if self.timestamps { line } else { said }))
+    }
+}
+
+fn logs(
+    kubelet: &Kubelet,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    wanted: &Wanted,
+) -> Response<Body> {
+    let found = kubelet.handles().values().find_map(|handle| {
+        let latest = handle.latest.borrow();
+        let metadata = &latest.metadata;
+        let is = metadata.name.as_deref() == Some(pod)
+            && metadata.namespace.as_deref() == Some(namespace);
+        is.then(|| handle.runtime.clone())
+    });
+    let Some(runtime) = found else {
+        let message = format!("pod \"{pod}\" in namespace \"{namespace}\" is not on this node");
+        return text(StatusCode::NOT_FOUND, message);
+    };
+    let Some(report) = runtime.report(container) else {
+        let message = format!("container {container} is not valid for pod {pod}");
+        return text(StatusCode::BAD_REQUEST, message);
+    };
+    let run = match (wanted.previous, &report.state) {
+        (true, _) if report.restarts == 0 || report.last.is_none() => {
+            let message =
+                format!("previous terminated container \"{container}\" in pod \"{pod}\" not found");
+            return text(StatusCode::BAD_REQUEST, message);
+        }
+        (true, _) => report.restarts - 1,
+        (false, State::Waiting { reason, .. }) if report.id.is_empty() => {
+            let message =
+                format!("container \"{container}\" in pod \"{pod}\" is waiting to start: {reason}");
+            return text(StatusCode::BAD_REQUEST, message);
+        }
+        (false, _) => report.restarts,
+    };
+    let path = runtime.log_file(container, run);
+    let stored = std::fs::read_to_string(&path).unwrap_or_default();
+    // A line that is still being written waits for its end.
+    let complete = stored.rfind('\n').map_or(0, |end| end + 1);
+    let lines: Vec<String> = stored[..complete]
+        .lines()
+        .filter_map(|line| wanted.show(line))
+        .collect();
+    let skipped = wanted
+        .tail
+        .map_or(0, |tail| lines.len().saturating_sub(tail));
+    let mut shown = lines[skipped..].concat();
+    if let Some(limit) = wanted.limit {
+        let mut end = limit.min(shown.len());
+        while !shown.is_char_boundary(end) {
+            end -= 1;
+        }
+        shown.truncate(end);
+    }
+    if !wanted.follow {
+        return text(StatusCode::OK, shown);
+    }
+    let show = Wanted {
+        timestamps: wanted.timestamps,
+        ..Wanted::default()
+    };
+    let following = Following {
+        path,
+        offset: complete as u64,
+        show,
+        container: container.to_owned(),
+        run,
+    };
+    let first = futures::stream::once(async move { Ok(Frame::data(Bytes::from(shown))) });
+    let rest = futures::stream::unfold(
+        (following, runtime),
+        |(mut following, runtime)| async move {
+            let more = following.next(&runtime).await?;
+            Some((Ok(Frame::data(Bytes::from(more))), (following, runtime)))
+        },
+    );
+    Response::new(BodyExt::boxed(StreamBody::new(first.chain(rest))))
+}
+
+struct Following {
+    path: PathBuf,
+    offset: u64,
+    show: Wanted,
+    container: String,
+    run: i32,
+}
+
+impl Following {
+    /// The next lines; nothing once the run is over and all is read.
+    async fn next(&mut self, runtime: &super::runtime::Runtime) -> Option<String> {
+        loop {
+            let report = runtime.report(&self.container)?;
+            let over = report.restarts != self.run || matches!(report.state, State::Terminated(_));
+            let more = self.read().unwrap_or_default();
+            if !more.is_empty() {
+                return Some(more);
+            }
+            if over {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    fn read(&mut self) -> std::io::Result<String> {
+        let mut file = std::fs::File::open(&self.path)?;
+        // A log that was cut is shorter than before.
+        self.offset = self.offset.min(file.metadata()?.len());
+        file.seek(SeekFrom::Start(self.offset))?;
+        let mut text = Vec::new();
+        file.take(1 << 20).read_to_end(&mut text)?;
+        let complete = text
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |end| end + 1);
+        self.offset += complete as u64;
+        let text = String::from_utf8_lossy(&text[..complete]);
+        Ok(text
+            .lines()
+            .filter_map(|line| self.show.show(line))
+            .collect())
+    }
+}
