@@ -197,8 +197,9 @@ async fn start(directory: &Path, options: &Options) -> Result<Sandbox, Error> {
         stop,
     };
     let mut parts = vec![aws::server::start(world.clone(), aws, endpoint)];
-    // registry::start(world.clone(), ecr, public), data_plane::start: each pushes its part here.
+    // registry::start(world.clone(), ecr, public): each pushes its part here.
     let _ = (ecr, public);
+    parts.push(data_plane::start(world.clone(), options.data_plane));
     parts.push(clusters::start(world.clone()));
     parts.push(pass_time(world.clone()));
     profile.write(directory).map_err(unusable)?;

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use super::tokens::{NodeTokens, authenticator};
 use super::{ClusterAccess, NodeOptions, addons, client};
 use crate::sandbox::aws::eks::{self, Runtime};
-use crate::sandbox::controllers::{ControlPlaneOptions, Shutdown, run_control_plane, stopped};
+use crate::sandbox::controllers::{ControlPlaneOptions, Shutdown, kubelet, run_control_plane, stopped};
 use crate::sandbox::kubernetes::{PodIdentity, ServeError, Server, ServerOptions, serve};
 use crate::sandbox::state::World;
 
@@ -160,12 +160,6 @@ async fn operate(
     let _ = control_plane.await;
 }
 
-/// Stands where the kubelet is called.
-async fn run_kubelet(options: NodeOptions, _world: World, mut shutdown: Shutdown) {
-    tracing::info!("node {} has no kubelet yet", options.name);
-    stopped(&mut shutdown).await;
-}
-
 /// Starts the kubelets of running instances and stops those of others.
 async fn run_kubelets(
     world: &World,
@@ -194,7 +188,7 @@ async fn run_kubelets(
         options.access.token = tokens.issue(&options.name, &role_arn);
         let name = options.name.clone();
         let (stop, ending) = watch::channel(false);
-        let task = tokio::spawn(run_kubelet(options, world.clone(), ending));
+        let task = tokio::spawn(kubelet::run(options, world.clone(), ending));
         kubelets.insert(instance, Kubelet { stop, task, name });
     }
 }

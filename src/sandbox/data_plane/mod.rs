@@ -19,12 +19,13 @@ pub mod xray;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;
 use tokio::sync::watch;
 
 use super::Part;
+use super::aws::iam::Session;
 use super::clock::Clock;
 use super::controllers::{ContainerContext, repository};
 use super::state::World;
@@ -131,10 +132,45 @@ fn clock(endpoint: &str) -> Option<Clock> {
     of(endpoint).map(|plane| plane.clock)
 }
 
-/// The credentials that an instance gets from its metadata service.
+/// The credentials that an instance gets from its metadata service: a session of its role under the instance's id. None
+/// while the role does not exist.
 pub fn instance_credentials(world: &World, role: &str, instance: &str) -> Option<Credentials> {
-    let _ = (world, role, instance);
-    None
+    const LIFE: Duration = Duration::from_secs(6 * 3600);
+    const MARGIN: Duration = Duration::from_secs(300);
+    let mut state = world.state();
+    if !state.iam.roles.contains_key(role) {
+        return None;
+    }
+    let now = world.clock.now();
+    let fresh = state.iam.sessions.iter().find(|(_, session)| {
+        session.role == role
+            && session.name == instance
+            && session.policy.is_none()
+            && session.expires > now + MARGIN.as_millis() as u64
+    });
+    let (key, session) = match fresh {
+        Some((key, session)) => (key.clone(), session.clone()),
+        None => {
+            let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+            let key = format!("ASIA{}", state.unique(letters, 16));
+            // Random, unlike ids: these are secrets.
+            let random = |length: usize| -> String { (0..length).map(|_| fastrand::alphanumeric()).collect() };
+            let session = Session {
+                role: role.to_owned(),
+                name: instance.to_owned(),
+                secret: random(40),
+                token: random(256),
+                expires: now + LIFE.as_millis() as u64,
+                policy: None,
+            };
+            state.iam.sessions.insert(key.clone(), session.clone());
+            drop(state);
+            world.touch();
+            (key, session)
+        }
+    };
+    let expires = UNIX_EPOCH + Duration::from_millis(session.expires);
+    Some(Credentials::new(key, session.secret, Some(session.token), Some(expires), "instance-metadata"))
 }
 
 /// Runs a command in a container that is a program of the sandbox: the commands that probes and hooks of the
