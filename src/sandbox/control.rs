@@ -5,12 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::aws::iam;
@@ -18,6 +19,7 @@ use super::state::{World, write_private};
 use super::{Error, Options};
 
 const START_DEADLINE: Duration = Duration::from_secs(20);
+const STATUS_DEADLINE: Duration = Duration::from_secs(5);
 const STOP_DEADLINE: Duration = Duration::from_secs(45);
 const MARKER: &str = ".meshctl-sandbox";
 const LOCK: &str = "lock";
@@ -184,26 +186,52 @@ fn lock_file(directory: &Path, name: &str) -> Result<File, Error> {
 
 /// Takes the lock of a running sandbox.
 pub(super) fn hold(directory: &Path) -> Result<File, Error> {
-    let file = lock_file(directory, LOCK)?;
+    let mut file = lock_file(directory, LOCK)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => {
+            // Whoever finds the lock taken learns here whether the profile is of this run.
+            file.set_len(0)
+                .and_then(|()| file.write_all(std::process::id().to_string().as_bytes()))
+                .map_err(unusable(directory))?;
+            Ok(file)
+        }
         Err(TryLockError::WouldBlock) => Err(Error::Running(directory.into())),
         Err(TryLockError::Error(source)) => Err(unusable(directory)(source)),
     }
 }
 
-/// Says whether a sandbox runs in a directory.
+/// Whether the lock of a running sandbox is taken.
+fn is_locked(directory: &Path) -> Result<bool, Error> {
+    match lock_file(directory, LOCK)?.try_lock() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(source)) => Err(unusable(directory)(source)),
+    }
+}
+
+/// Says whether a sandbox runs in a directory. One that is just starting is waited for.
 pub fn status(directory: &Path) -> Result<Status, Error> {
     if !directory.join(MARKER).exists() {
         return Ok(Status::Absent);
     }
-    match hold(directory) {
-        Ok(_) => Ok(Status::Stopped),
-        Err(Error::Running(_)) => match Profile::read(directory) {
-            Ok(profile) => Ok(Status::Running(Box::new(profile))),
-            Err(source) => Err(unusable(directory)(source)),
-        },
-        Err(error) => Err(error),
+    let deadline = Instant::now() + STATUS_DEADLINE;
+    loop {
+        if !is_locked(directory)? {
+            return Ok(Status::Stopped);
+        }
+        let holder = std::fs::read_to_string(directory.join(LOCK)).unwrap_or_default();
+        match Profile::read(directory) {
+            Ok(profile) if profile.pid.to_string() == holder => {
+                return Ok(Status::Running(Box::new(profile)));
+            }
+            _ if Instant::now() > deadline => {
+                return Err(Error::Start(format!(
+                    "process {holder} holds the directory and does not become ready"
+                )));
+            }
+            // It holds the lock for some milliseconds before its profile is written.
+            _ => std::thread::sleep(Duration::from_millis(2)),
+        }
     }
 }
 
@@ -221,8 +249,18 @@ pub async fn start(
     await_lock(&starting, deadline)
         .await
         .map_err(|_| Error::Start("another start in the same directory does not finish".into()))?;
-    if let Status::Running(profile) = status(directory)? {
-        return Ok(*profile);
+    while let Status::Running(profile) = status(directory)? {
+        if ask(&profile, "GET", "status").await.is_ok() {
+            return Ok(*profile);
+        }
+        if Instant::now() > deadline {
+            return Err(Error::Start(format!(
+                "process {} runs and does not answer",
+                profile.pid
+            )));
+        }
+        // It is stopping: its ports and its directory are free when it has.
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let log = File::create(directory.join(LOG)).map_err(unusable(directory))?;
     let mut child = tokio::process::Command::new(executable)
@@ -248,10 +286,44 @@ pub async fn start(
         return Profile::read(directory).map_err(unusable(directory));
     }
     let _ = child.wait().await;
-    Err(Error::Start(match answer["error"].as_str() {
-        Some(error) => error.to_owned(),
-        None => format!("it ended: {}", last_line(directory)),
-    }))
+    Err(match Refusal::read(&answer) {
+        Some(error) => error,
+        None => Error::Start(format!("it ended: {}", last_line(directory))),
+    })
+}
+
+/// How a background process says why it does not start.
+pub(super) struct Refusal;
+
+impl Refusal {
+    pub(super) fn write(error: &Error) -> serde_json::Value {
+        match error {
+            Error::Port { port, what, source } => {
+                json!({"error": error.to_string(), "port": port, "what": what, "source": source.to_string()})
+            }
+            error => json!({"error": error.to_string()}),
+        }
+    }
+
+    fn read(answer: &serde_json::Value) -> Option<Error> {
+        let message = answer["error"].as_str()?;
+        let port = answer["port"]
+            .as_u64()
+            .and_then(|port| u16::try_from(port).ok());
+        Some(match port {
+            Some(port) => Error::Port {
+                port,
+                what: answer["what"].as_str().unwrap_or("endpoint").to_owned(),
+                source: io::Error::other(
+                    answer["source"]
+                        .as_str()
+                        .unwrap_or("it is in use")
+                        .to_owned(),
+                ),
+            },
+            None => Error::Start(message.to_owned()),
+        })
+    }
 }
 
 fn last_line(directory: &Path) -> String {
@@ -277,7 +349,7 @@ pub async fn stop(directory: &Path) -> Result<bool, Error> {
         return Ok(false);
     };
     let lock = lock_file(directory, LOCK)?;
-    if request_stop(&profile).await.is_err() {
+    if ask(&profile, "POST", "stop").await.is_err() {
         signal(&profile, "TERM").await;
     }
     if await_lock(&lock, Instant::now() + STOP_DEADLINE)
@@ -293,18 +365,19 @@ pub async fn stop(directory: &Path) -> Result<bool, Error> {
         .map_err(|()| Error::Stop(profile.pid))
 }
 
-async fn request_stop(profile: &Profile) -> io::Result<()> {
+/// Asks the running process something over its endpoint.
+async fn ask(profile: &Profile, method: &str, what: &str) -> io::Result<()> {
     let exchange = async {
         let host = profile.endpoint.trim_start_matches("http://");
         let mut stream = tokio::net::TcpStream::connect(host).await?;
         let request = format!(
-            "POST /_sandbox/stop HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+            "{method} /_sandbox/{what} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
             profile.token
         );
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         stream.take(4096).read_to_end(&mut answer).await?;
-        match answer.starts_with(b"HTTP/1.1 202") {
+        match answer.starts_with(b"HTTP/1.1 2") {
             true => Ok(()),
             false => Err(io::Error::other("refused")),
         }
@@ -314,15 +387,17 @@ async fn request_stop(profile: &Profile) -> io::Result<()> {
         .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }
 
-/// Signals the sandbox's process group: it and what it has started.
+/// Signals the sandbox's process and its group, which holds what it has started.
 async fn signal(profile: &Profile, name: &str) {
-    let _ = tokio::process::Command::new("kill")
-        .args([format!("-{name}"), "--".into(), format!("-{}", profile.pid)])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status()
-        .await;
+    for process in [format!("-{}", profile.pid), profile.pid.to_string()] {
+        let _ = tokio::process::Command::new("kill")
+            .args([&format!("-{name}"), "--", &process])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .await;
+    }
 }
 
 /// Stops the sandbox and forgets everything it held.
@@ -361,4 +436,132 @@ pub fn logs(directory: &Path, lines: usize) -> Result<String, Error> {
 /// Where the log is, for those who follow it.
 pub fn log_file(directory: &Path) -> PathBuf {
     directory.join(LOG)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of this test alone, removed with it.
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Self {
+            let unique = format!(
+                "meshctl-{name}-{}-{}",
+                std::process::id(),
+                fastrand::u64(..)
+            );
+            Scratch(std::env::temp_dir().join(unique))
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sandbox_runs_once_is_found_keeps_its_state_and_stops() {
+        let scratch = Scratch::new("control");
+        let directory = scratch.0.clone();
+        assert_eq!(status(&directory).expect("a status"), Status::Absent);
+        let serve = || {
+            let (directory, options) = (
+                directory.clone(),
+                Options {
+                    data_plane: false,
+                    ..Options::default()
+                },
+            );
+            tokio::spawn(async move { super::super::serve(&directory, options, Vec::new()).await })
+        };
+        let running = || async {
+            let deadline = Instant::now() + Duration::from_secs(10);
+            loop {
+                match status(&directory).expect("a status") {
+                    Status::Running(profile) => return *profile,
+                    _ if Instant::now() > deadline => panic!("it does not start"),
+                    _ => tokio::time::sleep(Duration::from_millis(2)).await,
+                }
+            }
+        };
+        let first = serve();
+        let profile = running().await;
+        ask(&profile, "GET", "status").await.expect("it answers");
+        // A second one in the same directory is refused, and starting finds the first.
+        assert!(matches!(
+            serve().await.expect("joins"),
+            Err(Error::Running(_))
+        ));
+        let found = start(&directory, Path::new("/nonexistent"), &[])
+            .await
+            .expect("found");
+        assert_eq!(found, profile);
+        assert!(stop(&directory).await.expect("stops"));
+        first.await.expect("joins").expect("ends well");
+        assert_eq!(status(&directory).expect("a status"), Status::Stopped);
+        assert!(
+            tokio::net::TcpStream::connect(profile.endpoint.trim_start_matches("http://"))
+                .await
+                .is_err()
+        );
+
+        let second = serve();
+        let again = running().await;
+        assert_eq!(
+            (
+                &again.endpoint,
+                &again.access_key_id,
+                &again.secret_access_key
+            ),
+            (
+                &profile.endpoint,
+                &profile.access_key_id,
+                &profile.secret_access_key
+            )
+        );
+        assert_ne!(again.token, profile.token);
+        reset(&directory).await.expect("resets");
+        second.await.expect("joins").expect("ends well");
+        assert!(!directory.exists());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_work_is_said_clearly() {
+        let scratch = Scratch::new("refused");
+        std::fs::create_dir(&scratch.0).expect("a directory");
+        std::fs::write(scratch.0.join("thesis.tex"), "").expect("a file");
+        assert!(matches!(
+            start(&scratch.0, Path::new("x"), &[]).await,
+            Err(Error::Foreign(_))
+        ));
+        assert!(matches!(reset(&scratch.0).await, Err(Error::Foreign(_))));
+        assert!(scratch.0.join("thesis.tex").exists());
+
+        let file = scratch.0.join("thesis.tex").join("sandbox");
+        let refused = start(&file, Path::new("x"), &[])
+            .await
+            .expect_err("not a directory");
+        assert!(refused.to_string().contains("thesis.tex"), "{refused}");
+
+        let taken = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let options = Options {
+            port: taken.local_addr().ok().map(|address| address.port()),
+            ..Options::default()
+        };
+        let mut said = Vec::new();
+        let refused = super::super::serve(&scratch.0.join("own"), options, &mut said)
+            .await
+            .expect_err("taken");
+        assert!(matches!(refused, Error::Port { .. }));
+        let answer = serde_json::from_slice(&said).expect("one line");
+        assert_eq!(
+            Refusal::read(&answer).expect("an error").to_string(),
+            refused.to_string()
+        );
+    }
 }

@@ -79,7 +79,7 @@ pub enum Error {
         /// Which.
         port: u16,
         /// What for.
-        what: &'static str,
+        what: String,
         /// Why.
         source: io::Error,
     },
@@ -127,7 +127,7 @@ pub async fn serve(directory: &Path, options: Options, mut ready: impl Write) ->
     let outcome = start(directory, &options).await;
     let line = match &outcome {
         Ok(_) => json!({"ready": true}),
-        Err(error) => json!({"error": error.to_string()}),
+        Err(error) => control::Refusal::write(error),
     };
     // Whoever waited may be gone; that is no reason to stop.
     let _ = writeln!(ready, "{line}").and_then(|()| ready.flush());
@@ -139,7 +139,9 @@ pub async fn serve(directory: &Path, options: Options, mut ready: impl Write) ->
 struct Sandbox {
     world: World,
     parts: Vec<Part>,
-    stop: watch::Receiver<bool>,
+    /// Says that it is stopping, whoever asked for that.
+    stop: watch::Sender<bool>,
+    stopped: watch::Receiver<bool>,
     /// Held for the life of the process: who finds it free knows that no sandbox runs.
     _lock: std::fs::File,
 }
@@ -194,7 +196,7 @@ async fn start(directory: &Path, options: &Options) -> Result<Sandbox, Error> {
     let endpoint = aws::server::Control {
         token: profile.token.clone(),
         status: json!({"version": profile.version, "pid": profile.pid}),
-        stop,
+        stop: stop.clone(),
     };
     let mut parts = vec![aws::server::start(world.clone(), aws, endpoint)];
     // registry::start(world.clone(), ecr, public): each pushes its part here.
@@ -206,7 +208,8 @@ async fn start(directory: &Path, options: &Options) -> Result<Sandbox, Error> {
     Ok(Sandbox {
         world,
         parts,
-        stop: stopped,
+        stop,
+        stopped,
         _lock: lock,
     })
 }
@@ -224,7 +227,8 @@ impl Sandbox {
             };
             tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
         };
-        tokio::select! { () = asked(&mut self.stop) => {} () = interrupted => {} }
+        tokio::select! { () = asked(&mut self.stopped) => {} () = interrupted => {} }
+        self.stop.send_replace(true);
         while let Some(part) = self.parts.pop() {
             tracing::info!("stopping the {}", part.name);
             if tokio::time::timeout(Duration::from_secs(10), part.stop)
@@ -272,5 +276,9 @@ async fn listen(what: &'static str, port: Option<u16>) -> Result<TcpListener, Er
     let port = port.unwrap_or(0);
     TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
         .await
-        .map_err(|source| Error::Port { port, what, source })
+        .map_err(|source| Error::Port {
+            port,
+            what: what.to_owned(),
+            source,
+        })
 }

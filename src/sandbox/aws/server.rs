@@ -323,6 +323,7 @@ fn respond_control(
         return plain(401, &json!({"message": "wrong or missing token"}));
     }
     match (method, endpoint) {
+        ("GET", "status") if *control.stop.borrow() => plain(503, &json!({"message": "stopping"})),
         ("GET", "status") => plain(200, &control.status),
         ("POST", "stop") => {
             control.stop.send_replace(true);
