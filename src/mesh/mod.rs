@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::clients::Clients;
-use crate::clients::kube::{Cluster, ENVIRONMENT, FIELD_MANAGER, MANAGED_BY, Template};
+use crate::clients::kube::{Cluster, ENVIRONMENT, FIELD_MANAGER, MANAGED_BY, Reference, Template};
 use crate::config::{Environment, Names, Provider, Service};
 use crate::engine::{Context, Graph, Handle, Needs, Result};
 
@@ -195,6 +195,26 @@ pub trait MeshProvider: Send + Sync {
         cluster: &Cluster,
         service: &Service,
         weights: &Weights,
+    ) -> Result<()>;
+
+    /// The kinds of the services' resources, in the order in which they can be removed: apiVersion and kind.
+    fn member_kinds(&self) -> &'static [(&'static str, &'static str)];
+
+    /// The services' resources as wanted, by name.
+    ///
+    /// # Errors
+    /// None that a user can cause.
+    fn members(&self) -> Result<Vec<Reference>>;
+
+    /// Removes resources in the given order, each gone before the next, the mesh's controller alive or dead.
+    ///
+    /// # Errors
+    /// What the cluster says.
+    async fn remove_members(
+        &self,
+        cx: &Context,
+        cluster: &Cluster,
+        members: &[Reference],
     ) -> Result<()>;
 
     /// What is left in the control plane outside the cluster.

@@ -20,6 +20,7 @@ pub mod oidc_provider;
 pub mod outputs;
 mod overview;
 pub mod preflight;
+pub mod prune;
 pub mod repository;
 pub mod roles;
 pub mod service_names;
@@ -314,6 +315,16 @@ pub fn deployment_with(
             })
         })
         .collect();
+    graph.add(|needs| {
+        for workload in &workloads {
+            needs.after(workload);
+        }
+        prune::Prune {
+            environment: environment.clone(),
+            mesh: mesh.clone(),
+            cluster: needs.input(&cluster),
+        }
+    });
     graph.add(|needs| {
         for workload in &workloads {
             needs.after(workload);

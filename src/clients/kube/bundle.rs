@@ -60,6 +60,11 @@ impl<'a> Bundle<'a> {
         }
     }
 
+    /// The names of all of it, in the order in which it is made.
+    pub fn names(&self) -> Vec<Reference> {
+        self.manifests.iter().map(Reference::of).collect()
+    }
+
     /// Looks at all of it: two calls for each object.
     ///
     /// # Errors
@@ -237,17 +242,6 @@ impl<'a> Bundle<'a> {
     /// A finalizer that nobody removes until the deadline.
     pub async fn destroy(&self, cx: &Context) -> Result<()> {
         for manifest in self.manifests.iter().rev() {
-            remove(cx, self.cluster, &Reference::of(manifest), self.deadline).await?;
-        }
-        Ok(())
-    }
-
-    /// Removes all of it that is ours, first made first, each gone before the next.
-    ///
-    /// # Errors
-    /// As [`Bundle::destroy`].
-    pub async fn destroy_forwards(&self, cx: &Context) -> Result<()> {
-        for manifest in &self.manifests {
             remove(cx, self.cluster, &Reference::of(manifest), self.deadline).await?;
         }
         Ok(())

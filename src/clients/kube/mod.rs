@@ -3,11 +3,11 @@
 //! Objects are plain JSON, as the templates render them; nothing here knows what they mean. The field manager is
 //! `meshctl`, and an object that lacks the environment's labels belongs to somebody else and is refused.
 
+mod access;
 mod bundle;
 mod certificate;
 mod connection;
 mod drift;
-mod find;
 mod kubeconfig;
 mod object;
 mod pods;
@@ -15,10 +15,10 @@ mod ready;
 mod template;
 mod token;
 
+pub use access::access;
 pub use bundle::{Bundle, Denials, remove};
 pub use certificate::Certificate;
 pub use connection::{Access, Cluster, Trouble};
-pub use find::{access, find};
 pub use kubeconfig::{
     Kubeconfig, merge as merge_kubeconfig, remove as remove_kubeconfig, write as write_kubeconfig,
 };

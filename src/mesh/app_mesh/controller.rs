@@ -204,7 +204,7 @@ impl Step for MeshObject {
             return Ok(());
         }
         let cluster = self.cluster.get(cx)?;
-        let manifests = self.bundle(&cluster)?.manifests;
-        dead::remove_all(&self.app_mesh, cx, &cluster, &manifests).await
+        let names = self.bundle(&cluster)?.names();
+        dead::remove_all(cx, &cluster, &names).await
     }
 }

@@ -6,9 +6,9 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{API, AppMesh, CONTROLLER_NAME, SYSTEM};
+use super::{API, CONTROLLER_NAME, SYSTEM};
 use crate::clients::kube::{Cluster, Readiness, Reference, Trouble, readiness, remove};
 use crate::engine::{Context, Failure, FailureKind, Result};
 
@@ -31,19 +31,13 @@ pub(super) async fn is_controller_alive(cluster: &Cluster) -> Result<bool, Troub
 }
 
 /// Removes objects in order, each gone before the next; by force where the controller is dead or does not come to it.
-pub(super) async fn remove_all(
-    app_mesh: &AppMesh,
-    cx: &Context,
-    cluster: &Cluster,
-    manifests: &[Value],
-) -> Result<()> {
-    for manifest in manifests {
-        let name = Reference::of(manifest);
+pub(super) async fn remove_all(cx: &Context, cluster: &Cluster, names: &[Reference]) -> Result<()> {
+    for name in names {
         if is_controller_alive(cluster)
             .await
             .map_err(|trouble| trouble.failure(name.to_string()))?
         {
-            match remove(cx, cluster, &name, PATIENCE).await {
+            match remove(cx, cluster, name, PATIENCE).await {
                 Err(Failure {
                     kind: FailureKind::Timeout,
                     ..
@@ -57,17 +51,16 @@ pub(super) async fn remove_all(
         cx.progress(format!(
             "{name}: its controller does not work, taking its finalizers off"
         ));
-        silence(app_mesh, cluster)
+        silence(cluster)
             .await
             .map_err(|trouble| trouble.failure(name.to_string()))?;
-        release(cx, cluster, &name).await?;
+        release(cx, cluster, name).await?;
     }
     Ok(())
 }
 
 /// Stops the controller and its webhooks.
-async fn silence(app_mesh: &AppMesh, cluster: &Cluster) -> Result<(), Trouble> {
-    let _ = app_mesh;
+async fn silence(cluster: &Cluster) -> Result<(), Trouble> {
     cluster
         .merge(&deployment(), &json!({"spec": {"replicas": 0}}))
         .await?;

@@ -23,7 +23,7 @@ use super::{
     workload,
 };
 use crate::clients::Clients;
-use crate::clients::kube::{Cluster, Readiness, Template, condition, readiness};
+use crate::clients::kube::{Cluster, Readiness, Reference, Template, condition, readiness};
 use crate::config::{Egress, Environment, Names, Service};
 use crate::engine::{Context, Graph, Handle, Result};
 use crate::template;
@@ -146,6 +146,7 @@ impl AppMesh {
     /// The manifests of one service: VirtualService, VirtualRouter, VirtualNodes.
     fn service_manifests(&self, service: &Service, weights: &Weights) -> Result<Vec<Value>> {
         let mut context = self.context();
+        context["labels"]["app"] = json!(service.name);
         let weight = |version: &str| {
             let found = weights.iter().find(|(name, _)| name == version);
             found.map_or(0, |(_, weight)| *weight)
@@ -351,6 +352,35 @@ impl MeshProvider for AppMesh {
         weights: &Weights,
     ) -> Result<()> {
         split::shift(self, cx, cluster, service, weights).await
+    }
+
+    fn member_kinds(&self) -> &'static [(&'static str, &'static str)] {
+        &[
+            (API, "GatewayRoute"),
+            (API, "VirtualService"),
+            (API, "VirtualRouter"),
+            (API, "VirtualNode"),
+            (API, "VirtualGateway"),
+            (API, "BackendGroup"),
+        ]
+    }
+
+    fn members(&self) -> Result<Vec<Reference>> {
+        let mut members = Vec::new();
+        for service in self.environment().services.values() {
+            let manifests = self.service_manifests(service, &initial_weights(service))?;
+            members.extend(manifests.iter().map(Reference::of));
+        }
+        Ok(members)
+    }
+
+    async fn remove_members(
+        &self,
+        cx: &Context,
+        cluster: &Cluster,
+        members: &[Reference],
+    ) -> Result<()> {
+        dead::remove_all(cx, cluster, members).await
     }
 
     async fn leftovers(&self) -> Result<Vec<Leftover>> {

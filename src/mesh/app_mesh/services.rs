@@ -1,7 +1,5 @@
 //! A service's resources in App Mesh: VirtualService, VirtualRouter, VirtualNodes.
 
-use serde_json::Value;
-
 use super::{AppMesh, PASSING, dead, initial_weights, mesh_readiness, split};
 use crate::clients::kube::{Bundle, Cluster, readiness};
 use crate::config::Service;
@@ -58,8 +56,8 @@ impl Step for VirtualServices {
             return Ok(());
         }
         let cluster = self.cluster.get(cx)?;
-        let manifests = self.bundle(&cluster)?.manifests;
-        dead::remove_all(&self.app_mesh, cx, &cluster, &manifests).await
+        let names = self.bundle(&cluster)?.names();
+        dead::remove_all(cx, &cluster, &names).await
     }
 }
 
@@ -114,7 +112,7 @@ impl Step for ServiceResources {
         }
         let cluster = self.cluster.get(cx)?;
         // App Mesh deletes what uses before what is used: VirtualService, VirtualRouter, VirtualNode, as made.
-        let manifests: Vec<Value> = self.bundle(&cluster).await?.manifests;
-        dead::remove_all(&self.app_mesh, cx, &cluster, &manifests).await
+        let names = self.bundle(&cluster).await?.names();
+        dead::remove_all(cx, &cluster, &names).await
     }
 }

@@ -46,19 +46,32 @@ fn weights_of<'a>(
         .collect()
 }
 
-fn configured(service: &Service, router: &Value) -> Option<Weights> {
-    let targets =
-        router["spec"]["routes"][0]["httpRoute"]["action"]["weightedTargets"].as_array()?;
-    let targets = targets.iter().map(|target| {
-        let node = target["virtualNodeRef"]["name"]
-            .as_str()
-            .unwrap_or_default();
-        (node, target["weight"].as_i64().unwrap_or(0))
-    });
-    weights_of(service, targets)
+/// The targets of the router's route and their weights.
+fn targets(router: &Value) -> Vec<(String, i64)> {
+    let targets = router.pointer("/spec/routes/0/httpRoute/action/weightedTargets");
+    let targets = targets.and_then(Value::as_array).into_iter().flatten();
+    targets
+        .map(|target| {
+            let node = target["virtualNodeRef"]["name"]
+                .as_str()
+                .unwrap_or_default();
+            (node.to_owned(), target["weight"].as_i64().unwrap_or(0))
+        })
+        .collect()
 }
 
-/// The weights as they are in the cluster, which a canary may have changed since `up`.
+fn configured(service: &Service, router: &Value) -> Option<Weights> {
+    let targets = targets(router);
+    weights_of(
+        service,
+        targets
+            .iter()
+            .map(|(node, weight)| (node.as_str(), *weight)),
+    )
+}
+
+/// The weights as they are in the cluster, which a canary may have changed since `up`: a version that is new gets
+/// nothing, and what a version that is gone had goes to the stable one.
 pub(super) async fn live_weights(
     app_mesh: &AppMesh,
     cluster: &Cluster,
@@ -68,7 +81,25 @@ pub(super) async fn live_weights(
         return Ok(None);
     }
     let router = live(app_mesh, cluster, service).await?;
-    Ok(router.and_then(|router| configured(service, &router)))
+    Ok(router.and_then(|router| carried_over(service, &targets(&router))))
+}
+
+fn carried_over(service: &Service, targets: &[(String, i64)]) -> Option<Weights> {
+    let mut weights: Weights = Vec::new();
+    let mut sum = 0;
+    for version in &service.versions {
+        let node = workload(&service.name, &version.name);
+        let live = targets.iter().find(|(target, _)| *target == node);
+        let weight = live.and_then(|(_, weight)| u8::try_from(*weight).ok());
+        let weight = weight.unwrap_or(0).min(100 - sum);
+        sum += weight;
+        weights.push((version.name.clone(), weight));
+    }
+    if sum == 0 {
+        return None;
+    }
+    weights[0].1 += 100 - sum;
+    Some(weights)
 }
 
 fn not_split(service: &Service) -> Failure {
@@ -212,4 +243,39 @@ fn in_words(weights: &Weights) -> String {
         .map(|(version, weight)| format!("{version} {weight} %"))
         .collect();
     parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Environment;
+
+    fn carried(targets: &[(&str, i64)]) -> Option<Vec<u8>> {
+        let environment = Environment::demo();
+        let targets: Vec<_> = targets
+            .iter()
+            .map(|(node, weight)| ((*node).to_owned(), *weight))
+            .collect();
+        let weights = carried_over(&environment.services["backend"], &targets)?;
+        Some(weights.into_iter().map(|(_, weight)| weight).collect())
+    }
+
+    #[test]
+    fn up_leaves_a_canary_as_it_is_and_never_gives_a_new_version_traffic() {
+        assert_eq!(
+            carried(&[("backend-v1", 90), ("backend-v2", 10)]),
+            Some(vec![90, 10])
+        );
+        assert_eq!(
+            carried(&[("backend-v2", 100), ("backend-v1", 0)]),
+            Some(vec![0, 100])
+        );
+        assert_eq!(carried(&[("backend-v1", 100)]), Some(vec![100, 0]));
+        assert_eq!(
+            carried(&[("backend-v0", 70), ("backend-v2", 30)]),
+            Some(vec![70, 30])
+        );
+        assert_eq!(carried(&[("backend-v0", 100)]), None);
+        assert_eq!(carried(&[]), None);
+    }
 }
