@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_config::meta::region::ProvideRegion;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -73,7 +74,7 @@ pub(super) async fn load(settings: &Settings) -> SdkConfig {
 
 /// The region that the profile, or the default one, names in the AWS configuration files.
 pub async fn profile_region(profile: Option<&str>) -> Option<String> {
-    let mut builder = aws_config::default_provider::region::Builder::default();
+    let mut builder = aws_config::profile::ProfileFileRegionProvider::builder();
     if let Some(profile) = profile {
         builder = builder.profile_name(profile);
     }

@@ -14,7 +14,10 @@ fn check(path: &str, wanted: &str) {
         return;
     }
     let there = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(there == wanted, "{path} is not what the code says; run MESHCTL_REGENERATE=1 cargo test generated");
+    assert!(
+        there == wanted,
+        "{path} is not what the code says; run MESHCTL_REGENERATE=1 cargo test generated"
+    );
 }
 
 #[test]
@@ -28,13 +31,19 @@ fn completions() {
     ] {
         let mut script = Vec::new();
         clap_complete::generate(shell, &mut command(), "meshctl", &mut script);
-        check(&format!("completions/{file}"), &String::from_utf8(script).unwrap());
+        check(
+            &format!("completions/{file}"),
+            &String::from_utf8(script).unwrap(),
+        );
     }
 }
 
 #[test]
 fn json_schema() {
-    check("docs/meshctl.schema.json", &format!("{:#}\n", meshctl::config::json_schema()));
+    check(
+        "docs/meshctl.schema.json",
+        &format!("{:#}\n", meshctl::config::json_schema()),
+    );
 }
 
 #[test]
@@ -53,7 +62,8 @@ fn exit_codes() {
 fn command_reference() {
     let mut root = command().term_width(100);
     root.build();
-    let mut text = String::from("# Commands\n\n<!-- Generated from the command line's own help. -->\n\n");
+    let mut text =
+        String::from("# Commands\n\n<!-- Generated from the command line's own help. -->\n\n");
     describe(&mut root, "meshctl", &mut text);
     check("docs/commands.md", &text);
 }
@@ -61,9 +71,15 @@ fn command_reference() {
 fn describe(command: &mut clap::Command, path: &str, text: &mut String) {
     let help = command.render_long_help().to_string();
     let help: Vec<&str> = help.lines().map(str::trim_end).collect();
-    *text += &format!("## {path}\n\n```text\n{}\n```\n\n", help.join("\n").trim_end());
-    let subcommands: Vec<String> =
-        command.get_subcommands().filter(|sub| !sub.is_hide_set()).map(|sub| sub.get_name().to_string()).collect();
+    *text += &format!(
+        "## {path}\n\n```text\n{}\n```\n\n",
+        help.join("\n").trim_end()
+    );
+    let subcommands: Vec<String> = command
+        .get_subcommands()
+        .filter(|sub| !sub.is_hide_set())
+        .map(|sub| sub.get_name().to_string())
+        .collect();
     for name in subcommands.iter().filter(|name| *name != "help") {
         let sub = command.find_subcommand_mut(name).unwrap();
         describe(sub, &format!("{path} {name}"), text);

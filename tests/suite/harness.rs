@@ -17,12 +17,18 @@ pub struct World {
 impl World {
     /// A world whose sandbox runs real processes and real Envoys.
     pub fn with_data_plane() -> Self {
-        World { folder: tempfile::tempdir().unwrap(), data_plane: true }
+        World {
+            folder: tempfile::tempdir().unwrap(),
+            data_plane: true,
+        }
     }
 
     /// A world whose sandbox runs control planes alone.
     pub fn without_data_plane() -> Self {
-        World { folder: tempfile::tempdir().unwrap(), data_plane: false }
+        World {
+            folder: tempfile::tempdir().unwrap(),
+            data_plane: false,
+        }
     }
 
     /// Its folder.
@@ -39,7 +45,8 @@ impl World {
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_meshctl"));
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-        let cache = cache.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
+        let cache = cache
+            .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
         command
             .args(arguments)
             .current_dir(self.path())
@@ -68,7 +75,11 @@ impl World {
     pub fn run(&self, arguments: &[&str]) -> Run {
         let began = Instant::now();
         let output = self.command(arguments).output().unwrap();
-        Run { line: arguments.join(" "), output, took: began.elapsed() }
+        Run {
+            line: arguments.join(" "),
+            output,
+            took: began.elapsed(),
+        }
     }
 }
 
@@ -76,11 +87,18 @@ impl Drop for World {
     fn drop(&mut self) {
         let stopped = self.command(&["sandbox", "stop"]).output();
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.sandbox_directory().join("sandbox.log")).unwrap_or_default();
+            let log = std::fs::read_to_string(self.sandbox_directory().join("sandbox.log"))
+                .unwrap_or_default();
             let tail: Vec<&str> = log.lines().rev().take(40).collect();
-            eprintln!("the sandbox's log ends with:\n{}", tail.into_iter().rev().collect::<Vec<_>>().join("\n"));
+            eprintln!(
+                "the sandbox's log ends with:\n{}",
+                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
+            );
         } else {
-            assert!(stopped.is_ok_and(|output| output.status.success()), "the sandbox stops");
+            assert!(
+                stopped.is_ok_and(|output| output.status.success()),
+                "the sandbox stops"
+            );
         }
     }
 }

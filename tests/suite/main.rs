@@ -1,4 +1,7 @@
 //! One test binary, one file per subject.
 
+mod command_line;
 mod config;
 mod engine;
+mod generated;
+mod harness;
