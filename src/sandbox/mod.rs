@@ -199,8 +199,7 @@ async fn start(directory: &Path, options: &Options) -> Result<Sandbox, Error> {
         stop: stop.clone(),
     };
     let mut parts = vec![aws::server::start(world.clone(), aws, endpoint)];
-    // registry::start(world.clone(), ecr, public): each pushes its part here.
-    let _ = (ecr, public);
+    parts.push(registry::start(world.clone(), ecr, public));
     parts.push(data_plane::start(world.clone(), options.data_plane));
     parts.push(clusters::start(world.clone()));
     parts.push(pass_time(world.clone()));

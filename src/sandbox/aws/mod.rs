@@ -32,6 +32,7 @@ pub fn services() -> &'static [&'static dyn Service] {
         &xray::XRay,
         &ec2::Service,
         &appmesh::AppMesh,
+        &ecr::Ecr,
         &eks::Eks,
         &cloudformation::Service,
     ]

@@ -399,7 +399,7 @@ pub(super) fn request_tags(input: &Value, context: &mut Context) {
 }
 
 /// Splits `a=1&b=2` and decodes both sides.
-pub(super) fn form(text: &str) -> Vec<(String, String)> {
+pub(in crate::sandbox) fn form(text: &str) -> Vec<(String, String)> {
     text.split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| {

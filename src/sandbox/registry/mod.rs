@@ -1,0 +1,90 @@
+//! The OCI distribution API: behind ECR, for whoever has an authorization token, and in place of the public registries,
+//! for everybody, with the base image of the demo services.
+
+mod answer;
+mod base_image;
+mod ecr;
+pub mod manifest;
+mod public;
+mod route;
+pub mod store;
+
+#[cfg(test)]
+mod tests;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::Part;
+use super::state::World;
+use answer::Body;
+
+/// Serves ECR's registry and the public ones on bound listeners until it is stopped.
+pub fn start(world: World, ecr: TcpListener, public: TcpListener) -> Part {
+    let (stop, stopped) = watch::channel(false);
+    let private = Arc::new(ecr::Registry::new(world));
+    let open = Arc::new(public::Registry::new(&public));
+    let tasks = [
+        tokio::spawn(accept(ecr, stopped.clone(), move |request| {
+            let registry = private.clone();
+            async move { registry.respond(request).await }
+        })),
+        tokio::spawn(accept(public, stopped, move |request| {
+            let registry = open.clone();
+            async move { registry.respond(&request) }
+        })),
+    ];
+    Part::new("registries", async move {
+        stop.send_replace(true);
+        for task in tasks {
+            let _ = task.await;
+        }
+    })
+}
+
+async fn accept<F, A>(listener: TcpListener, mut stopped: watch::Receiver<bool>, respond: F)
+where
+    F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
+    A: Future<Output = Response<Body>> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopped.wait_for(|stop| *stop) => break,
+            Some(_) = connections.join_next() => continue,
+        };
+        let Ok((stream, _)) = stream else {
+            // Out of file descriptors, for one: waiting lets others close theirs.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        let respond = respond.clone();
+        let mut ending = stopped.clone();
+        connections.spawn(async move {
+            let service = hyper::service::service_fn(move |request| {
+                let answer = respond(request);
+                async move { Ok::<_, Infallible>(answer.await) }
+            });
+            let connection = hyper::server::conn::http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(Duration::from_secs(60))
+                .serve_connection(TokioIo::new(stream), service);
+            tokio::select! {
+                _ = connection => {}
+                _ = ending.wait_for(|stop| *stop) => {}
+            }
+        });
+    }
+    connections.shutdown().await;
+}
