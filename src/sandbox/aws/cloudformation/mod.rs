@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Call, Fault, Operation, Protocol, rejection};
+use super::{Call, Check, Fault, Operation, Protocol, rejection};
 use crate::sandbox::state::{State as Everything, World};
 
 pub use change_sets::ChangeSet;
@@ -98,6 +98,15 @@ impl super::Service for Service {
                 call.region, call.world.account
             ),
         }
+    }
+
+    fn checks(&self, _state: &Everything, call: &Call<'_>) -> Vec<Check> {
+        let action = format!("cloudformation:{}", call.operation);
+        let mut checks = vec![Check::new(action, self.resource(call))];
+        if let Some(role) = call.text("RoleARN") {
+            checks.push(Check::pass_role(role, "cloudformation.amazonaws.com"));
+        }
+        checks
     }
 
     fn handle(&self, state: &mut Everything, call: &Call<'_>) -> Result<Value, Fault> {

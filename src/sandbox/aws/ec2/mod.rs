@@ -9,6 +9,7 @@ mod groups;
 mod input;
 mod instances;
 mod interfaces;
+mod permissions;
 mod places;
 mod routes;
 mod subnets;
@@ -26,7 +27,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Call, Fault, Operation, Protocol};
+use super::{Call, Check, Fault, Operation, Protocol};
 use crate::sandbox::clock::{Clock, Millis};
 use crate::sandbox::state::{State as Everything, World};
 use input::{Input, fault};
@@ -354,8 +355,13 @@ impl super::Service for Service {
         ]
     }
 
-    fn resource(&self, call: &Call<'_>) -> String {
-        tags::acted_on(call)
+    fn resource(&self, _call: &Call<'_>) -> String {
+        // Operations act on several resources: see `checks`.
+        "*".into()
+    }
+
+    fn checks(&self, state: &Everything, call: &Call<'_>) -> Vec<Check> {
+        permissions::checks(state.ec2.regions.get(call.region), call)
     }
 
     fn handle(&self, state: &mut Everything, call: &Call<'_>) -> Result<Value, Fault> {

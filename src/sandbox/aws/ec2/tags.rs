@@ -1,10 +1,9 @@
-//! Tags, and which resource an operation acts on.
+//! Tags.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::super::Call;
 use super::input::{Input, fault, filters, invalid, missing, page};
 use super::{Ec2, Fault, done};
 
@@ -28,59 +27,12 @@ const KINDS: &[(&str, &str)] = &[
     ("vpc-", "vpc"),
 ];
 
-fn kind(id: &str) -> Option<&'static str> {
+/// The resource type of an id.
+pub(super) fn kind(id: &str) -> Option<&'static str> {
     KINDS
         .iter()
         .find(|(prefix, _)| id.starts_with(prefix))
         .map(|(_, kind)| *kind)
-}
-
-/// The ARN that an operation acts on, for policies.
-pub(super) fn acted_on(call: &Call<'_>) -> String {
-    if call.operation.starts_with("Describe") {
-        return "*".into();
-    }
-    let arn = |kind: &str, id: &str| {
-        format!(
-            "arn:aws:ec2:{}:{}:{kind}/{id}",
-            call.region, call.world.account
-        )
-    };
-    let input = Input(call.input);
-    let made = match call.operation {
-        "AllocateAddress" => "elastic-ip",
-        "CreateInternetGateway" => "internet-gateway",
-        "CreateLaunchTemplate" => "launch-template",
-        "CreateNatGateway" => "natgateway",
-        "CreateNetworkInterface" => "network-interface",
-        "CreateRouteTable" => "route-table",
-        "CreateSecurityGroup" => "security-group",
-        "CreateSubnet" => "subnet",
-        "CreateVolume" => "volume",
-        "CreateVpc" => "vpc",
-        _ => {
-            let acted = [
-                "ResourceId",
-                "RouteTableId",
-                "InternetGatewayId",
-                "NatGatewayId",
-                "GroupId",
-                "NetworkInterfaceId",
-                "AllocationId",
-                "LaunchTemplateId",
-                "InstanceId",
-                "VolumeId",
-                "SubnetId",
-                "VpcId",
-            ]
-            .iter()
-            .find_map(|name| input.list(name).into_iter().next());
-            return acted
-                .and_then(|id| kind(&id).map(|kind| arn(kind, &id)))
-                .unwrap_or_else(|| "*".into());
-        }
-    };
-    arn(made, "*")
 }
 
 fn check(key: &str, value: &str) -> Result<(), Fault> {

@@ -452,3 +452,89 @@ fn tags_are_found_and_reserved_ones_refused() {
         "Request would have succeeded",
     );
 }
+
+#[test]
+fn a_role_may_touch_only_what_its_conditions_say() {
+    use crate::sandbox::aws::{self, Caller, iam};
+    use crate::sandbox::state::World;
+
+    let world = World::for_tests();
+    let mut state = world.state();
+    iam::bootstrap(&world, &mut state);
+    let mut ask = |user: &str, service: &str, operation: &str, input: Value| {
+        let caller = Caller {
+            arn: format!("arn:aws:iam::123456789012:user/{user}"),
+            user_id: "AIDATEST".into(),
+        };
+        aws::invoke(
+            &world,
+            &mut state,
+            &caller,
+            "us-west-2",
+            service,
+            operation,
+            &input,
+        )
+    };
+    // What the load balancer controller's policy says of security groups.
+    let policy = json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Action": "ec2:CreateSecurityGroup", "Resource": "*"},
+        {"Effect": "Allow", "Action": "ec2:CreateTags", "Resource": "arn:aws:ec2:*:*:security-group/*", "Condition": {
+            "StringEquals": {"ec2:CreateAction": "CreateSecurityGroup"},
+            "Null": {"aws:RequestTag/elbv2.k8s.aws/cluster": "false"}}},
+        {"Effect": "Allow", "Action": "ec2:DeleteSecurityGroup", "Resource": "*", "Condition": {
+            "Null": {"aws:ResourceTag/elbv2.k8s.aws/cluster": "false"}}}]});
+    ask(
+        "sandbox",
+        "iam",
+        "CreateUser",
+        json!({"UserName": "controller"}),
+    )
+    .expect("a user");
+    let put =
+        json!({"UserName": "controller", "PolicyName": "p", "PolicyDocument": policy.to_string()});
+    ask("sandbox", "iam", "PutUserPolicy", put).expect("a policy");
+    let vpcs = ask("sandbox", "ec2", "DescribeVpcs", json!({})).unwrap();
+    let make = |name: &str, key: &str| {
+        json!({"GroupName": name, "GroupDescription": name, "VpcId": vpcs["vpcSet"][0]["vpcId"],
+            "TagSpecification": [{"ResourceType": "security-group", "Tag": [{"Key": key, "Value": "demo"}]}]})
+    };
+    let own = ask(
+        "controller",
+        "ec2",
+        "CreateSecurityGroup",
+        make("own", "elbv2.k8s.aws/cluster"),
+    )
+    .unwrap();
+    let refused = ask(
+        "controller",
+        "ec2",
+        "CreateSecurityGroup",
+        make("other", "colour"),
+    )
+    .unwrap_err();
+    assert_eq!(refused.code, "UnauthorizedOperation");
+    let other = ask(
+        "sandbox",
+        "ec2",
+        "CreateSecurityGroup",
+        make("other", "colour"),
+    )
+    .unwrap();
+    let refused = ask(
+        "controller",
+        "ec2",
+        "DeleteSecurityGroup",
+        json!({"GroupId": other["groupId"]}),
+    )
+    .unwrap_err();
+    assert_eq!(refused.code, "UnauthorizedOperation");
+    ask(
+        "controller",
+        "ec2",
+        "DeleteSecurityGroup",
+        json!({"GroupId": own["groupId"]}),
+    )
+    .unwrap();
+    ask("controller", "ec2", "DescribeSecurityGroups", json!({})).unwrap_err();
+}
