@@ -5,6 +5,7 @@ mod app_mesh;
 pub mod control_plane;
 pub mod idle;
 pub mod kubelet;
+mod load_balancer;
 pub mod program;
 pub mod runtime;
 
@@ -117,6 +118,18 @@ const PROGRAMS: &[Program] = &[
     Program {
         repository: "amazon/appmesh-controller",
         run: app_mesh::run,
+    },
+    Program {
+        repository: "eks/aws-load-balancer-controller",
+        run: load_balancer::run,
+    },
+    Program {
+        repository: "amazon/aws-load-balancer-controller",
+        run: load_balancer::run,
+    },
+    Program {
+        repository: "eks/eks-pod-identity-agent",
+        run: idle::run,
     },
     Program {
         repository: "amazon-k8s-cni",

@@ -61,9 +61,9 @@ fn inject(controller: &Controller, review: &Review) -> Verdict {
         kubernetes_version: &controller.kubernetes_version,
     };
     if node.is_some() {
-        settings.into_node_pod(&mut pod, &mesh, member)?;
+        settings.equip_node_pod(&mut pod, &mesh, member)?;
     } else {
-        settings.into_gateway_pod(&mut pod, &mesh, member)?;
+        settings.equip_gateway_pod(&mut pod, &mesh, member)?;
     }
     Ok(pod)
 }

@@ -156,8 +156,14 @@ impl Controller {
         let logger = format!("controllers.{}", kind.kind);
         match outcome {
             Ok(()) => Ok(Next::Done),
-            Err(Trouble::Wait(_)) => Ok(Next::Retry),
-            Err(Trouble::Later(_, delay)) => Ok(Next::After(delay)),
+            Err(Trouble::Wait(why)) => {
+                tracing::debug!(%key, why, "requeue");
+                Ok(Next::Retry)
+            }
+            Err(Trouble::Later(why, delay)) => {
+                tracing::debug!(%key, why, "requeue after");
+                Ok(Next::After(delay))
+            }
             Err(Trouble::Error(error)) => {
                 program::say(
                     &self.context,

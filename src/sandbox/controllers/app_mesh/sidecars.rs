@@ -38,7 +38,12 @@ fn has_container(pod: &Value, list: &str, name: &str) -> bool {
 
 impl Settings<'_> {
     /// Makes a pod one of a virtual node.
-    pub fn into_node_pod(&self, pod: &mut Value, mesh: &Value, node: &Value) -> Result<(), String> {
+    pub fn equip_node_pod(
+        &self,
+        pod: &mut Value,
+        mesh: &Value,
+        node: &Value,
+    ) -> Result<(), String> {
         self.add_init(pod, node);
         self.add_envoy(pod, mesh, node)?;
         self.add_xray(pod)?;
@@ -62,7 +67,7 @@ impl Settings<'_> {
     }
 
     /// Sets up the Envoy that a gateway's pod brings along.
-    pub fn into_gateway_pod(
+    pub fn equip_gateway_pod(
         &self,
         pod: &mut Value,
         mesh: &Value,
@@ -529,7 +534,7 @@ mod tests {
         let mesh = json!({ "spec": { "awsName": "m" } });
         let node = json!({ "spec": { "awsName": "n_ns", "listeners": [{ "portMapping": { "port": 8080 } }] } });
         settings
-            .into_node_pod(&mut pod, &mesh, &node)
+            .equip_node_pod(&mut pod, &mesh, &node)
             .expect("injected");
         let names: Vec<&str> = items(&pod["spec"]["containers"])
             .iter()
