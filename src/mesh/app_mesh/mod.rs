@@ -194,7 +194,7 @@ fn images() -> Value {
         "envoy_repository": format!("{REGISTRY}/aws-appmesh-envoy"),
         "envoy_tag": "v1.34.13.3-prod",
         "init": format!("{REGISTRY}/aws-appmesh-proxy-route-manager:v7-prod"),
-        "xray": "public.ecr.aws/xray/aws-xray-daemon:3.3.15",
+        "xray": "public.ecr.aws/xray/aws-xray-daemon:3.7.0",
     })
 }
 
