@@ -112,7 +112,8 @@ impl Trouble {
     fn is_passing(&self) -> bool {
         match self {
             Trouble::Status(status) => {
-                matches!(status.code, 429 | 502..=504)
+                // An access entry, and what it allows, reaches all API servers within seconds.
+                matches!(status.code, 401 | 429 | 502..=504)
                     || (status.code == 500 && status.message.contains("etcdserver"))
             }
             Trouble::Unreachable(_) => true,
@@ -234,6 +235,10 @@ impl Cluster {
                     *self.0.dead.lock().expect("no panic while locked") = now;
                 }
                 return Err(trouble);
+            }
+            if trouble.code() == 401 {
+                // Perhaps the credentials were exchanged since the token was made.
+                *self.0.client.lock().await = None;
             }
             let pause = Duration::from_millis(100 << attempt);
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;

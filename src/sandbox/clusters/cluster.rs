@@ -12,7 +12,9 @@ use tokio::task::JoinHandle;
 use super::tokens::{NodeTokens, authenticator};
 use super::{ClusterAccess, NodeOptions, addons, client};
 use crate::sandbox::aws::eks::{self, Runtime};
-use crate::sandbox::controllers::{ControlPlaneOptions, Shutdown, kubelet, run_control_plane, stopped};
+use crate::sandbox::controllers::{
+    ControlPlaneOptions, Shutdown, kubelet, run_control_plane, stopped,
+};
 use crate::sandbox::kubernetes::{PodIdentity, ServeError, Server, ServerOptions, serve};
 use crate::sandbox::state::World;
 

@@ -154,7 +154,9 @@ pub fn instance_credentials(world: &World, role: &str, instance: &str) -> Option
             let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
             let key = format!("ASIA{}", state.unique(letters, 16));
             // Random, unlike ids: these are secrets.
-            let random = |length: usize| -> String { (0..length).map(|_| fastrand::alphanumeric()).collect() };
+            let random = |length: usize| -> String {
+                (0..length).map(|_| fastrand::alphanumeric()).collect()
+            };
             let session = Session {
                 role: role.to_owned(),
                 name: instance.to_owned(),
@@ -170,7 +172,13 @@ pub fn instance_credentials(world: &World, role: &str, instance: &str) -> Option
         }
     };
     let expires = UNIX_EPOCH + Duration::from_millis(session.expires);
-    Some(Credentials::new(key, session.secret, Some(session.token), Some(expires), "instance-metadata"))
+    Some(Credentials::new(
+        key,
+        session.secret,
+        Some(session.token),
+        Some(expires),
+        "instance-metadata",
+    ))
 }
 
 /// Runs a command in a container that is a program of the sandbox: the commands that probes and hooks of the

@@ -164,7 +164,10 @@ impl<'a> Maker<'a> {
             .create_token_request(account, &PostParams::default(), &request)
             .await
             .map_err(|error| format!("failed to fetch token: {error}"))?;
-        let token = answer.status.and_then(|status| status.token).unwrap_or_default();
+        let token = answer
+            .status
+            .and_then(|status| status.token)
+            .unwrap_or_default();
         Ok(token.into_bytes())
     }
 

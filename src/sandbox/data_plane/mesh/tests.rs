@@ -90,17 +90,26 @@ fn folder() -> PathBuf {
 }
 
 fn host<'a>(files: &'a Files, name: &str) -> &'a Value {
-    let hosts = files["rds.json"]["resources"][0]["virtual_hosts"].as_array().unwrap();
+    let hosts = files["rds.json"]["resources"][0]["virtual_hosts"]
+        .as_array()
+        .unwrap();
     hosts.iter().find(|host| host["name"] == name).unwrap()
 }
 
 #[test]
 fn weights_go_to_one_cluster_per_virtual_node() {
-    let files = files(&model([90, 10], "DROP_ALL"), &settings(Path::new("/x"), 1), None);
+    let files = files(
+        &model([90, 10], "DROP_ALL"),
+        &settings(Path::new("/x"), 1),
+        None,
+    );
     let backend = host(&files, "rds_egress_backend.demo.svc.cluster.local");
     assert_eq!(
         backend["domains"],
-        json!(["backend.demo.svc.cluster.local", "backend.demo.svc.cluster.local:8080"])
+        json!([
+            "backend.demo.svc.cluster.local",
+            "backend.demo.svc.cluster.local:8080"
+        ])
     );
     assert_eq!(
         backend["routes"][1]["route"]["weighted_clusters"]["clusters"],
@@ -115,14 +124,24 @@ fn weights_go_to_one_cluster_per_virtual_node() {
 
 #[test]
 fn a_service_without_retries_gets_those_that_app_mesh_gives() {
-    let files = files(&model([1, 0], "DROP_ALL"), &settings(Path::new("/x"), 1), None);
+    let files = files(
+        &model([1, 0], "DROP_ALL"),
+        &settings(Path::new("/x"), 1),
+        None,
+    );
     let database = host(&files, "rds_egress_database.demo.svc.cluster.local");
     let route = &database["routes"][0]["route"];
     assert_eq!(route["retry_policy"]["num_retries"], 2);
-    assert_eq!(route["retry_policy"]["retriable_status_codes"], json!([503]));
+    assert_eq!(
+        route["retry_policy"]["retriable_status_codes"],
+        json!([503])
+    );
     assert_eq!(route["timeout"], "15s");
     let backend = host(&files, "rds_egress_backend.demo.svc.cluster.local");
-    assert_eq!(backend["routes"][1]["route"]["retry_policy"]["per_try_timeout"], "2s");
+    assert_eq!(
+        backend["routes"][1]["route"]["retry_policy"]["per_try_timeout"],
+        "2s"
+    );
 }
 
 #[test]
@@ -131,14 +150,25 @@ fn what_is_no_backend_needs_allow_all() {
     let names = Names::with(&[("demo", "other", 80, &[endpoint])]);
     let settings = settings(Path::new("/x"), 1);
     let wild = |files: &Files| {
-        let hosts = files["rds.json"]["resources"][0]["virtual_hosts"].as_array().unwrap();
+        let hosts = files["rds.json"]["resources"][0]["virtual_hosts"]
+            .as_array()
+            .unwrap();
         hosts.iter().any(|host| host["domains"] == json!(["*"]))
     };
-    assert!(!wild(&files(&model([1, 0], "DROP_ALL"), &settings, Some(&names))));
+    assert!(!wild(&files(
+        &model([1, 0], "DROP_ALL"),
+        &settings,
+        Some(&names)
+    )));
     let open = files(&model([1, 0], "ALLOW_ALL"), &settings, Some(&names));
     assert!(wild(&open));
     let other = host(&open, "other.demo:80");
-    assert!(other["domains"].as_array().unwrap().contains(&json!("other")));
+    assert!(
+        other["domains"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("other"))
+    );
 }
 
 /// Envoy where there is one; the tests that need it say so and pass without.
@@ -147,8 +177,17 @@ fn program() -> Option<PathBuf> {
 }
 
 fn start(program: PathBuf, folder: &Path, extra: &[&str]) -> Process {
-    let mut args: Vec<String> = vec!["--config-path".to_owned(), folder.join("bootstrap.json").display().to_string()];
-    let fixed = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"];
+    let mut args: Vec<String> = vec![
+        "--config-path".to_owned(),
+        folder.join("bootstrap.json").display().to_string(),
+    ];
+    let fixed = [
+        "--concurrency",
+        "1",
+        "--disable-hot-restart",
+        "--log-level",
+        "error",
+    ];
     args.extend(fixed.iter().chain(extra).map(|word| (*word).to_owned()));
     let start = Start {
         program,
@@ -173,8 +212,15 @@ async fn answering(at: SocketAddr, word: &'static str) {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
                 let mut request = [0; 4096];
-                while stream.read(&mut request).await.is_ok_and(|length| length > 0) {
-                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{word}", word.len());
+                while stream
+                    .read(&mut request)
+                    .await
+                    .is_ok_and(|length| length > 0)
+                {
+                    let answer = format!(
+                        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{word}",
+                        word.len()
+                    );
                     if stream.write_all(answer.as_bytes()).await.is_err() {
                         return;
                     }
@@ -185,18 +231,26 @@ async fn answering(at: SocketAddr, word: &'static str) {
 }
 
 async fn until_live(settings: &Settings) {
-    let url = format!("http://{}:{}/server_info", settings.twin, settings.admin_port);
+    let url = format!(
+        "http://{}:{}/server_info",
+        settings.twin, settings.admin_port
+    );
     let live = async {
         loop {
             if let Ok(answer) = super::super::aws::http().get(&url).send().await
-                && answer.json::<Value>().await.is_ok_and(|info| info["state"] == "LIVE")
+                && answer
+                    .json::<Value>()
+                    .await
+                    .is_ok_and(|info| info["state"] == "LIVE")
             {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), live).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(20), live)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -209,23 +263,52 @@ async fn envoy_accepts_the_configuration() {
     put(&folder, "bootstrap.json", &bootstrap(&settings, "id")).unwrap();
     let endpoint: SocketAddr = "127.213.2.9:80".parse().unwrap();
     let names = Names::with(&[("demo", "other", 80, &[endpoint])]);
-    write(&folder, &files(&model([90, 10], "ALLOW_ALL"), &settings, Some(&names)));
+    write(
+        &folder,
+        &files(&model([90, 10], "ALLOW_ALL"), &settings, Some(&names)),
+    );
     let mut envoy = start(program, &folder, &[]);
     until_live(&settings).await;
     // Whatever came by files shows up here only if it was accepted.
-    let stats = format!("http://{}:9901/stats?filter=update_(success|rejected)$&format=json", settings.twin);
-    let stats: Value = super::super::aws::http().get(stats).send().await.unwrap().json().await.unwrap();
+    let stats = format!(
+        "http://{}:9901/stats?filter=update_(success|rejected)$&format=json",
+        settings.twin
+    );
+    let stats: Value = super::super::aws::http()
+        .get(stats)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     let of = |name: &str| {
         let all = stats["stats"].as_array().unwrap();
-        all.iter().find(|stat| stat["name"] == name).map_or(0, |stat| stat["value"].as_u64().unwrap())
+        all.iter()
+            .find(|stat| stat["name"] == name)
+            .map_or(0, |stat| stat["value"].as_u64().unwrap())
     };
-    for source in ["listener_manager.lds", "cluster_manager.cds", "http.egress.rds.rds_egress_http"] {
+    for source in [
+        "listener_manager.lds",
+        "cluster_manager.cds",
+        "http.egress.rds.rds_egress_http",
+    ] {
         assert_eq!(of(&format!("{source}.update_rejected")), 0, "{source}");
         assert_eq!(of(&format!("{source}.update_success")), 1, "{source}");
     }
     let listeners = format!("http://{}:9901/listeners", settings.twin);
-    let listeners = super::super::aws::http().get(listeners).send().await.unwrap().text().await.unwrap();
-    assert!(listeners.contains("lds_egress_0.0.0.0_15001") && listeners.contains(":8080"), "{listeners}");
+    let listeners = super::super::aws::http()
+        .get(listeners)
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        listeners.contains("lds_egress_0.0.0.0_15001") && listeners.contains(":8080"),
+        "{listeners}"
+    );
     envoy.stop(Duration::from_secs(2)).await;
 }
 
@@ -235,13 +318,25 @@ async fn weights_are_followed_by_real_traffic() {
         return;
     };
     let folder = folder();
-    let settings = Settings { tracing: None, ..settings(&folder, 3) };
-    let (one, two): (SocketAddr, SocketAddr) = ("127.213.3.11:8080".parse().unwrap(), "127.213.3.12:8080".parse().unwrap());
+    let settings = Settings {
+        tracing: None,
+        ..settings(&folder, 3)
+    };
+    let (one, two): (SocketAddr, SocketAddr) = (
+        "127.213.3.11:8080".parse().unwrap(),
+        "127.213.3.12:8080".parse().unwrap(),
+    );
     answering(one, "one").await;
     answering(two, "two").await;
-    let names = Names::with(&[("demo", "backend-v1", 8080, &[one]), ("demo", "backend-v2", 8080, &[two])]);
+    let names = Names::with(&[
+        ("demo", "backend-v1", 8080, &[one]),
+        ("demo", "backend-v2", 8080, &[two]),
+    ]);
     put(&folder, "bootstrap.json", &bootstrap(&settings, "id")).unwrap();
-    write(&folder, &files(&model([90, 10], "DROP_ALL"), &settings, Some(&names)));
+    write(
+        &folder,
+        &files(&model([90, 10], "DROP_ALL"), &settings, Some(&names)),
+    );
     let mut envoy = start(program, &folder, &[]);
     until_live(&settings).await;
     let proxy = reqwest::Proxy::http(format!("http://{}:{}", settings.twin, egress::PORT)).unwrap();
@@ -263,17 +358,31 @@ async fn weights_are_followed_by_real_traffic() {
         two
     };
     let two_of_400 = share().await;
-    assert!((15..=70).contains(&two_of_400), "{two_of_400} of 400 for a weight of 10");
-    put(&folder, "rds.json", &files(&model([0, 100], "DROP_ALL"), &settings, Some(&names))["rds.json"]).unwrap();
+    assert!(
+        (15..=70).contains(&two_of_400),
+        "{two_of_400} of 400 for a weight of 10"
+    );
+    put(
+        &folder,
+        "rds.json",
+        &files(&model([0, 100], "DROP_ALL"), &settings, Some(&names))["rds.json"],
+    )
+    .unwrap();
     let followed = async {
         while ask("/").await.1 != "two" {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(5), followed).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(5), followed)
+        .await
+        .unwrap();
     assert_eq!(share().await, 400);
     // Another host is no backend, and the mesh lets nothing else out.
-    let dropped = client.get("http://other.demo.svc.cluster.local:8080/").send().await.unwrap();
+    let dropped = client
+        .get("http://other.demo.svc.cluster.local:8080/")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(dropped.status(), 404);
     envoy.stop(Duration::from_secs(2)).await;
 }
