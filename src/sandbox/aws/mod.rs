@@ -260,7 +260,7 @@ pub struct Fault {
     /// The message.
     pub message: String,
     /// Further members of the error's shape.
-    pub fields: Map<String, Value>,
+    pub fields: Box<Map<String, Value>>,
 }
 
 impl Fault {
@@ -270,7 +270,7 @@ impl Fault {
             status,
             code: code.into(),
             message: message.into(),
-            fields: Map::new(),
+            fields: Box::default(),
         }
     }
 

@@ -293,7 +293,7 @@ pub(super) fn encode_fault(
             body.push_str("</Code><Message>");
             xml::escape(&mut body, &fault.message);
             body.push_str("</Message>");
-            xml::content(&mut body, &Value::Object(fault.fields.clone()), "member");
+            xml::content(&mut body, &Value::Object((*fault.fields).clone()), "member");
             body.push_str(&format!(
                 "</Error><RequestId>{request_id}</RequestId></ErrorResponse>"
             ));
@@ -315,7 +315,7 @@ pub(super) fn encode_fault(
                 members.insert("__type".into(), fault.code.clone().into());
             }
             members.insert("message".into(), fault.message.clone().into());
-            members.extend(fault.fields.clone());
+            members.extend((*fault.fields).clone());
             body = Value::Object(members).to_string();
             error_type = Some(fault.code.clone());
         }

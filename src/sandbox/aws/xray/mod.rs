@@ -135,7 +135,7 @@ impl Service for XRay {
                 let ids = call.texts("TraceIds");
                 let found = ids.iter().filter_map(|id| traces?.get(id));
                 Ok(
-                    json!({"Services": graph::services(found.map(|trace| segment::read(trace)), &call.world.account)}),
+                    json!({"Services": graph::services(found.map(segment::read), &call.world.account)}),
                 )
             }
             "GetGroups" => Ok(json!({"Groups": [{
