@@ -6,11 +6,39 @@
 //! InternalIP address (or the sandbox's loopback) and `status.daemonEndpoints.kubeletEndpoint.Port`, with the kubelet's
 //! own paths (`/containerLogs/NAMESPACE/POD/CONTAINER`, `/exec/…`, `/portForward/NAMESPACE/POD`).
 
+mod admission;
+mod api;
+mod apply;
+mod auth;
+mod crd;
+mod defaults;
+mod definitions;
+mod discovery;
+mod fields;
 mod keys;
+mod object;
+mod openapi;
+mod patch;
+mod proxy;
+mod rbac;
+mod read;
+mod reflect;
+mod request;
+mod resources;
+mod schema;
+mod selector;
 mod server;
 mod status;
+mod store;
+mod strategy;
+mod subresource;
+mod table;
 #[cfg(test)]
 pub mod testing;
+#[cfg(test)]
+mod tests;
+mod validation;
+mod write;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;

@@ -2,45 +2,42 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use futures::future::FutureExt as _;
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
-use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-use super::status::Status;
-use super::{Keys, ServeError, ServerOptions, VERSION};
+use super::api::{Api, answer};
+use super::resources::Registry;
+use super::store::{Expected, Store};
+use super::{Keys, ServeError, ServerOptions, definitions, object, rbac, strategy};
 
-/// The body of every answer.
-pub(super) type Body = UnsyncBoxBody<Bytes, Infallible>;
-
-/// A running API server. Dropping it stops it.
+/// A running API server. Dropping it stops it; [`Server::stop`] also waits until everything is saved.
 pub struct Server {
     address: SocketAddr,
     url: String,
-    shared: Arc<Shared>,
+    api: Arc<Api>,
     stop: watch::Sender<bool>,
-    done: Option<tokio::task::JoinHandle<()>>,
-}
-
-struct Shared {
-    keys: Keys,
-    admin_token: String,
+    tasks: Vec<JoinHandle<()>>,
+    saved: Option<JoinHandle<()>>,
 }
 
 impl Server {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &std::path::Path {
+        &self.api.options.directory
     }
 
     /// `https://127.0.0.1:PORT`.
@@ -50,29 +47,35 @@ impl Server {
 
     /// The certificate authority that signed its certificate, PEM.
     pub fn ca_pem(&self) -> &str {
-        self.shared.keys.ca_pem()
+        self.api.keys.ca_pem()
     }
 
     /// The certificate authority, DER.
     pub fn ca_der(&self) -> &CertificateDer<'static> {
-        self.shared.keys.ca_der()
+        self.api.keys.ca_der()
     }
 
     /// The public keys of its service-account tokens.
     pub fn jwks(&self) -> Value {
-        self.shared.keys.jwks()
+        self.api.keys.jwks()
     }
 
     /// The bearer token of the control plane's own components (`system:masters`); another one at each start.
     pub fn admin_token(&self) -> &str {
-        &self.shared.admin_token
+        &self.api.admin_token
     }
 
     /// Ends watches and connections, saves everything and closes the port.
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
-        if let Some(done) = self.done.take() {
-            let _ = done.await;
+        for task in std::mem::take(&mut self.tasks) {
+            let _ = task.await;
+        }
+        let saved = self.saved.take();
+        // The log ends when the last one who could write has gone.
+        drop(self);
+        if let Some(saved) = saved {
+            let _ = tokio::time::timeout(std::time::Duration::from_secs(5), saved).await;
         }
     }
 }
@@ -85,20 +88,79 @@ impl Drop for Server {
 
 pub(super) async fn start(options: ServerOptions) -> Result<Server, ServeError> {
     let keys = Keys::load_or_create(&options.directory)?;
-    let names = [
+    let Some((first, _)) = strategy::range(&options.service_cidr) else {
+        return Err(ServeError::Option(format!(
+            "{} is no range for services",
+            options.service_cidr
+        )));
+    };
+    let kubernetes = Ipv4Addr::from(first + 1);
+    let tls = tls(&keys, &options, kubernetes)?;
+    let (store, saved) = Store::open(&options.directory).map_err(|source| ServeError::File {
+        path: options.directory.clone(),
+        source,
+    })?;
+    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
+    let listen = |source| ServeError::Listen {
+        address: wanted,
+        source,
+    };
+    let listener = TcpListener::bind(wanted).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let (stop, stopped) = watch::channel(false);
+    let api = Arc::new(Api {
+        options,
+        keys,
+        store,
+        registry: Registry::new(),
+        admin_token: format!("{:032x}{:032x}", fastrand::u128(..), fastrand::u128(..)),
+        rbac: Mutex::default(),
+        allocation: Mutex::default(),
+        stopped,
+        definitions: Notify::new(),
+    });
+    bootstrap(&api, kubernetes);
+    definitions::load(&api);
+    let tasks = vec![
+        tokio::spawn(definitions::follow(api.clone())),
+        tokio::spawn(accept(
+            listener,
+            TlsAcceptor::from(Arc::new(tls)),
+            api.clone(),
+        )),
+    ];
+    Ok(Server {
+        address,
+        url: format!("https://{address}"),
+        api,
+        stop,
+        tasks,
+        saved: Some(saved),
+    })
+}
+
+fn tls(
+    keys: &Keys,
+    options: &ServerOptions,
+    kubernetes: Ipv4Addr,
+) -> Result<rustls::ServerConfig, ServeError> {
+    let wrong = |reason: String| ServeError::Keys {
+        path: options.directory.clone(),
+        reason,
+    };
+    let mut names: Vec<String> = [
         "127.0.0.1",
         "localhost",
         "kubernetes",
         "kubernetes.default",
         "kubernetes.default.svc",
         "kubernetes.default.svc.cluster.local",
-    ];
-    let wrong = |reason: String| ServeError::Keys {
-        path: options.directory.clone(),
-        reason,
-    };
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    names.push(kubernetes.to_string());
     let (certificate, key) = keys
-        .serving(names.iter().map(|name| (*name).to_owned()).collect())
+        .serving(names)
         .map_err(|error| wrong(error.to_string()))?;
     let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(
         rustls::crypto::ring::default_provider(),
@@ -109,38 +171,59 @@ pub(super) async fn start(options: ServerOptions) -> Result<Server, ServeError> 
     .with_single_cert(vec![certificate], key)
     .map_err(|error| wrong(error.to_string()))?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
-    let listen = |source| ServeError::Listen {
-        address: wanted,
-        source,
-    };
-    let listener = TcpListener::bind(wanted).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
-    let admin_token = format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..));
-    let shared = Arc::new(Shared { keys, admin_token });
-    let (stop, stopped) = watch::channel(false);
-    let done = tokio::spawn(accept(
-        listener,
-        TlsAcceptor::from(Arc::new(tls)),
-        shared.clone(),
-        stopped,
-    ));
-    Ok(Server {
-        address,
-        url: format!("https://{address}"),
-        shared,
-        stop,
-        done: Some(done),
-    })
+    Ok(tls)
 }
 
-async fn accept(
-    listener: TcpListener,
-    tls: TlsAcceptor,
-    shared: Arc<Shared>,
-    mut stopped: watch::Receiver<bool>,
-) {
+/// What every cluster has from its first moment.
+fn bootstrap(api: &Api, kubernetes: Ipv4Addr) {
+    let mut objects = rbac::defaults(&api.registry.index());
+    for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+        objects.push(json!({
+            "apiVersion": "v1", "kind": "Namespace",
+            "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
+            "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
+        }));
+    }
+    for (name, value) in [
+        ("system-cluster-critical", 2_000_000_000),
+        ("system-node-critical", 2_000_001_000),
+    ] {
+        objects.push(json!({
+            "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
+            "metadata": {"name": name, "generation": 1}, "value": value,
+            "preemptionPolicy": "PreemptLowerPriority",
+        }));
+    }
+    objects.push(json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {
+            "name": "kubernetes", "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "clusterIP": kubernetes.to_string(), "clusterIPs": [kubernetes.to_string()],
+            "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 443}],
+            "sessionAffinity": "None", "type": "ClusterIP",
+        },
+        "status": {"loadBalancer": {}},
+    }));
+    let index = api.registry.index();
+    for mut object in objects {
+        let (group, version) = object::group_version(object::text(&object, "apiVersion"));
+        let Some(resource) = index.kind(group, version, object::text(&object, "kind")) else {
+            continue;
+        };
+        object::default(&mut object, "metadata.uid", object::new_uid());
+        object::default(&mut object, "metadata.creationTimestamp", object::now());
+        // What is there already stays as it is.
+        let _ = api.store.put(&resource.table, object, Expected::Absent);
+    }
+}
+
+async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>) {
     let mut connections = tokio::task::JoinSet::new();
+    let mut stopped = api.stopped.clone();
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -154,54 +237,23 @@ async fn accept(
             _ = connections.join_next(), if !connections.is_empty() => continue,
             () = ended(&mut stopped) => break,
         };
-        let (tls, shared) = (tls.clone(), shared.clone());
+        let (tls, api) = (tls.clone(), api.clone());
         connections.spawn(async move {
             let _ = stream.set_nodelay(true);
             let Ok(stream) = tls.accept(stream).await else {
                 return;
             };
             let service =
-                service_fn(move |request| answer(shared.clone(), request).map(Ok::<_, Infallible>));
-            let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
+                service_fn(move |request| answer(api.clone(), request).map(Ok::<_, Infallible>));
+            let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            // A client holds all its watches on one connection.
+            builder.http2().max_concurrent_streams(1000);
+            let _ = builder
                 .serve_connection_with_upgrades(TokioIo::new(stream), service)
                 .await;
         });
     }
     connections.shutdown().await;
-}
-
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Response<Body> {
-    let token = request
-        .headers()
-        .get("authorization")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
-    if token.is_some_and(|token| token != shared.admin_token) {
-        return refused(&Status::unauthorized());
-    }
-    match request.uri().path() {
-        "/version" => json_body(
-            200,
-            &json!({"major": VERSION.0, "minor": VERSION.1, "gitVersion": VERSION.2}),
-        ),
-        _ => refused(&Status::no_resource()),
-    }
-}
-
-pub(super) fn json_body(code: u16, value: &Value) -> Response<Body> {
-    let body = Full::new(Bytes::from(value.to_string())).boxed_unsync();
-    let mut response = Response::new(body);
-    *response.status_mut() =
-        hyper::StatusCode::from_u16(code).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(
-        "content-type",
-        hyper::header::HeaderValue::from_static("application/json"),
-    );
-    response
-}
-
-pub(super) fn refused(status: &Status) -> Response<Body> {
-    json_body(status.code, &status.body())
 }
 
 /// Returns when the server is to stop.

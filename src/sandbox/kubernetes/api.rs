@@ -1,0 +1,298 @@
+//! What a running server knows, and the way of a request through it: who, what, allowed, done.
+
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use hyper::body::{Bytes, Frame, Incoming};
+use hyper::header::HeaderValue;
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+
+use super::rbac::Rules;
+use super::request::Info;
+use super::resources::{Registry, Resource};
+use super::status::{Result, Status};
+use super::store::Store;
+use super::write::Call;
+use super::{Keys, ServerOptions, VERSION};
+use super::{auth, discovery, openapi, proxy, rbac, read, subresource, write};
+
+/// The body of every answer.
+pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// The largest body that is read: etcd's limit with room for what is around it.
+const LIMIT: usize = 3 * 1024 * 1024;
+
+/// A running server's state.
+pub struct Api {
+    /// The options.
+    pub options: ServerOptions,
+    /// The cluster's keys.
+    pub keys: Keys,
+    /// The objects.
+    pub store: Store,
+    /// The resources.
+    pub registry: Registry,
+    /// The control plane's own token.
+    pub admin_token: String,
+    /// Roles and bindings, ready for questions.
+    pub rbac: Mutex<Option<Arc<Rules>>>,
+    /// Held while an address or port of a Service is chosen and stored.
+    pub allocation: Mutex<()>,
+    /// Turns true when the server stops.
+    pub stopped: watch::Receiver<bool>,
+    /// Wakes the part that establishes and cleans up custom resource definitions.
+    pub definitions: tokio::sync::Notify,
+}
+
+/// How an answer is to be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// As it is.
+    Plain,
+    /// As a table, for kubectl.
+    Table,
+    /// Only the metadata.
+    Metadata,
+}
+
+impl View {
+    fn of(headers: &HeaderMap) -> View {
+        let accept = headers
+            .get("accept")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("");
+        for part in accept.split(',') {
+            if !part.contains("json") || part.contains("v1beta1") {
+                continue;
+            }
+            if part.contains("as=Table") {
+                return View::Table;
+            }
+            if part.contains("as=PartialObjectMetadata") {
+                return View::Metadata;
+            }
+        }
+        View::Plain
+    }
+}
+
+/// Answers a request.
+pub async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> {
+    match handle(&api, request).await {
+        Ok(response) => response,
+        Err(status) => refused(&status),
+    }
+}
+
+async fn handle(api: &Arc<Api>, request: Request<Incoming>) -> Result<Response<Body>> {
+    let info = Info::new(
+        request.method(),
+        request.uri().path(),
+        request.uri().query().unwrap_or(""),
+    );
+    let user = auth::authenticate(api, request.headers())?;
+    rbac::authorize(api, &user, &info)?;
+    if !info.resource_request {
+        return plain(api, &info, request.headers());
+    }
+    let index = api.registry.index();
+    if !index.has_version(&info.group, &info.version) {
+        return Ok(text(404, "404 page not found\n"));
+    }
+    let resource = index
+        .find(&info.group, &info.version, &info.resource)
+        .cloned()
+        .ok_or_else(|| {
+            let mut status = Status::no_resource();
+            status.details = Some(json!({}));
+            status
+        })?;
+    if resource.namespaced && info.namespace.is_empty() && !info.name.is_empty() {
+        return Err(Status::no_resource());
+    }
+    if proxy::is_proxied(&resource, &info.subresource) {
+        return proxy::forward(api, &info, request).await;
+    }
+    let (parts, body) = request.into_parts();
+    let view = View::of(&parts.headers);
+    match (info.verb, info.subresource.as_str()) {
+        _ if resource.review && info.verb != "create" => Err(Status::method_not_allowed()),
+        ("list", "") => read::list(api, &info, &resource, view),
+        ("watch", "") => read::watch(api, &info, &resource, view),
+        ("get", "") => read::get(api, &info, &resource, view),
+        _ => {
+            let body = Limited::new(body, LIMIT).collect().await.map_err(|_| {
+                Status::new(
+                    413,
+                    "RequestEntityTooLarge",
+                    format!("Request entity too large: limit is {LIMIT}"),
+                )
+            })?;
+            let mut call = Call::new(api, &user, &info, &resource, &parts.headers)?;
+            let (code, value) = change(&mut call, &parts.headers, &body.to_bytes()).await?;
+            let mut response = match view {
+                View::Table if value["kind"] != "Status" => {
+                    json_body(code, &super::table::one(&resource, &value, &info.query))
+                }
+                _ => json_body(code, &value),
+            };
+            for warning in call.warnings {
+                let warning = format!("299 - {}", Value::from(warning));
+                if let Ok(warning) = HeaderValue::from_str(&warning) {
+                    response.headers_mut().append("warning", warning);
+                }
+            }
+            Ok(response)
+        }
+    }
+}
+
+/// Everything that changes something, and the smaller subresources.
+async fn change(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Value)> {
+    let info = call.info;
+    let resource = call.resource.clone();
+    if resource.review {
+        return subresource::review(call, write::decode(headers, body)?).await;
+    }
+    match (info.verb, info.subresource.as_str()) {
+        ("create", "") => {
+            let body = write::decode(headers, body)?;
+            write::create(call, body).await
+        }
+        ("update", "") => {
+            let body = write::decode(headers, body)?;
+            write::replace(call, body).await
+        }
+        ("patch", "") => write::patch(call, headers, body).await,
+        ("delete", "") => {
+            let options = write::delete_options(info, headers, body)?;
+            write::delete(call, &options).await
+        }
+        ("deletecollection", "") => {
+            let options = write::delete_options(info, headers, body)?;
+            write::delete_collection(call, &options).await
+        }
+        ("get", "status") if resource.status => {
+            read::one(call.api, info, &resource).map(|v| (200, v))
+        }
+        ("update", "status") if resource.status => {
+            let body = write::decode(headers, body)?;
+            write::replace(call, body).await
+        }
+        ("patch", "status") if resource.status => write::patch(call, headers, body).await,
+        (_, "scale") if resource.scale.is_some() => subresource::scale(call, headers, body).await,
+        _ => subresource::other(call, headers, body).await,
+    }
+}
+
+fn plain(api: &Arc<Api>, info: &Info, headers: &HeaderMap) -> Result<Response<Body>> {
+    if !matches!(info.verb, "get" | "head") {
+        return Err(Status::method_not_allowed());
+    }
+    let accept = headers
+        .get("accept")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("");
+    let path = info.path.trim_end_matches('/');
+    Ok(match path {
+        "/healthz" | "/livez" | "/readyz" => text(200, "ok"),
+        "/version" => json_body(
+            200,
+            &json!({
+                "major": VERSION.0,
+                "minor": VERSION.1,
+                "gitVersion": VERSION.2,
+                "gitCommit": "",
+                "gitTreeState": "clean",
+                "buildDate": "2026-01-01T00:00:00Z",
+                "goVersion": "go1.25.5",
+                "compiler": "gc",
+                "platform": "linux/amd64",
+            }),
+        ),
+        "/openid/v1/jwks" => json_body(200, &api.keys.jwks()),
+        "/.well-known/openid-configuration" => json_body(
+            200,
+            &json!({
+                "issuer": api.options.issuer,
+                "jwks_uri": format!("{}/openid/v1/jwks", api.options.issuer),
+                "response_types_supported": ["id_token"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["ES256"],
+            }),
+        ),
+        _ if path.starts_with("/openapi") => return openapi::answer(api, info, accept),
+        _ => match discovery::answer(api, path, accept) {
+            Some(response) => response,
+            None => text(404, "404 page not found\n"),
+        },
+    })
+}
+
+impl Api {
+    /// The resource of a group and plural in any version, for the server's own writes.
+    pub fn resource(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Resource>> {
+        self.registry.index().find(group, version, plural).cloned()
+    }
+}
+
+/// An answer with a JSON body.
+pub fn json_body(code: u16, value: &Value) -> Response<Body> {
+    bytes(code, "application/json", Bytes::from(value.to_string()))
+}
+
+/// An answer with text.
+pub fn text(code: u16, text: &'static str) -> Response<Body> {
+    bytes(
+        code,
+        "text/plain; charset=utf-8",
+        Bytes::from_static(text.as_bytes()),
+    )
+}
+
+/// An answer with this body.
+pub fn bytes(code: u16, kind: &'static str, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Full::new(body).boxed_unsync());
+    *response.status_mut() =
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static(kind));
+    headers.insert(
+        "cache-control",
+        HeaderValue::from_static("no-cache, private"),
+    );
+    response
+}
+
+/// An answer whose body comes piece by piece.
+pub fn stream(pieces: mpsc::Receiver<Bytes>) -> Response<Body> {
+    let pieces = futures::stream::unfold(pieces, |mut pieces| async move {
+        let piece = pieces.recv().await?;
+        Some((piece, pieces))
+    });
+    let body = StreamBody::new(pieces.map(|piece| Ok(Frame::data(piece))));
+    let mut response = Response::new(BodyExt::boxed_unsync(body));
+    let headers = response.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    headers.insert(
+        "cache-control",
+        HeaderValue::from_static("no-cache, private"),
+    );
+    response
+}
+
+/// An error.
+pub fn refused(status: &Status) -> Response<Body> {
+    let mut response = json_body(status.code, &status.body());
+    if status.code == 429 {
+        response
+            .headers_mut()
+            .insert("retry-after", HeaderValue::from_static("1"));
+    }
+    response
+}

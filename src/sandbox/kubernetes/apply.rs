@@ -1,0 +1,433 @@
+//! Server-side apply, and who owns which fields.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::fields::{Difference, Element, FieldSet, Grain, below, compare, grain, identity};
+use super::object;
+use super::schema::{ListType, Schema, Shape};
+use super::status::Status;
+
+/// One entry of `managedFields`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Manager {
+    name: String,
+    operation: &'static str,
+    api_version: String,
+    subresource: String,
+    time: Option<String>,
+    fields: FieldSet,
+}
+
+/// Who writes, and how.
+#[derive(Clone, Debug)]
+pub struct Writer<'a> {
+    /// The field manager.
+    pub manager: &'a str,
+    /// `group/version` of the object that was sent.
+    pub api_version: &'a str,
+    /// `status`, or empty.
+    pub subresource: &'a str,
+}
+
+fn read(object: &Value) -> Vec<Manager> {
+    object::list(object, "metadata.managedFields")
+        .iter()
+        .map(|entry| Manager {
+            name: object::text(entry, "manager").to_owned(),
+            operation: if entry["operation"] == "Apply" {
+                "Apply"
+            } else {
+                "Update"
+            },
+            api_version: object::text(entry, "apiVersion").to_owned(),
+            subresource: object::text(entry, "subresource").to_owned(),
+            time: entry["time"].as_str().map(str::to_owned),
+            fields: FieldSet::read(&entry["fieldsV1"]),
+        })
+        .collect()
+}
+
+fn write(object: &mut Value, mut managers: Vec<Manager>) {
+    managers.retain(|manager| !manager.fields.is_empty());
+    // Appliers first, then by time: the order that kubectl shows.
+    managers.sort_by(|a, b| {
+        (a.operation, &a.time, &a.name, &a.subresource).cmp(&(
+            b.operation,
+            &b.time,
+            &b.name,
+            &b.subresource,
+        ))
+    });
+    let entries: Vec<Value> = managers
+        .into_iter()
+        .map(|manager| {
+            let mut entry = json!({
+                "manager": manager.name,
+                "operation": manager.operation,
+                "apiVersion": manager.api_version,
+            });
+            if let Some(time) = manager.time {
+                entry["time"] = time.into();
+            }
+            entry["fieldsType"] = "FieldsV1".into();
+            entry["fieldsV1"] = manager.fields.write();
+            if !manager.subresource.is_empty() {
+                entry["subresource"] = manager.subresource.into();
+            }
+            entry
+        })
+        .collect();
+    if entries.is_empty() {
+        object::remove(object, "metadata.managedFields");
+    } else {
+        object::set(object, "metadata.managedFields", Value::Array(entries));
+    }
+}
+
+/// What belongs to the server and is owned by nobody.
+fn owned(object: &Value) -> Value {
+    let mut object = object.clone();
+    if let Some(map) = object.as_object_mut() {
+        map.shift_remove("apiVersion");
+        map.shift_remove("kind");
+    }
+    let empty = match object.get_mut("metadata").and_then(Value::as_object_mut) {
+        Some(metadata) => {
+            for field in [
+                "name",
+                "namespace",
+                "creationTimestamp",
+                "selfLink",
+                "uid",
+                "generation",
+                "managedFields",
+                "resourceVersion",
+            ] {
+                metadata.shift_remove(field);
+            }
+            metadata.is_empty()
+        }
+        None => false,
+    };
+    if empty && let Some(map) = object.as_object_mut() {
+        map.shift_remove("metadata");
+    }
+    object
+}
+
+/// Records who changed what between two versions of an object, for everything but apply.
+pub fn track(schema: &Schema, old: &Value, new: &mut Value, writer: &Writer<'_>) {
+    // Whoever sends an explicitly empty list wants the record gone.
+    let cleared = object::at(new, "metadata.managedFields")
+        .and_then(Value::as_array)
+        .is_some_and(|entries| {
+            entries.is_empty()
+                || entries.len() == 1
+                    && entries[0]
+                        .as_object()
+                        .is_some_and(serde_json::Map::is_empty)
+        });
+    let mut managers = if cleared { Vec::new() } else { read(old) };
+    let difference = compare(schema, &owned(old), &owned(new));
+    if difference.changed.is_empty() && difference.removed.is_empty() {
+        return write(new, managers);
+    }
+    settle(&mut managers, writer, "Update", &difference);
+    let place = managers.iter_mut().find(|manager| {
+        manager.operation == "Update"
+            && manager.name == writer.manager
+            && manager.api_version == writer.api_version
+            && manager.subresource == writer.subresource
+    });
+    let now = Some(object::now());
+    match place {
+        Some(manager) => {
+            manager.fields.union(&difference.changed);
+            manager.time = now;
+        }
+        None => managers.push(Manager {
+            name: writer.manager.to_owned(),
+            operation: "Update",
+            api_version: writer.api_version.to_owned(),
+            subresource: writer.subresource.to_owned(),
+            time: now,
+            fields: difference.changed,
+        }),
+    }
+    write(new, managers);
+}
+
+/// Takes from everybody else what was changed, and from everybody what is gone.
+fn settle(managers: &mut [Manager], writer: &Writer<'_>, operation: &str, difference: &Difference) {
+    for manager in managers {
+        let own = manager.operation == operation
+            && manager.name == writer.manager
+            && manager.subresource == writer.subresource
+            && (operation == "Apply" || manager.api_version == writer.api_version);
+        if !own {
+            manager.fields.subtract(&difference.changed);
+        }
+        manager.fields.subtract(&difference.removed);
+    }
+}
+
+/// Applies a configuration to the live object (`Null` when there is none). `resource` names it for the conflict.
+pub fn apply(
+    schema: &Schema,
+    live: &Value,
+    config: &Value,
+    writer: &Writer<'_>,
+    force: bool,
+) -> Result<Value, Status> {
+    let mut managers = read(live);
+    let set = FieldSet::of(schema, &owned(config));
+    let is_own = |manager: &Manager| {
+        manager.operation == "Apply"
+            && manager.name == writer.manager
+            && manager.subresource == writer.subresource
+    };
+    let last = managers
+        .iter()
+        .find(|manager| is_own(manager))
+        .map(|manager| manager.fields.clone())
+        .unwrap_or_default();
+    let mut merged = merge(schema, live, config);
+    // What this manager applied before, applies no more, and nobody else owns.
+    let mut dropped = last;
+    dropped.subtract(&set);
+    let mut others = set.clone();
+    for manager in managers.iter().filter(|manager| !is_own(manager)) {
+        dropped.subtract(&manager.fields);
+        others.union(&manager.fields);
+    }
+    prune(schema, &mut merged, &dropped, &others);
+    let difference = compare(schema, &owned(live), &owned(&merged));
+    let mut conflicts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for manager in managers.iter().filter(|manager| !is_own(manager)) {
+        let common = manager.fields.intersection(&difference.changed);
+        if common.is_empty() {
+            continue;
+        }
+        let mut said = format!("{:?}", manager.name);
+        if !manager.subresource.is_empty() {
+            said.push_str(&format!(" with subresource {:?}", manager.subresource));
+        }
+        if manager.operation == "Update" {
+            said.push_str(&format!(" using {}", manager.api_version));
+            if let Some(time) = &manager.time {
+                said.push_str(&format!(" at {time}"));
+            }
+        }
+        conflicts.entry(said).or_default().extend(common.paths());
+    }
+    if !force && !conflicts.is_empty() && !live.is_null() {
+        return Err(conflict(&conflicts));
+    }
+    settle(&mut managers, writer, "Apply", &difference);
+    let now = object::now();
+    match managers.iter_mut().find(|manager| is_own(manager)) {
+        Some(manager) => {
+            if manager.fields != set
+                || !difference.changed.is_empty()
+                || !difference.removed.is_empty()
+            {
+                manager.time = Some(now);
+            }
+            manager.fields = set;
+            manager.api_version = writer.api_version.to_owned();
+        }
+        None => managers.push(Manager {
+            name: writer.manager.to_owned(),
+            operation: "Apply",
+            api_version: writer.api_version.to_owned(),
+            subresource: writer.subresource.to_owned(),
+            time: Some(now),
+            fields: set,
+        }),
+    }
+    write(&mut merged, managers);
+    Ok(merged)
+}
+
+/// The words of upstream's conflict: one manager or several, one field or several.
+fn conflict(conflicts: &BTreeMap<String, Vec<String>>) -> Status {
+    let count: usize = conflicts.values().map(Vec::len).sum();
+    let mut said = Vec::new();
+    let mut causes = Vec::new();
+    for (manager, paths) in conflicts {
+        if paths.len() == 1 {
+            said.push(format!("conflict with {manager}: {}", paths[0]));
+        } else {
+            let paths: Vec<String> = paths.iter().map(|path| format!("- {path}")).collect();
+            said.push(format!("conflicts with {manager}:\n{}", paths.join("\n")));
+        }
+        for path in paths {
+            causes.push(json!({
+                "reason": "FieldManagerConflict",
+                "message": format!("conflict with {manager}"),
+                "field": path,
+            }));
+        }
+    }
+    let mut status = Status::new(
+        409,
+        "Conflict",
+        format!(
+            "Apply failed with {count} conflict{}: {}",
+            if count == 1 { "" } else { "s" },
+            said.join("\n")
+        ),
+    );
+    status.details = Some(json!({"causes": causes}));
+    status
+}
+
+/// Lays a configuration over the live object.
+fn merge(schema: &Schema, live: &Value, config: &Value) -> Value {
+    match (grain(schema, config), live, config) {
+        (Grain::Keys, Value::Object(old), Value::Object(new)) => {
+            let mut merged = old.clone();
+            for (key, item) in new {
+                let value = match old.get(key) {
+                    Some(was) => merge(below(schema, key), was, item),
+                    None => item.clone(),
+                };
+                merged.insert(key.clone(), value);
+            }
+            Value::Object(merged)
+        }
+        (Grain::Items(items), Value::Array(old), Value::Array(new)) => {
+            let mut merged: Vec<(Option<Element>, Value)> = old
+                .iter()
+                .map(|item| (identity(schema, item), item.clone()))
+                .collect();
+            for item in new {
+                let element = identity(schema, item);
+                let place = merged
+                    .iter_mut()
+                    .find(|(one, _)| element.is_some() && *one == element);
+                match place {
+                    Some((_, was)) => *was = merge(items, was, item),
+                    None => merged.push((element, item.clone())),
+                }
+            }
+            Value::Array(merged.into_iter().map(|(_, item)| item).collect())
+        }
+        _ => config.clone(),
+    }
+}
+
+/// Takes away the members of `dropped`. What `kept` has something in stays.
+fn prune(schema: &Schema, value: &mut Value, dropped: &FieldSet, kept: &FieldSet) {
+    let nothing = FieldSet::default();
+    for (element, below_dropped) in &dropped.children {
+        let below_kept = kept.children.get(element).unwrap_or(&nothing);
+        match element {
+            Element::Field(name) => {
+                let Some(map) = value.as_object_mut() else {
+                    continue;
+                };
+                let Some(item) = map.get_mut(name) else {
+                    continue;
+                };
+                if below_dropped.member && below_kept.is_empty() {
+                    map.shift_remove(name);
+                    continue;
+                }
+                let was_empty = hollow(item);
+                prune(below(schema, name), item, below_dropped, below_kept);
+                // A structure of which nothing is left, and which nobody asked for.
+                if below_kept.is_empty() && !was_empty && hollow(item) {
+                    map.shift_remove(name);
+                }
+            }
+            Element::Keys(_) | Element::Item(_) => {
+                let Some(list) = value.as_array_mut() else {
+                    continue;
+                };
+                let Some(index) = list
+                    .iter()
+                    .position(|item| identity(schema, item).as_ref() == Some(element))
+                else {
+                    continue;
+                };
+                if below_dropped.member && below_kept.is_empty() {
+                    list.remove(index);
+                } else if let Some(items) = schema.items() {
+                    prune(items, &mut list[index], below_dropped, below_kept);
+                }
+            }
+        }
+    }
+}
+
+fn hollow(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        _ => false,
+    }
+}
+
+/// Fields of a configuration that the schema does not have, and lists in which two items are the same.
+pub fn check(schema: &Schema, value: &Value, path: &str) -> Result<(), String> {
+    match (&schema.shape, value) {
+        (Shape::Struct(_, fields), Value::Object(map)) => {
+            for (key, item) in map {
+                match fields.get(key) {
+                    Some(field) => check(field, item, &format!("{path}.{key}"))?,
+                    None if schema.preserve => {}
+                    None => return Err(format!("{path}.{key}: field not declared in schema")),
+                }
+            }
+        }
+        (Shape::Map(values), Value::Object(map)) => {
+            for (key, item) in map {
+                check(values, item, &format!("{path}.{key}"))?;
+            }
+        }
+        (Shape::List(items), Value::Array(list)) => {
+            let mut seen = Vec::new();
+            for (index, item) in list.iter().enumerate() {
+                if let Some(element) = identity(schema, item) {
+                    if seen.contains(&element) {
+                        let shown = match &element {
+                            Element::Keys(keys) => keys.clone(),
+                            Element::Item(item) => item.clone(),
+                            Element::Field(name) => name.clone(),
+                        };
+                        return Err(format!("{path}: duplicate entries for key [{shown}]"));
+                    }
+                    seen.push(element);
+                } else if let ListType::Map(keys) = &schema.list {
+                    return Err(format!(
+                        "{path}: element {index}: associative list with keys has an element that omits key field {:?} (and doesn't have default value)",
+                        keys.first().map_or("", String::as_str)
+                    ));
+                }
+                check(items, item, &format!("{path}[{index}]"))?;
+            }
+        }
+        (Shape::Bool, Value::Bool(_))
+        | (Shape::Integer(_) | Shape::Number, Value::Number(_))
+        | (Shape::String(_), Value::String(_))
+        | (Shape::String("quantity"), Value::Number(_))
+        | (Shape::IntOrString, Value::Number(_) | Value::String(_))
+        | (Shape::Any, _)
+        | (_, Value::Null) => {}
+        (shape, _) => {
+            let expected = match shape {
+                Shape::Bool => "boolean",
+                Shape::Integer(_) | Shape::Number => "numeric (int or float)",
+                Shape::String(_) | Shape::IntOrString => "string",
+                Shape::List(_) => "list",
+                Shape::Map(_) | Shape::Struct(..) => "map",
+                Shape::Any => "anything",
+            };
+            return Err(format!("{path}: expected {expected}, got {value}"));
+        }
+    }
+    Ok(())
+}

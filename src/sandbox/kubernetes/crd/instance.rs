@@ -1,0 +1,476 @@
+//! Objects of custom resources against their schema: unknown fields, defaults, validation.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use regex::Regex;
+use serde_json::{Map, Value};
+
+use super::super::status::Cause;
+use super::cel;
+
+/// Takes away what the schema does not have; returns the paths.
+pub fn prune(schema: &Value, value: &mut Value) -> Vec<String> {
+    let mut unknown = Vec::new();
+    cut(schema, value, "", true, &mut unknown);
+    unknown
+}
+
+fn cut(schema: &Value, value: &mut Value, path: &str, root: bool, unknown: &mut Vec<String>) {
+    let keep = schema["x-kubernetes-preserve-unknown-fields"] == true;
+    match value {
+        Value::Object(map) => {
+            let embedded = root || schema["x-kubernetes-embedded-resource"] == true;
+            let mut drop = Vec::new();
+            for (key, item) in map.iter_mut() {
+                let below = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                if embedded && matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
+                    continue;
+                }
+                let field = match schema.get("properties").and_then(|fields| fields.get(key)) {
+                    Some(field) => Some(field),
+                    None => schema
+                        .get("additionalProperties")
+                        .filter(|more| more.is_object()),
+                };
+                match field {
+                    Some(field) => cut(field, item, &below, false, unknown),
+                    None if keep || schema["additionalProperties"] == true => {}
+                    None => {
+                        unknown.push(below);
+                        drop.push(key.clone());
+                    }
+                }
+            }
+            for key in drop {
+                map.shift_remove(&key);
+            }
+        }
+        Value::Array(list) => {
+            let nothing = Value::Null;
+            let items = schema.get("items").unwrap_or(&nothing);
+            if items.is_object() {
+                for (index, item) in list.iter_mut().enumerate() {
+                    cut(items, item, &format!("{path}[{index}]"), false, unknown);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Fills in defaults; a null that may not be one counts as missing.
+pub fn default(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            for (key, field) in schema["properties"].as_object().into_iter().flatten() {
+                if let Some(default) = field.get("default") {
+                    let missing = match map.get(key) {
+                        None => true,
+                        Some(Value::Null) => field["nullable"] != true,
+                        Some(_) => false,
+                    };
+                    if missing {
+                        map.insert(key.clone(), default.clone());
+                    }
+                }
+            }
+            for (key, item) in map.iter_mut() {
+                let field = match schema.get("properties").and_then(|fields| fields.get(key)) {
+                    Some(field) => field,
+                    None => match schema.get("additionalProperties") {
+                        Some(more) => more,
+                        None => continue,
+                    },
+                };
+                default(field, item);
+            }
+        }
+        Value::Array(list) => {
+            if let Some(items) = schema.get("items") {
+                for item in list {
+                    default(items, item);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What is wrong with an object; `old` is what it replaces, for transition rules.
+pub fn validate(schema: &Value, value: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    check(schema, value, "", &mut causes);
+    if causes.is_empty() {
+        rules(schema, value, old, "", &mut causes);
+    }
+    causes
+}
+
+fn pattern(text: &str) -> Option<Arc<Regex>> {
+    static KNOWN: OnceLock<Mutex<HashMap<String, Option<Arc<Regex>>>>> = OnceLock::new();
+    let mut known = KNOWN
+        .get_or_init(Mutex::default)
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    known
+        .entry(text.to_owned())
+        .or_insert_with(|| Regex::new(text).ok().map(Arc::new))
+        .clone()
+}
+
+fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn has_type(expected: &str, value: &Value) -> bool {
+    let got = type_of(value);
+    match expected {
+        "number" => matches!(got, "number" | "integer"),
+        "integer" => {
+            got == "integer"
+                || value
+                    .as_f64()
+                    .is_some_and(|number| number.fract() == 0.0 && got == "number")
+        }
+        _ => got == expected,
+    }
+}
+
+fn check(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+    let Some(schema_map) = schema.as_object() else {
+        return;
+    };
+    if value.is_null() && schema["nullable"] == true {
+        return;
+    }
+    let shown = if path.is_empty() { "<nil>" } else { path };
+    let invalid = |causes: &mut Vec<Cause>, why: String| {
+        causes.push(Cause::invalid(
+            shown,
+            value,
+            format!("{path} in body {why}"),
+        ));
+    };
+    let either = schema["x-kubernetes-int-or-string"] == true;
+    if either && !matches!(type_of(value), "integer" | "string") {
+        let got = type_of(value);
+        let why = format!("{path} in body must be of type integer,string: {got:?}");
+        causes.push(Cause::wrong_type(shown, &got.into(), why));
+        return;
+    }
+    if let Some(expected) = schema["type"].as_str()
+        && !either
+        && !has_type(expected, value)
+    {
+        let got = type_of(value);
+        let why = format!("{path} in body must be of type {expected}: {got:?}");
+        causes.push(Cause::wrong_type(shown, &got.into(), why));
+        return;
+    }
+    if let Some(allowed) = schema_map.get("enum").and_then(Value::as_array)
+        && !allowed.contains(value)
+    {
+        let words: Vec<String> = allowed
+            .iter()
+            .map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned))
+            .collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        causes.push(Cause::unsupported(shown, value, &words));
+    }
+    match value {
+        Value::Number(number) => numbers(schema, number.as_f64().unwrap_or(0.0), &mut |why| {
+            invalid(causes, why);
+        }),
+        Value::String(text) => {
+            let length = text.chars().count() as u64;
+            if let Some(max) = schema["maxLength"].as_u64()
+                && length > max
+            {
+                causes.push(Cause {
+                    reason: "FieldValueTooLong",
+                    message: format!("Too long: may not be more than {max} bytes"),
+                    field: shown.into(),
+                });
+            }
+            if let Some(min) = schema["minLength"].as_u64()
+                && length < min
+            {
+                invalid(causes, format!("should be at least {min} chars long"));
+            }
+            if let Some(wanted) = schema["pattern"].as_str()
+                && pattern(wanted).is_some_and(|regex| !regex.is_match(text))
+            {
+                invalid(causes, format!("should match '{wanted}'"));
+            }
+            if let Some(format) = schema["format"].as_str()
+                && !has_format(format, text)
+            {
+                invalid(causes, format!("must be of type {format}: {text:?}"));
+            }
+        }
+        Value::Array(list) => {
+            let length = list.len() as u64;
+            if let Some(max) = schema["maxItems"].as_u64()
+                && length > max
+            {
+                causes.push(Cause {
+                    reason: "FieldValueTooMany",
+                    message: format!("Too many: {length}: must have at most {max} items"),
+                    field: shown.into(),
+                });
+            }
+            if let Some(min) = schema["minItems"].as_u64()
+                && length < min
+            {
+                invalid(causes, format!("should have at least {min} items"));
+            }
+            for (index, item) in list.iter().enumerate() {
+                check(&schema["items"], item, &format!("{path}[{index}]"), causes);
+            }
+            unique(schema, list, shown, causes);
+        }
+        Value::Object(map) => properties(schema, map, path, causes),
+        _ => {}
+    }
+    combined(schema, value, path, causes);
+}
+
+fn numbers(schema: &Value, number: f64, wrong: &mut dyn FnMut(String)) {
+    if let Some(max) = schema["maximum"].as_f64() {
+        let exclusive = schema["exclusiveMaximum"] == true;
+        if number > max || exclusive && number == max {
+            let or = if exclusive { "" } else { "or equal to " };
+            wrong(format!("should be less than {or}{}", schema["maximum"]));
+        }
+    }
+    if let Some(min) = schema["minimum"].as_f64() {
+        let exclusive = schema["exclusiveMinimum"] == true;
+        if number < min || exclusive && number == min {
+            let or = if exclusive { "" } else { "or equal to " };
+            wrong(format!("should be greater than {or}{}", schema["minimum"]));
+        }
+    }
+    if let Some(step) = schema["multipleOf"].as_f64()
+        && step != 0.0
+        && (number / step).fract() != 0.0
+    {
+        wrong(format!("should be a multiple of {}", schema["multipleOf"]));
+    }
+    if schema["format"] == "int32" && i32::try_from(number as i64).is_err() {
+        wrong(format!("must be of type int32: {number:?}"));
+    }
+}
+
+fn has_format(format: &str, text: &str) -> bool {
+    match format {
+        "date-time" => text.parse::<jiff::Timestamp>().is_ok(),
+        "ipv4" => text.parse::<std::net::Ipv4Addr>().is_ok(),
+        "ipv6" => text.parse::<std::net::Ipv6Addr>().is_ok(),
+        "byte" => {
+            use base64::Engine as _;
+            base64::engine::general_purpose::STANDARD
+                .decode(text)
+                .is_ok()
+        }
+        // Formats that the API server does not know are not looked at, nor here the rarer ones.
+        _ => true,
+    }
+}
+
+fn unique(schema: &Value, list: &[Value], path: &str, causes: &mut Vec<Cause>) {
+    let keys: Option<Vec<&str>> = match schema["x-kubernetes-list-type"].as_str() {
+        Some("set") => Some(Vec::new()),
+        Some("map") => Some(
+            schema["x-kubernetes-list-map-keys"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect(),
+        ),
+        _ => None,
+    };
+    let Some(keys) = keys else { return };
+    let mut seen = Vec::new();
+    for (index, item) in list.iter().enumerate() {
+        let id = if keys.is_empty() {
+            item.clone()
+        } else {
+            keys.iter()
+                .filter_map(|key| Some(((*key).to_owned(), item.get(key)?.clone())))
+                .collect::<Map<_, _>>()
+                .into()
+        };
+        if seen.contains(&id) {
+            causes.push(Cause::duplicate(format!("{path}[{index}]"), &id));
+        }
+        seen.push(id);
+    }
+}
+
+fn properties(schema: &Value, map: &Map<String, Value>, path: &str, causes: &mut Vec<Cause>) {
+    let below = |key: &str| {
+        if path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{path}.{key}")
+        }
+    };
+    for key in schema["required"].as_array().into_iter().flatten() {
+        let key = key.as_str().unwrap_or("");
+        if !map.contains_key(key) {
+            causes.push(Cause::required(below(key), ""));
+        }
+    }
+    let count = map.len() as u64;
+    if let Some(max) = schema["maxProperties"].as_u64()
+        && count > max
+    {
+        causes.push(Cause {
+            reason: "FieldValueTooMany",
+            message: format!("Too many: {count}: must have at most {max} items"),
+            field: path.to_owned(),
+        });
+    }
+    if let Some(min) = schema["minProperties"].as_u64()
+        && count < min
+    {
+        causes.push(Cause::invalid(
+            path,
+            &Value::Object(map.clone()),
+            format!("{path} in body should have at least {min} properties"),
+        ));
+    }
+    for (key, item) in map {
+        if path.is_empty() && matches!(key.as_str(), "apiVersion" | "kind" | "metadata") {
+            continue;
+        }
+        match schema.get("properties").and_then(|fields| fields.get(key)) {
+            Some(field) => check(field, item, &below(key), causes),
+            None => check(&schema["additionalProperties"], item, &below(key), causes),
+        }
+    }
+}
+
+/// allOf, anyOf, oneOf, not.
+fn combined(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+    let passes = |one: &Value| {
+        let mut wrong = Vec::new();
+        check(one, value, path, &mut wrong);
+        wrong.is_empty()
+    };
+    let shown = if path.is_empty() { "<nil>" } else { path };
+    let mut say = |why: String| causes.push(Cause::invalid(shown, value, why));
+    if let Some(all) = schema["allOf"].as_array()
+        && !all.iter().all(passes)
+    {
+        say(format!("{path:?} must validate all the schemas (allOf)"));
+    }
+    if let Some(any) = schema["anyOf"].as_array()
+        && !any.iter().any(passes)
+    {
+        say(format!(
+            "{path:?} must validate at least one schema (anyOf)"
+        ));
+    }
+    if let Some(one) = schema["oneOf"].as_array() {
+        let valid = one.iter().filter(|one| passes(one)).count();
+        if valid != 1 {
+            let found = if valid == 0 {
+                "Found none valid".to_owned()
+            } else {
+                format!("Found {valid} valid alternatives")
+            };
+            say(format!(
+                "{path:?} must validate one and only one schema (oneOf). {found}"
+            ));
+        }
+    }
+    if let Some(not) = schema.get("not")
+        && passes(not)
+    {
+        say(format!("{path:?} must not validate the schema (not)"));
+    }
+}
+
+/// `x-kubernetes-validations`, from the root down.
+fn rules(schema: &Value, value: &Value, old: Option<&Value>, path: &str, causes: &mut Vec<Cause>) {
+    for rule in schema["x-kubernetes-validations"]
+        .as_array()
+        .into_iter()
+        .flatten()
+    {
+        let text = rule["rule"].as_str().unwrap_or("");
+        // A rule about the old value says nothing about a new object.
+        if cel::mentions_old(text) && old.is_none() {
+            continue;
+        }
+        // What the evaluator does not understand is not held against the object.
+        if cel::evaluate(text, value, old.unwrap_or(&Value::Null)) == Some(false) {
+            let why = match rule["message"].as_str() {
+                Some(message) => message.to_owned(),
+                None => format!("failed rule: {text}"),
+            };
+            let shown = if path.is_empty() { "<nil>" } else { path };
+            let got = match value {
+                Value::Object(_) => Value::from("object"),
+                Value::Array(_) => Value::from("array"),
+                other => other.clone(),
+            };
+            let mut cause = Cause::invalid(shown, &got, why);
+            cause.message = cause.message.replacen("\"object\"", "object", 1);
+            causes.push(cause);
+        }
+    }
+    match value {
+        Value::Object(map) => {
+            for (key, item) in map {
+                let Some(field) = schema
+                    .get("properties")
+                    .and_then(|fields| fields.get(key))
+                    .or_else(|| schema.get("additionalProperties"))
+                else {
+                    continue;
+                };
+                let below = if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                rules(
+                    field,
+                    item,
+                    old.and_then(|old| old.get(key)),
+                    &below,
+                    causes,
+                );
+            }
+        }
+        Value::Array(list) if schema["items"].is_object() => {
+            for (index, item) in list.iter().enumerate() {
+                // Items of a plain list have no old self.
+                rules(
+                    &schema["items"],
+                    item,
+                    None,
+                    &format!("{path}[{index}]"),
+                    causes,
+                );
+            }
+        }
+        _ => {}
+    }
+}

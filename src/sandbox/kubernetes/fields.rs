@@ -1,0 +1,371 @@
+//! Sets of fields, as `managedFields` hold them: which manager owns which parts of an object.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::schema::{ListType, Schema, Shape};
+
+/// A step from a value to a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Element {
+    /// A field or a key of a map.
+    Field(String),
+    /// A list item, by its keys: compact JSON with sorted keys.
+    Keys(String),
+    /// A list item, by its value: compact JSON.
+    Item(String),
+}
+
+impl Element {
+    fn write(&self) -> String {
+        match self {
+            Element::Field(name) => format!("f:{name}"),
+            Element::Keys(keys) => format!("k:{keys}"),
+            Element::Item(value) => format!("v:{value}"),
+        }
+    }
+
+    fn read(text: &str) -> Option<Element> {
+        let (kind, rest) = text.split_once(':')?;
+        Some(match kind {
+            "f" => Element::Field(rest.to_owned()),
+            "k" => Element::Keys(rest.to_owned()),
+            "v" => Element::Item(rest.to_owned()),
+            _ => return None,
+        })
+    }
+}
+
+/// A set of fields, as a tree. A node may itself be a member, have members below, or both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FieldSet {
+    /// Whether this place itself is in the set.
+    pub member: bool,
+    /// What is below.
+    pub children: BTreeMap<Element, FieldSet>,
+}
+
+impl FieldSet {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        !self.member && self.children.values().all(FieldSet::is_empty)
+    }
+
+    /// The set below an element, made when missing.
+    pub fn child(&mut self, element: Element) -> &mut FieldSet {
+        self.children.entry(element).or_default()
+    }
+
+    /// Everything that is in one of two.
+    pub fn union(&mut self, other: &FieldSet) {
+        self.member |= other.member;
+        for (element, child) in &other.children {
+            self.child(element.clone()).union(child);
+        }
+    }
+
+    /// Takes away what is in the other.
+    pub fn subtract(&mut self, other: &FieldSet) {
+        if other.member {
+            self.member = false;
+        }
+        for (element, child) in &other.children {
+            if let Some(own) = self.children.get_mut(element) {
+                own.subtract(child);
+                if own.is_empty() {
+                    self.children.remove(element);
+                }
+            }
+        }
+    }
+
+    /// What is in both.
+    pub fn intersection(&self, other: &FieldSet) -> FieldSet {
+        let mut both = FieldSet {
+            member: self.member && other.member,
+            children: BTreeMap::new(),
+        };
+        for (element, child) in &self.children {
+            if let Some(theirs) = other.children.get(element) {
+                let common = child.intersection(theirs);
+                if !common.is_empty() {
+                    both.children.insert(element.clone(), common);
+                }
+            }
+        }
+        both
+    }
+
+    /// The paths of the members, in the words of conflict messages: `.spec.containers[name="web"].image`.
+    pub fn paths(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        self.collect(&mut String::new(), &mut paths);
+        paths
+    }
+
+    fn collect(&self, path: &mut String, paths: &mut Vec<String>) {
+        if self.member {
+            paths.push(path.clone());
+        }
+        for (element, child) in &self.children {
+            let length = path.len();
+            match element {
+                Element::Field(name) => {
+                    path.push('.');
+                    path.push_str(name);
+                }
+                Element::Keys(keys) => {
+                    let keys: Map<String, Value> = serde_json::from_str(keys).unwrap_or_default();
+                    let keys: Vec<String> = keys
+                        .iter()
+                        .map(|(key, value)| format!("{key}={value}"))
+                        .collect();
+                    path.push_str(&format!("[{}]", keys.join(",")));
+                }
+                Element::Item(value) => path.push_str(&format!("[={value}]")),
+            }
+            child.collect(path, paths);
+            path.truncate(length);
+        }
+    }
+
+    /// As `fieldsV1`.
+    pub fn write(&self) -> Value {
+        let mut map = Map::new();
+        for (element, child) in &self.children {
+            if child.is_empty() {
+                continue;
+            }
+            let mut value = child.write();
+            if child.member
+                && let Value::Object(inner) = &mut value
+                && !inner.is_empty()
+            {
+                inner.insert(".".into(), Value::Object(Map::new()));
+                inner.sort_keys();
+            }
+            map.insert(element.write(), value);
+        }
+        map.sort_keys();
+        Value::Object(map)
+    }
+
+    /// From `fieldsV1`.
+    pub fn read(value: &Value) -> FieldSet {
+        let mut set = FieldSet::default();
+        for (key, below) in value.as_object().into_iter().flatten() {
+            let Some(element) = Element::read(key) else {
+                continue;
+            };
+            let mut child = FieldSet::read(below);
+            child.member = below.as_object().is_none_or(Map::is_empty) || below.get(".").is_some();
+            set.children.insert(element, child);
+        }
+        set
+    }
+
+    /// Every field that an object has.
+    pub fn of(schema: &Schema, value: &Value) -> FieldSet {
+        let mut set = FieldSet::default();
+        add(schema, value, &mut set);
+        set
+    }
+}
+
+const ANY: &Schema = &Schema {
+    shape: Shape::Any,
+    atomic: false,
+    list: ListType::Atomic,
+    default: None,
+    preserve: true,
+    nullable: false,
+};
+
+/// How a value is merged here: by key, by item, or as one.
+pub enum Grain<'a> {
+    /// As one.
+    Leaf,
+    /// Key by key.
+    Keys,
+    /// Item by item, told apart as the schema says.
+    Items(&'a Schema),
+}
+
+/// How a value at this place of the schema is merged.
+pub fn grain<'a>(schema: &'a Schema, value: &Value) -> Grain<'a> {
+    match (value, &schema.shape) {
+        (Value::Object(_), _) if !schema.atomic => Grain::Keys,
+        (Value::Array(_), Shape::List(items)) if schema.list != ListType::Atomic => {
+            Grain::Items(items)
+        }
+        _ => Grain::Leaf,
+    }
+}
+
+/// The schema of a key: what is unknown may be anything.
+pub fn below<'a>(schema: &'a Schema, key: &str) -> &'a Schema {
+    schema.field(key).map_or(ANY, |schema| schema)
+}
+
+/// What tells an item of a list apart; `None` when it lacks its keys.
+pub fn identity(list: &Schema, item: &Value) -> Option<Element> {
+    match &list.list {
+        ListType::Set => Some(Element::Item(item.to_string())),
+        ListType::Map(keys) => {
+            let mut found = BTreeMap::new();
+            for key in keys {
+                match item.get(key).filter(|value| !value.is_null()) {
+                    Some(value) => {
+                        found.insert(key, value.clone());
+                    }
+                    // A key that is not there has its default, or takes no part.
+                    None => {
+                        let default = list
+                            .items()
+                            .and_then(|items| items.field(key))
+                            .and_then(|field| field.default.clone());
+                        if let Some(default) = default {
+                            found.insert(key, default);
+                        }
+                    }
+                }
+            }
+            if found.is_empty() {
+                return None;
+            }
+            serde_json::to_string(&found).ok().map(Element::Keys)
+        }
+        ListType::Atomic => None,
+    }
+}
+
+fn add(schema: &Schema, value: &Value, set: &mut FieldSet) {
+    match (grain(schema, value), value) {
+        (Grain::Keys, Value::Object(map)) => {
+            let named = matches!(schema.shape, Shape::Struct(..));
+            for (key, item) in map {
+                let child = set.child(Element::Field(key.clone()));
+                add(below(schema, key), item, child);
+                let empty = item.is_null() || item.as_object().is_some_and(Map::is_empty);
+                if empty || !named || schema.field(key).is_none() {
+                    child.member = true;
+                }
+            }
+        }
+        (Grain::Items(items), Value::Array(list)) => {
+            for item in list {
+                if let Some(element) = identity(schema, item) {
+                    let child = set.child(element);
+                    if !matches!(schema.list, ListType::Set) {
+                        add(items, item, child);
+                    }
+                    child.member = true;
+                }
+            }
+        }
+        _ => set.member = true,
+    }
+}
+
+/// The differences between two versions of an object.
+#[derive(Debug, Default)]
+pub struct Difference {
+    /// What is new or has another value.
+    pub changed: FieldSet,
+    /// What is gone.
+    pub removed: FieldSet,
+}
+
+/// Compares two versions.
+pub fn compare(schema: &Schema, old: &Value, new: &Value) -> Difference {
+    let mut difference = Difference::default();
+    walk(
+        schema,
+        old,
+        new,
+        &mut difference.changed,
+        &mut difference.removed,
+    );
+    difference
+}
+
+fn walk(schema: &Schema, old: &Value, new: &Value, changed: &mut FieldSet, removed: &mut FieldSet) {
+    if old == new {
+        return;
+    }
+    match (grain(schema, new), old, new) {
+        (Grain::Keys, Value::Object(before), Value::Object(after)) => {
+            let named = matches!(schema.shape, Shape::Struct(..));
+            for (key, item) in after {
+                let schema_below = below(schema, key);
+                let element = Element::Field(key.clone());
+                match before.get(key) {
+                    Some(was) => {
+                        if was != item {
+                            let (changed, removed) =
+                                (changed.child(element.clone()), removed.child(element));
+                            walk(schema_below, was, item, changed, removed);
+                        }
+                    }
+                    None => {
+                        let child = changed.child(element);
+                        add(schema_below, item, child);
+                        let empty = item.is_null() || item.as_object().is_some_and(Map::is_empty);
+                        if empty || !named || schema.field(key).is_none() {
+                            child.member = true;
+                        }
+                    }
+                }
+            }
+            for (key, item) in before {
+                if !after.contains_key(key) {
+                    let child = removed.child(Element::Field(key.clone()));
+                    add(below(schema, key), item, child);
+                    child.member = true;
+                }
+            }
+        }
+        (Grain::Items(items), Value::Array(before), Value::Array(after)) => {
+            let index = |list: &[Value]| -> BTreeMap<Element, Value> {
+                list.iter()
+                    .filter_map(|item| Some((identity(schema, item)?, item.clone())))
+                    .collect()
+            };
+            let (before, after) = (index(before), index(after));
+            let set = matches!(schema.list, ListType::Set);
+            for (element, item) in &after {
+                match before.get(element) {
+                    Some(was) => {
+                        let (changed, removed) = (
+                            changed.child(element.clone()),
+                            removed.child(element.clone()),
+                        );
+                        walk(items, was, item, changed, removed);
+                    }
+                    None => {
+                        let child = changed.child(element.clone());
+                        if !set {
+                            add(items, item, child);
+                        }
+                        child.member = true;
+                    }
+                }
+            }
+            for (element, item) in &before {
+                if !after.contains_key(element) {
+                    let child = removed.child(element.clone());
+                    if !set {
+                        add(items, item, child);
+                    }
+                    child.member = true;
+                }
+            }
+        }
+        _ => {
+            // One shape became another, or a leaf has another value.
+            add(schema, new, changed);
+            changed.member |= !matches!(grain(schema, new), Grain::Keys | Grain::Items(_));
+        }
+    }
+}

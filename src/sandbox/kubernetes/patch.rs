@@ -1,0 +1,205 @@
+//! JSON patch, merge patch and strategic merge patch.
+
+use serde_json::{Map, Value};
+
+use super::fields::below;
+use super::schema::{ListType, Schema};
+use super::status::{Result, Status};
+
+/// RFC 6902.
+pub fn json(object: &mut Value, patch: &Value) -> Result<()> {
+    let patch: json_patch::Patch = serde_json::from_value(patch.clone())
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    json_patch::patch(object, &patch).map_err(|error| {
+        Status::new(
+            422,
+            "Invalid",
+            format!("the server rejected our request due to an error in our request: {error}"),
+        )
+    })
+}
+
+/// RFC 7386.
+pub fn merge(object: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *object = patch.clone();
+        return;
+    };
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    let Value::Object(map) = object else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            map.shift_remove(key);
+        } else {
+            merge(map.entry(key.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// Kubernetes' own merge, that knows how the items of a list are told apart.
+pub fn strategic(schema: &Schema, object: &mut Value, patch: &Value) -> Result<()> {
+    let Value::Object(changes) = patch else {
+        *object = patch.clone();
+        return Ok(());
+    };
+    match changes.get("$patch").and_then(Value::as_str) {
+        Some("delete") => {
+            *object = Value::Object(Map::new());
+            return Ok(());
+        }
+        Some("replace") => {
+            *object = plain(patch);
+            return Ok(());
+        }
+        Some("merge") | None => {}
+        Some(other) => {
+            return Err(Status::bad_request(format!(
+                "unable to find api field in struct for the patch strategy: unknown patch type: {other}"
+            )));
+        }
+    }
+    if !object.is_object() {
+        *object = Value::Object(Map::new());
+    }
+    let Value::Object(map) = object else {
+        return Ok(());
+    };
+    if let Some(retain) = changes.get("$retainKeys").and_then(Value::as_array) {
+        map.retain(|key, _| retain.iter().any(|one| one == key));
+    }
+    for (key, value) in changes {
+        if let Some(field) = key.strip_prefix("$deleteFromPrimitiveList/") {
+            if let (Some(list), Some(gone)) = (
+                map.get_mut(field).and_then(Value::as_array_mut),
+                value.as_array(),
+            ) {
+                list.retain(|item| !gone.contains(item));
+            }
+            continue;
+        }
+        if key.starts_with('$') {
+            continue;
+        }
+        if value.is_null() {
+            map.shift_remove(key);
+            continue;
+        }
+        let field = below(schema, key);
+        let order = changes
+            .get(&format!("$setElementOrder/{key}"))
+            .and_then(Value::as_array);
+        match value {
+            Value::Object(_) => {
+                strategic(field, map.entry(key.clone()).or_insert(Value::Null), value)?;
+            }
+            Value::Array(items) if field.list != ListType::Atomic => {
+                let place = map
+                    .entry(key.clone())
+                    .or_insert_with(|| Value::Array(Vec::new()));
+                if !place.is_array() {
+                    *place = Value::Array(Vec::new());
+                }
+                if let Value::Array(list) = place {
+                    merge_list(field, list, items)?;
+                    if let Some(order) = order {
+                        reorder(field, list, order);
+                    }
+                }
+            }
+            _ => {
+                map.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn merge_key(list: &Schema) -> Option<&str> {
+    match &list.list {
+        ListType::Map(keys) => keys.first().map(String::as_str),
+        _ => None,
+    }
+}
+
+fn merge_list(schema: &Schema, list: &mut Vec<Value>, changes: &[Value]) -> Result<()> {
+    let Some(key) = merge_key(schema) else {
+        for change in changes {
+            if !list.contains(change) {
+                list.push(change.clone());
+            }
+        }
+        return Ok(());
+    };
+    if changes.iter().any(|change| change["$patch"] == "replace") {
+        *list = changes
+            .iter()
+            .filter(|change| change.get("$patch").is_none())
+            .map(plain)
+            .collect();
+        return Ok(());
+    }
+    for change in changes {
+        let Some(id) = change.get(key).filter(|id| !id.is_null()) else {
+            return Err(Status::bad_request(format!(
+                "map: {change} does not contain declared merge key: {key}"
+            )));
+        };
+        if change["$patch"] == "delete" {
+            list.retain(|item| item.get(key) != Some(id));
+            continue;
+        }
+        match list.iter_mut().find(|item| item.get(key) == Some(id)) {
+            Some(item) => match schema.items() {
+                Some(items) => strategic(items, item, change)?,
+                None => *item = plain(change),
+            },
+            None => list.push(plain(change)),
+        }
+    }
+    Ok(())
+}
+
+/// Puts the items that the client named into its order; the others follow where they were.
+fn reorder(schema: &Schema, list: &mut Vec<Value>, order: &[Value]) {
+    let key = merge_key(schema);
+    let rank = |item: &Value| {
+        order.iter().position(|one| match key {
+            Some(key) => one.get(key) == item.get(key),
+            None => one == item,
+        })
+    };
+    let mut named: Vec<(usize, Value)> = Vec::new();
+    let mut rest: Vec<(usize, Value)> = Vec::new();
+    for (index, item) in list.drain(..).enumerate() {
+        match rank(&item) {
+            Some(rank) => named.push((rank, item)),
+            None => rest.push((index, item)),
+        }
+    }
+    named.sort_by_key(|(rank, _)| *rank);
+    list.extend(named.into_iter().map(|(_, item)| item));
+    for (index, item) in rest {
+        list.insert(index.min(list.len()), item);
+    }
+}
+
+/// Without the directives.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => Value::Object(
+            map.iter()
+                .filter(|(key, value)| !key.starts_with('$') && !value.is_null())
+                .map(|(key, value)| (key.clone(), plain(value)))
+                .collect(),
+        ),
+        Value::Array(list) => Value::Array(
+            list.iter()
+                .filter(|item| item["$patch"] != "delete")
+                .map(plain)
+                .collect(),
+        ),
+        other => other.clone(),
+    }
+}

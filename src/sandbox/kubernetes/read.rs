@@ -1,0 +1,443 @@
+//! Get, list and watch.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hyper::Response;
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::api::{Api, Body, View, bytes, json_body, stream};
+use super::object;
+use super::request::Info;
+use super::resources::Resource;
+use super::selector::{Fields, Labels};
+use super::status::{Result, Status};
+use super::store::{Change, Key, Stored};
+use super::table;
+
+/// How often a quiet watch is told where it stands.
+const BOOKMARK: Duration = Duration::from_secs(30);
+
+/// An object in the version that was asked for.
+pub fn external<'a>(resource: &Resource, value: &'a Value) -> Cow<'a, Value> {
+    if value["apiVersion"].as_str() == Some(resource.api_version().as_str()) {
+        return Cow::Borrowed(value);
+    }
+    let mut value = value.clone();
+    if resource.is("events.k8s.io", "events") {
+        super::defaults::event_to_events(&mut value);
+    }
+    value["apiVersion"] = resource.api_version().into();
+    Cow::Owned(value)
+}
+
+/// Only the metadata of an object.
+fn metadata(value: &Value) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": value["metadata"],
+    })
+}
+
+fn json_of(resource: &Resource, stored: &Stored) -> Bytes {
+    match external(resource, &stored.value) {
+        Cow::Borrowed(_) => stored.json().clone(),
+        Cow::Owned(value) => Bytes::from(value.to_string()),
+    }
+}
+
+/// The object that a request names.
+pub fn find(api: &Api, info: &Info, resource: &Resource) -> Result<Arc<Stored>> {
+    let namespace = if resource.namespaced {
+        info.namespace.as_str()
+    } else {
+        ""
+    };
+    api.store
+        .get(&resource.table, namespace, &info.name)
+        .ok_or_else(|| Status::not_found(&resource.group, &resource.plural, &info.name))
+}
+
+/// The object that a request names, in its version.
+pub fn one(api: &Api, info: &Info, resource: &Resource) -> Result<Value> {
+    let stored = find(api, info, resource)?;
+    Ok(external(resource, &stored.value).into_owned())
+}
+
+/// Answers a get.
+pub fn get(api: &Api, info: &Info, resource: &Resource, view: View) -> Result<Response<Body>> {
+    let stored = find(api, info, resource)?;
+    Ok(match view {
+        View::Plain => bytes(200, "application/json", json_of(resource, &stored)),
+        View::Table => {
+            let value = external(resource, &stored.value);
+            json_body(200, &table::one(resource, &value, &info.query))
+        }
+        View::Metadata => json_body(200, &metadata(&external(resource, &stored.value))),
+    })
+}
+
+struct Selection {
+    namespace: String,
+    labels: Labels,
+    fields: Fields,
+}
+
+impl Selection {
+    fn of(info: &Info, resource: &Resource) -> Result<Selection> {
+        let selectable = resource
+            .custom
+            .as_ref()
+            .map_or(&[][..], |custom| custom.selectable.as_slice());
+        let mut fields = info.query.get("fieldSelector").to_owned();
+        // A watch of one object, by its path.
+        if !info.name.is_empty() {
+            let name = format!("metadata.name={}", info.name);
+            fields = if fields.is_empty() {
+                name
+            } else {
+                format!("{fields},{name}")
+            };
+        }
+        Ok(Selection {
+            namespace: if resource.namespaced {
+                info.namespace.clone()
+            } else {
+                String::new()
+            },
+            labels: Labels::parse(info.query.get("labelSelector"))?,
+            fields: Fields::parse(&fields, &resource.group, &resource.plural, selectable)?,
+        })
+    }
+
+    fn matches(&self, value: &Value) -> bool {
+        (self.namespace.is_empty() || object::namespace(value) == self.namespace)
+            && self.labels.matches(value)
+            && self.fields.matches(value)
+    }
+
+    fn filters(&self) -> bool {
+        !self.labels.is_empty() || !self.fields.is_empty()
+    }
+}
+
+/// The objects that a collection request selects.
+pub fn selected(api: &Api, info: &Info, resource: &Resource) -> Result<Vec<Arc<Stored>>> {
+    let selection = Selection::of(info, resource)?;
+    let page = api
+        .store
+        .page(&resource.table, &selection.namespace, None, 0, |value| {
+            selection.matches(value)
+        });
+    Ok(page.objects)
+}
+
+/// Answers a list.
+pub fn list(api: &Api, info: &Info, resource: &Resource, view: View) -> Result<Response<Body>> {
+    let selection = Selection::of(info, resource)?;
+    let limit = info.query.number("limit").unwrap_or(0) as usize;
+    let after = match info.query.get("continue") {
+        "" => None,
+        token => Some(resume(token)?),
+    };
+    if let Some(wanted) = info.query.number("resourceVersion") {
+        let current = api.store.revision();
+        if wanted > current {
+            return Err(too_large(wanted, current));
+        }
+    }
+    let page = api.store.page(
+        &resource.table,
+        &selection.namespace,
+        after.as_ref(),
+        limit,
+        |value| selection.matches(value),
+    );
+    let mut meta = json!({"resourceVersion": page.revision.to_string()});
+    if let Some((namespace, name)) = &page.next {
+        let token = json!({"v": "meta.k8s.io/v1", "rv": page.revision, "start": [namespace, name]});
+        meta["continue"] = URL_SAFE_NO_PAD.encode(token.to_string()).into();
+        if let Some(remaining) = page.remaining
+            && !selection.filters()
+        {
+            meta["remainingItemCount"] = remaining.into();
+        }
+    }
+    Ok(match view {
+        View::Plain => {
+            let head = json!({
+                "kind": resource.list_kind, "apiVersion": resource.api_version(), "metadata": meta,
+            });
+            let mut out = head.to_string().into_bytes();
+            out.pop();
+            out.extend_from_slice(b",\"items\":[");
+            for (index, stored) in page.objects.iter().enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                out.extend_from_slice(&json_of(resource, stored));
+            }
+            out.extend_from_slice(b"]}");
+            bytes(200, "application/json", Bytes::from(out))
+        }
+        View::Table => {
+            let objects: Vec<Cow<'_, Value>> = page
+                .objects
+                .iter()
+                .map(|stored| external(resource, &stored.value))
+                .collect();
+            json_body(
+                200,
+                &table::many(resource, &objects, meta, &info.query, true),
+            )
+        }
+        View::Metadata => {
+            let items: Vec<Value> = page
+                .objects
+                .iter()
+                .map(|stored| metadata(&external(resource, &stored.value)))
+                .collect();
+            let body = json!({
+                "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
+                "metadata": meta, "items": items,
+            });
+            json_body(200, &body)
+        }
+    })
+}
+
+fn too_large(wanted: u64, current: u64) -> Status {
+    let message = format!("Too large resource version: {wanted}, current: {current}");
+    let mut status = Status::new(504, "Timeout", format!("Timeout: {message}"));
+    status.details = Some(json!({
+        "causes": [{"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}],
+        "retryAfterSeconds": 1,
+    }));
+    status
+}
+
+fn resume(token: &str) -> Result<Key> {
+    let wrong = || Status::bad_request("continue key is not valid: illegal base64 data");
+    let token = URL_SAFE_NO_PAD.decode(token).map_err(|_| wrong())?;
+    let token: Value = serde_json::from_slice(&token).map_err(|_| wrong())?;
+    let part = |index: usize| token["start"][index].as_str().map(str::to_owned);
+    match (part(0), part(1)) {
+        (Some(namespace), Some(name)) => Ok((namespace, name)),
+        _ => Err(wrong()),
+    }
+}
+
+/// Answers a watch.
+pub fn watch(
+    api: &Arc<Api>,
+    info: &Info,
+    resource: &Arc<Resource>,
+    view: View,
+) -> Result<Response<Body>> {
+    let selection = Selection::of(info, resource)?;
+    let initial = info.query.flag("sendInitialEvents");
+    if initial && info.query.get("resourceVersionMatch") != "NotOlderThan" {
+        return Err(Status::invalid(
+            "meta.k8s.io",
+            "ListOptions",
+            "",
+            &[super::status::Cause::forbidden(
+                "resourceVersionMatch",
+                "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            )],
+        ));
+    }
+    let from = match info.query.get("resourceVersion") {
+        "" | "0" => None,
+        text => Some(text.parse::<u64>().map_err(|_| {
+            Status::invalid(
+                "meta.k8s.io",
+                "ListOptions",
+                "",
+                &[super::status::Cause::invalid(
+                    "resourceVersion",
+                    &text.into(),
+                    "strconv.ParseUint: parsing: invalid syntax",
+                )],
+            )
+        })?),
+    };
+    let seconds = info
+        .query
+        .number("timeoutSeconds")
+        .unwrap_or_else(|| 1800 + fastrand::u64(..1800));
+    let (pieces, body) = mpsc::channel(256);
+    let watcher = Watcher {
+        api: api.clone(),
+        resource: resource.clone(),
+        selection,
+        view,
+        query: info.query.clone(),
+        bookmarks: info.query.flag("allowWatchBookmarks"),
+        pieces,
+        headed: false,
+    };
+    tokio::spawn(watcher.run(from, initial, Duration::from_secs(seconds)));
+    Ok(stream(body))
+}
+
+struct Watcher {
+    api: Arc<Api>,
+    resource: Arc<Resource>,
+    selection: Selection,
+    view: View,
+    query: super::request::Query,
+    bookmarks: bool,
+    pieces: mpsc::Sender<Bytes>,
+    /// Whether the columns of a table were sent.
+    headed: bool,
+}
+
+/// The reader is gone.
+struct Gone;
+
+impl Watcher {
+    async fn run(mut self, from: Option<u64>, initial: bool, limit: Duration) {
+        // Ends by itself: the reader left, time is up, the server stops.
+        let _ = self.follow(from, initial, limit).await;
+    }
+
+    async fn follow(
+        &mut self,
+        from: Option<u64>,
+        initial: bool,
+        limit: Duration,
+    ) -> std::result::Result<(), Gone> {
+        let deadline = Instant::now() + limit;
+        let mut changed = self.api.store.changes(&self.resource.table);
+        let mut stopped = self.api.stopped.clone();
+        let mut seen = match from {
+            Some(revision) if !initial => revision,
+            _ => {
+                let page = self.api.store.page(
+                    &self.resource.table,
+                    &self.selection.namespace,
+                    None,
+                    0,
+                    |value| self.selection.matches(value),
+                );
+                for stored in &page.objects {
+                    self.send("ADDED", stored).await?;
+                }
+                if initial && self.bookmarks {
+                    self.bookmark(page.revision, true).await?;
+                }
+                page.revision
+            }
+        };
+        let mut told = Instant::now();
+        loop {
+            changed.borrow_and_update();
+            let Ok((events, current)) = self.api.store.since(&self.resource.table, seen) else {
+                let oldest = self.api.store.revision();
+                let status =
+                    Status::expired(format!("too old resource version: {seen} ({oldest})"));
+                let event = json!({"type": "ERROR", "object": status.body()});
+                return self.raw(&event).await;
+            };
+            for event in events {
+                seen = event.revision;
+                let before = event
+                    .previous
+                    .as_ref()
+                    .is_some_and(|stored| self.selection.matches(&stored.value));
+                let now =
+                    event.change != Change::Deleted && self.selection.matches(&event.object.value);
+                match (before, now) {
+                    (false, true) => self.send("ADDED", &event.object).await?,
+                    (true, true) => self.send("MODIFIED", &event.object).await?,
+                    (true, false) if event.change == Change::Deleted => {
+                        self.send("DELETED", &event.object).await?;
+                    }
+                    // It left the selection: the last state that was in it, at the revision of leaving.
+                    (true, false) => {
+                        if let Some(previous) = &event.previous {
+                            let mut last = previous.value.clone();
+                            let revision = event.revision.to_string();
+                            object::set(&mut last, "metadata.resourceVersion", revision);
+                            self.send("DELETED", &Stored::new(last, event.revision))
+                                .await?;
+                        }
+                    }
+                    (false, false) => {}
+                }
+            }
+            seen = seen.max(current);
+            tokio::select! {
+                result = changed.changed() => if result.is_err() { return Ok(()) },
+                () = tokio::time::sleep_until(told + BOOKMARK), if self.bookmarks => {
+                    told = Instant::now();
+                    self.bookmark(seen, false).await?;
+                }
+                () = tokio::time::sleep_until(deadline) => return Ok(()),
+                () = self.pieces.closed() => return Err(Gone),
+                () = super::server::ended(&mut stopped) => return Ok(()),
+            }
+        }
+    }
+
+    async fn send(&mut self, kind: &str, stored: &Stored) -> std::result::Result<(), Gone> {
+        match self.view {
+            View::Plain => {
+                let mut line = format!("{{\"type\":\"{kind}\",\"object\":").into_bytes();
+                line.extend_from_slice(&json_of(&self.resource, stored));
+                line.extend_from_slice(b"}\n");
+                self.pieces.send(Bytes::from(line)).await.map_err(|_| Gone)
+            }
+            View::Table => {
+                let value = external(&self.resource, &stored.value);
+                let meta = json!({"resourceVersion": stored.revision.to_string()});
+                let objects = [value];
+                let table = table::many(&self.resource, &objects, meta, &self.query, !self.headed);
+                self.headed = true;
+                self.raw(&json!({"type": kind, "object": table})).await
+            }
+            View::Metadata => {
+                let object = metadata(&external(&self.resource, &stored.value));
+                self.raw(&json!({"type": kind, "object": object})).await
+            }
+        }
+    }
+
+    async fn bookmark(&mut self, revision: u64, end: bool) -> std::result::Result<(), Gone> {
+        let mut object = match self.view {
+            View::Metadata => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"})
+            }
+            // kubectl reads bookmarks of table watches as tables.
+            View::Table => {
+                json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": [], "rows": []})
+            }
+            View::Plain => {
+                json!({"kind": self.resource.kind, "apiVersion": self.resource.api_version()})
+            }
+        };
+        object["metadata"] = json!({"resourceVersion": revision.to_string()});
+        if self.view != View::Table {
+            object["metadata"]["creationTimestamp"] = Value::Null;
+        }
+        if end {
+            object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        self.raw(&json!({"type": "BOOKMARK", "object": object}))
+            .await
+    }
+
+    async fn raw(&mut self, event: &Value) -> std::result::Result<(), Gone> {
+        let mut line = event.to_string().into_bytes();
+        line.push(b'\n');
+        self.pieces.send(Bytes::from(line)).await.map_err(|_| Gone)
+    }
+}

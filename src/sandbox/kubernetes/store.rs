@@ -1,0 +1,531 @@
+//! The object store: ordered tables, one revision for all of them, a bounded history of events for watches, and an
+//! append-only log on disk that is compacted when it has grown.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::{BufRead as _, Write as _};
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::{mpsc, watch};
+
+use super::object;
+
+/// How many events a table remembers; an older watch has to list again.
+const HISTORY: usize = 4096;
+/// How long changes may gather before they are written.
+const FLUSH: Duration = Duration::from_millis(40);
+
+/// One version of one object. It never changes.
+pub struct Stored {
+    /// The object, its resourceVersion included.
+    pub value: Value,
+    /// The revision that wrote it.
+    pub revision: u64,
+    json: OnceLock<Bytes>,
+}
+
+impl Stored {
+    /// An object as it is.
+    pub fn new(value: Value, revision: u64) -> Self {
+        Stored {
+            value,
+            revision,
+            json: OnceLock::new(),
+        }
+    }
+
+    /// The object as JSON, made once.
+    pub fn json(&self) -> &Bytes {
+        self.json
+            .get_or_init(|| Bytes::from(self.value.to_string()))
+    }
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It is new.
+    Added,
+    /// It was changed.
+    Modified,
+    /// It is gone.
+    Deleted,
+}
+
+/// One step in a table's history.
+pub struct Event {
+    /// The revision of the step.
+    pub revision: u64,
+    /// What happened.
+    pub change: Change,
+    /// The object after it; for a deletion its last state at the deletion's revision.
+    pub object: Arc<Stored>,
+    /// The object before it.
+    pub previous: Option<Arc<Stored>>,
+}
+
+/// What a write expects to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Nothing.
+    Absent,
+    /// The object at this revision.
+    Revision(u64),
+}
+
+/// Somebody else was faster.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Clash;
+
+/// What a watch asks for is forgotten.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TooOld;
+
+/// A key: namespace (empty for cluster scope) and name.
+pub type Key = (String, String);
+
+/// Part of a list.
+pub struct Page {
+    /// The objects.
+    pub objects: Vec<Arc<Stored>>,
+    /// The store's revision.
+    pub revision: u64,
+    /// The last key, when there is more.
+    pub next: Option<Key>,
+    /// How many there are behind the page, when the list was not filtered.
+    pub remaining: Option<usize>,
+}
+
+struct Table {
+    objects: BTreeMap<Key, Arc<Stored>>,
+    history: VecDeque<Arc<Event>>,
+    /// The newest revision that the history no longer holds.
+    forgotten: u64,
+    changed: watch::Sender<u64>,
+}
+
+struct Inner {
+    revision: u64,
+    /// What the history of a table begins with after a start.
+    began: u64,
+    tables: HashMap<String, Table>,
+}
+
+enum Entry {
+    Put(String, Arc<Stored>),
+    Delete(String, Key, u64),
+}
+
+/// The store. Cheap to share behind an `Arc`.
+pub struct Store {
+    inner: Mutex<Inner>,
+    log: mpsc::UnboundedSender<Entry>,
+}
+
+impl Store {
+    /// Opens the store in a directory and starts writing its log. The second value ends when the last change is on
+    /// disk after the store is dropped.
+    pub fn open(directory: &Path) -> std::io::Result<(Store, tokio::task::JoinHandle<()>)> {
+        let file = directory.join("objects.log");
+        let mut inner = Inner {
+            revision: 1,
+            began: 0,
+            tables: HashMap::new(),
+        };
+        if file.exists() {
+            for line in std::io::BufReader::new(std::fs::File::open(&file)?).lines() {
+                // A last line that was cut off by a kill is what had not been saved yet.
+                let Ok(mut line) = serde_json::from_str::<Value>(&line?) else {
+                    continue;
+                };
+                inner.replay(&mut line);
+            }
+        }
+        inner.began = inner.revision;
+        for table in inner.tables.values_mut() {
+            table.forgotten = inner.revision;
+        }
+        // What was replayed goes into a fresh file: that is the compaction at start.
+        let lines = inner.snapshot();
+        write_snapshot(&file, &lines)?;
+        let (log, entries) = mpsc::unbounded_channel();
+        let writer = Writer {
+            written: lines.len(),
+            file,
+            live: lines.len(),
+        };
+        let done = tokio::spawn(writer.run(entries));
+        Ok((
+            Store {
+                inner: Mutex::new(inner),
+                log,
+            },
+            done,
+        ))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The newest revision.
+    pub fn revision(&self) -> u64 {
+        self.lock().revision
+    }
+
+    /// One object.
+    pub fn get(&self, table: &str, namespace: &str, name: &str) -> Option<Arc<Stored>> {
+        let inner = self.lock();
+        let key = (namespace.to_owned(), name.to_owned());
+        inner.tables.get(table)?.objects.get(&key).cloned()
+    }
+
+    /// All objects of a table, or of a namespace in it.
+    pub fn all(&self, table: &str, namespace: &str) -> Vec<Arc<Stored>> {
+        self.page(table, namespace, None, 0, |_| true).objects
+    }
+
+    /// The revision of the last change of a table.
+    pub fn stamp(&self, table: &str) -> u64 {
+        self.lock().tables.get(table).map_or(0, |table| {
+            table
+                .history
+                .back()
+                .map_or(table.forgotten, |event| event.revision)
+        })
+    }
+
+    /// How many objects a table has.
+    pub fn count(&self, table: &str) -> usize {
+        self.lock()
+            .tables
+            .get(table)
+            .map_or(0, |table| table.objects.len())
+    }
+
+    /// At most `limit` objects (0: all) behind `after`, of one namespace or, when it is empty, of all.
+    pub fn page(
+        &self,
+        table: &str,
+        namespace: &str,
+        after: Option<&Key>,
+        limit: usize,
+        keep: impl Fn(&Value) -> bool,
+    ) -> Page {
+        let inner = self.lock();
+        let mut page = Page {
+            objects: Vec::new(),
+            revision: inner.revision,
+            next: None,
+            remaining: None,
+        };
+        let Some(table) = inner.tables.get(table) else {
+            return page;
+        };
+        let from = match after {
+            Some(key) => Bound::Excluded(key.clone()),
+            None => Bound::Included((namespace.to_owned(), String::new())),
+        };
+        let mut last: Option<&Key> = None;
+        for (key, stored) in table.objects.range((from, Bound::Unbounded)) {
+            if !namespace.is_empty() && key.0 != namespace {
+                break;
+            }
+            if !keep(&stored.value) {
+                continue;
+            }
+            if limit > 0 && page.objects.len() == limit {
+                page.next = last.cloned();
+                break;
+            }
+            last = Some(key);
+            page.objects.push(stored.clone());
+        }
+        if let Some(next) = &page.next {
+            let rest = table
+                .objects
+                .range((Bound::Excluded(next.clone()), Bound::Unbounded))
+                .take_while(|(key, _)| namespace.is_empty() || key.0 == namespace)
+                .count();
+            page.remaining = Some(rest);
+        }
+        page
+    }
+
+    /// Writes an object, if what is there is what was expected. Its resourceVersion is set here.
+    pub fn put(
+        &self,
+        table: &str,
+        mut value: Value,
+        expected: Expected,
+    ) -> Result<Arc<Stored>, Clash> {
+        let key = (
+            object::namespace(&value).to_owned(),
+            object::name(&value).to_owned(),
+        );
+        let mut inner = self.lock();
+        let began = inner.began;
+        let revision = inner.revision + 1;
+        let place = inner.table(table, began);
+        let previous = place.objects.get(&key).cloned();
+        match (expected, &previous) {
+            (Expected::Absent, None) => {}
+            (Expected::Revision(revision), Some(stored)) if stored.revision == revision => {}
+            _ => return Err(Clash),
+        }
+        object::set(&mut value, "metadata.resourceVersion", revision.to_string());
+        let stored = Arc::new(Stored::new(value, revision));
+        place.objects.insert(key, stored.clone());
+        place.remember(Event {
+            revision,
+            change: if previous.is_some() {
+                Change::Modified
+            } else {
+                Change::Added
+            },
+            object: stored.clone(),
+            previous,
+        });
+        inner.revision = revision;
+        // Under the lock, so that the log has the order of the revisions.
+        let _ = self.log.send(Entry::Put(table.to_owned(), stored.clone()));
+        Ok(stored)
+    }
+
+    /// Takes an object away, if it is still the one that was seen. Returns its last state.
+    pub fn delete(
+        &self,
+        table: &str,
+        mut last: Value,
+        expected: u64,
+    ) -> Result<Arc<Stored>, Clash> {
+        let key = (
+            object::namespace(&last).to_owned(),
+            object::name(&last).to_owned(),
+        );
+        let mut inner = self.lock();
+        let began = inner.began;
+        let revision = inner.revision + 1;
+        let place = inner.table(table, began);
+        match place.objects.get(&key) {
+            Some(stored) if stored.revision == expected => {}
+            _ => return Err(Clash),
+        }
+        let previous = place.objects.remove(&key);
+        object::set(&mut last, "metadata.resourceVersion", revision.to_string());
+        let stored = Arc::new(Stored::new(last, revision));
+        place.remember(Event {
+            revision,
+            change: Change::Deleted,
+            object: stored.clone(),
+            previous,
+        });
+        inner.revision = revision;
+        let _ = self
+            .log
+            .send(Entry::Delete(table.to_owned(), key, revision));
+        Ok(stored)
+    }
+
+    /// Is told the revision of each change of a table.
+    pub fn changes(&self, table: &str) -> watch::Receiver<u64> {
+        let mut inner = self.lock();
+        let began = inner.began;
+        inner.table(table, began).changed.subscribe()
+    }
+
+    /// The events behind a revision, and the revision up to which this is all.
+    pub fn since(&self, table: &str, revision: u64) -> Result<(Vec<Arc<Event>>, u64), TooOld> {
+        let inner = self.lock();
+        let Some(place) = inner.tables.get(table) else {
+            return Ok((Vec::new(), inner.revision));
+        };
+        if revision < place.forgotten {
+            return Err(TooOld);
+        }
+        let from = place
+            .history
+            .partition_point(|event| event.revision <= revision);
+        let events = place.history.range(from..).cloned().collect();
+        Ok((events, inner.revision))
+    }
+}
+
+impl Inner {
+    fn table(&mut self, name: &str, began: u64) -> &mut Table {
+        if !self.tables.contains_key(name) {
+            let table = Table {
+                objects: BTreeMap::new(),
+                history: VecDeque::new(),
+                forgotten: began,
+                changed: watch::channel(0).0,
+            };
+            self.tables.insert(name.to_owned(), table);
+        }
+        match self.tables.get_mut(name) {
+            Some(table) => table,
+            None => unreachable!("the table was just made"),
+        }
+    }
+
+    fn replay(&mut self, line: &mut Value) {
+        let revision = line["revision"].as_u64().unwrap_or(0);
+        self.revision = self.revision.max(revision);
+        let table = line["table"].as_str().unwrap_or("").to_owned();
+        if table.is_empty() {
+            return;
+        }
+        let value = line["object"].take();
+        let place = self.table(&table, 0);
+        if value.is_object() {
+            let key = (
+                object::namespace(&value).to_owned(),
+                object::name(&value).to_owned(),
+            );
+            place
+                .objects
+                .insert(key, Arc::new(Stored::new(value, revision)));
+        } else {
+            let part = |name: &str| line[name].as_str().unwrap_or("").to_owned();
+            place.objects.remove(&(part("namespace"), part("name")));
+        }
+    }
+
+    fn snapshot(&self) -> Vec<Vec<u8>> {
+        let mut lines = vec![line(&json!({"revision": self.revision}))];
+        for (name, table) in &self.tables {
+            for stored in table.objects.values() {
+                lines.push(put_line(name, stored));
+            }
+        }
+        lines
+    }
+}
+
+impl Table {
+    fn remember(&mut self, event: Event) {
+        let revision = event.revision;
+        self.history.push_back(Arc::new(event));
+        if self.history.len() > HISTORY
+            && let Some(oldest) = self.history.pop_front()
+        {
+            self.forgotten = oldest.revision;
+        }
+        self.changed.send_replace(revision);
+    }
+}
+
+fn line(value: &Value) -> Vec<u8> {
+    let mut line = value.to_string().into_bytes();
+    line.push(b'\n');
+    line
+}
+
+fn put_line(table: &str, stored: &Stored) -> Vec<u8> {
+    let mut line = format!(
+        "{{\"revision\":{},\"table\":{},\"object\":",
+        stored.revision,
+        Value::from(table)
+    )
+    .into_bytes();
+    // Not through the cache of the JSON: what nobody reads need not be held twice.
+    line.extend_from_slice(stored.value.to_string().as_bytes());
+    line.extend_from_slice(b"}\n");
+    line
+}
+
+fn write_snapshot(file: &Path, lines: &[Vec<u8>]) -> std::io::Result<()> {
+    let fresh = file.with_extension("new");
+    let mut out = std::io::BufWriter::new(std::fs::File::create(&fresh)?);
+    for line in lines {
+        out.write_all(line)?;
+    }
+    out.into_inner().map_err(|error| error.into_error())?;
+    std::fs::rename(fresh, file)
+}
+
+struct Writer {
+    file: PathBuf,
+    written: usize,
+    live: usize,
+}
+
+impl Writer {
+    async fn run(mut self, mut entries: mpsc::UnboundedReceiver<Entry>) {
+        let mut batch = Vec::new();
+        while entries.recv_many(&mut batch, 4096).await > 0 {
+            // A burst of changes is one write; nobody waits for it.
+            tokio::time::sleep(FLUSH).await;
+            while let Ok(entry) = entries.try_recv() {
+                batch.push(entry);
+            }
+            let file = self.file.clone();
+            let entries = std::mem::take(&mut batch);
+            self.written += entries.len();
+            for entry in &entries {
+                match entry {
+                    Entry::Put(..) => self.live += 1,
+                    Entry::Delete(..) => self.live = self.live.saturating_sub(1),
+                }
+            }
+            let compact = self.written > 20_000 && self.written > self.live / 2 * 4;
+            let result = tokio::task::spawn_blocking(move || -> std::io::Result<Option<usize>> {
+                append(&file, &entries)?;
+                if compact {
+                    compacted(&file).map(Some)
+                } else {
+                    Ok(None)
+                }
+            })
+            .await;
+            match result {
+                Ok(Ok(Some(lines))) => (self.written, self.live) = (lines, lines),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => {
+                    tracing::error!("{}: cannot save objects: {error}", self.file.display());
+                }
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn append(file: &Path, entries: &[Entry]) -> std::io::Result<()> {
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(file)?;
+    let mut out = std::io::BufWriter::new(file);
+    for entry in entries {
+        match entry {
+            Entry::Put(table, stored) => out.write_all(&put_line(table, stored))?,
+            Entry::Delete(table, (namespace, name), revision) => out.write_all(&line(&json!({
+                "revision": revision, "table": table, "namespace": namespace, "name": name,
+            })))?,
+        }
+    }
+    out.flush()
+}
+
+/// Reads the log and writes it again without what was overwritten.
+fn compacted(file: &Path) -> std::io::Result<usize> {
+    let mut inner = Inner {
+        revision: 1,
+        began: 0,
+        tables: HashMap::new(),
+    };
+    for line in std::io::BufReader::new(std::fs::File::open(file)?).lines() {
+        if let Ok(mut line) = serde_json::from_str::<Value>(&line?) {
+            inner.replay(&mut line);
+        }
+    }
+    let lines = inner.snapshot();
+    write_snapshot(file, &lines)?;
+    Ok(lines.len())
+}

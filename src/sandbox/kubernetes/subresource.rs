@@ -1,0 +1,297 @@
+//! Subresources and reviews: scale, token, binding, eviction, finalize.
+
+use hyper::HeaderMap;
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+
+use super::auth;
+use super::object;
+use super::patch;
+use super::rbac;
+use super::read::find;
+use super::status::{Cause, Result, Status};
+use super::store::Expected;
+use super::strategy;
+use super::write::{Call, DeleteOptions, changed, decode, delete, modify};
+
+/// Answers the reviews, which store nothing.
+pub async fn review(call: &mut Call<'_>, body: Value) -> Result<(u16, Value)> {
+    let kind = call.resource.kind.clone();
+    let mut body = body;
+    body["kind"] = kind.as_str().into();
+    body["apiVersion"] = call.resource.api_version().into();
+    let answer = match kind.as_str() {
+        "TokenReview" => auth::review(call.api, body),
+        "SelfSubjectReview" => {
+            body["status"] = json!({"userInfo": auth::user_value(call.user)});
+            body
+        }
+        "SelfSubjectRulesReview" => rbac::rules_review(call.api, call.user, body),
+        "Binding" => return bind(call, object::name(&body).to_owned(), &body),
+        _ => rbac::review(call.api, call.user, &kind, &call.info.namespace, body)?,
+    };
+    Ok((201, answer))
+}
+
+/// Everything else under an object.
+pub async fn other(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Value)> {
+    let info = call.info;
+    let resource = call.resource.clone();
+    let core = |plural: &str| resource.is("", plural);
+    match (info.verb, info.subresource.as_str()) {
+        ("create", "token") if core("serviceaccounts") => {
+            let account = find(call.api, info, &resource)?;
+            auth::issue(call.api, &account.value, decode(headers, body)?).map(|token| (201, token))
+        }
+        ("create", "binding") if core("pods") => {
+            let name = info.name.clone();
+            bind(call, name, &decode(headers, body)?)
+        }
+        ("create", "eviction") if core("pods") => evict(call, &decode(headers, body)?).await,
+        ("update", "finalize") if core("namespaces") => finalize(call, decode(headers, body)?),
+        ("update" | "patch", "ephemeralcontainers" | "resize") if core("pods") => {
+            Err(Status::method_not_allowed())
+        }
+        _ => Err(Status::no_resource()),
+    }
+}
+
+/// Puts a pod on a node.
+fn bind(call: &mut Call<'_>, name: String, body: &Value) -> Result<(u16, Value)> {
+    let node = object::text(body, "target.name").to_owned();
+    if node.is_empty() {
+        return Err(Status::invalid(
+            "",
+            "Binding",
+            &name,
+            &[Cause::required("target.name", "")],
+        ));
+    }
+    let resource = call
+        .api
+        .resource("", "v1", "pods")
+        .ok_or_else(Status::no_resource)?;
+    for _ in 0..20 {
+        let Some(stored) = call.api.store.get("pods", &call.info.namespace, &name) else {
+            return Err(Status::not_found("", "pods", &name));
+        };
+        let bound = object::text(&stored.value, "spec.nodeName");
+        if !bound.is_empty() {
+            return Err(Status::conflict(
+                "",
+                "pods/binding",
+                &name,
+                &format!("pod {name} is already assigned to node {bound:?}"),
+            ));
+        }
+        if object::terminating(&stored.value) {
+            return Err(Status::conflict(
+                "",
+                "pods/binding",
+                &name,
+                &format!("pod {name} is being deleted, cannot be assigned to a host"),
+            ));
+        }
+        let mut pod = stored.value.clone();
+        object::set(&mut pod, "spec.nodeName", node.as_str());
+        let mut conditions = object::list(&pod, "status.conditions").to_vec();
+        conditions.retain(|one| one["type"] != "PodScheduled");
+        conditions.push(json!({
+            "type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": object::now(),
+        }));
+        object::set(&mut pod, "status.conditions", conditions);
+        if call.dry_run
+            || call
+                .api
+                .store
+                .put(&resource.table, pod, Expected::Revision(stored.revision))
+                .is_ok()
+        {
+            return Ok((
+                201,
+                json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
+            ));
+        }
+    }
+    Err(Status::modified("", "pods", &name))
+}
+
+/// Deletes a pod if the disruption budgets allow it.
+async fn evict(call: &mut Call<'_>, body: &Value) -> Result<(u16, Value)> {
+    let pod = find(call.api, call.info, &call.resource)?;
+    let budgets = call
+        .api
+        .store
+        .all("policy/poddisruptionbudgets", &call.info.namespace);
+    for budget in budgets {
+        let selector = super::selector::Labels::from_object(&budget.value["spec"]["selector"]);
+        let allowed =
+            object::at(&budget.value, "status.disruptionsAllowed").and_then(Value::as_i64);
+        if selector.matches(&pod.value) && allowed.unwrap_or(0) < 1 {
+            let name = object::name(&budget.value);
+            let mut status = Status::new(
+                429,
+                "TooManyRequests",
+                "Cannot evict pod as it would violate the pod's disruption budget.",
+            );
+            status.details = Some(json!({"causes": [{
+                "reason": "DisruptionBudget",
+                "message": format!("The disruption budget {name} does not allow evicting pods currently"),
+            }]}));
+            return Err(status);
+        }
+    }
+    let body = body["deleteOptions"].clone();
+    let options = if body.is_object() {
+        let bytes = Bytes::from(body.to_string());
+        super::write::delete_options(call.info, &HeaderMap::new(), &bytes)?
+    } else {
+        DeleteOptions::default()
+    };
+    delete(call, &options).await?;
+    Ok((
+        201,
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
+    ))
+}
+
+/// Takes finalizers from a namespace; the last one lets it go.
+fn finalize(call: &mut Call<'_>, body: Value) -> Result<(u16, Value)> {
+    let resource = call.resource.clone();
+    let stored = find(call.api, call.info, &resource)?;
+    let wanted = object::text(&body, "metadata.resourceVersion");
+    if !wanted.is_empty() && wanted != stored.revision.to_string() {
+        return Err(Status::modified("", "namespaces", &call.info.name));
+    }
+    let mut new = stored.value.clone();
+    let left = object::list(&body, "spec.finalizers").to_vec();
+    if left.is_empty() {
+        object::remove(&mut new, "spec.finalizers");
+    } else {
+        object::set(&mut new, "spec.finalizers", left);
+    }
+    let written = if strategy::finished(&resource, &new) {
+        call.api.store.delete(&resource.table, new, stored.revision)
+    } else {
+        call.api
+            .store
+            .put(&resource.table, new, Expected::Revision(stored.revision))
+    };
+    match written {
+        Ok(stored) => {
+            changed(call.api, &resource);
+            Ok((200, stored.value.clone()))
+        }
+        Err(_) => Err(Status::modified("", "namespaces", &call.info.name)),
+    }
+}
+
+/// The scale of a workload or of a custom resource that has one.
+pub async fn scale(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Value)> {
+    let resource = call.resource.clone();
+    let Some(paths) = resource.scale.clone() else {
+        return Err(Status::no_resource());
+    };
+    let shown = |object: &Value| -> Value {
+        let number = |path: &str| {
+            object::at(object, path)
+                .and_then(Value::as_i64)
+                .unwrap_or(0)
+        };
+        let meta = &object["metadata"];
+        let mut scale = json!({
+            "kind": "Scale", "apiVersion": "autoscaling/v1",
+            "metadata": {
+                "name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"],
+                "resourceVersion": meta["resourceVersion"], "creationTimestamp": meta["creationTimestamp"],
+            },
+            "spec": {"replicas": number(&paths.spec)},
+            "status": {"replicas": number(&paths.status)},
+        });
+        let selector = match &paths.selector {
+            Some(path) if resource.custom.is_some() => object::at(object, path)
+                .and_then(Value::as_str)
+                .unwrap_or("")
+                .to_owned(),
+            _ => selector_text(&object["spec"]["selector"]),
+        };
+        if !selector.is_empty() {
+            scale["status"]["selector"] = selector.into();
+        }
+        scale
+    };
+    if call.info.verb == "get" {
+        let stored = find(call.api, call.info, &resource)?;
+        return Ok((200, shown(&stored.value)));
+    }
+    let kind = headers
+        .get("content-type")
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("")
+        .to_owned();
+    let body: Value = match call.info.verb {
+        "update" => decode(headers, body)?,
+        "patch" => serde_yaml::from_slice(body)
+            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?,
+        _ => return Err(Status::method_not_allowed()),
+    };
+    let update = call.info.verb == "update";
+    let stored = modify(call, &mut |_, old| {
+        let mut scale = shown(old);
+        if update {
+            scale = body.clone();
+        } else if kind.starts_with("application/json-patch") {
+            patch::json(&mut scale, &body)?;
+        } else {
+            patch::merge(&mut scale, &body);
+        }
+        let replicas = object::at(&scale, "spec.replicas")
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
+        if replicas < 0 {
+            return Err(Status::invalid(
+                "autoscaling",
+                "Scale",
+                object::name(old),
+                &[Cause::invalid(
+                    "spec.replicas",
+                    &replicas.into(),
+                    "must be greater than or equal to 0",
+                )],
+            ));
+        }
+        let mut new = old.clone();
+        if let Some(wanted) = object::at(&scale, "metadata.resourceVersion") {
+            object::set(&mut new, "metadata.resourceVersion", wanted.clone());
+        }
+        object::set(&mut new, &paths.spec, replicas);
+        Ok(new)
+    })
+    .await?;
+    Ok((200, shown(&stored)))
+}
+
+/// A label selector as the text that list requests take.
+pub fn selector_text(selector: &Value) -> String {
+    let mut parts: Vec<String> = selector["matchLabels"]
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("")))
+        .collect();
+    for expression in object::list(selector, "matchExpressions") {
+        let key = object::text(expression, "key");
+        let values: Vec<&str> = object::list(expression, "values")
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        parts.push(match object::text(expression, "operator") {
+            "In" => format!("{key} in ({})", values.join(",")),
+            "NotIn" => format!("{key} notin ({})", values.join(",")),
+            "DoesNotExist" => format!("!{key}"),
+            _ => key.to_owned(),
+        });
+    }
+    parts.sort();
+    parts.join(",")
+}

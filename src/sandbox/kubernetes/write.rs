@@ -1,0 +1,1004 @@
+//! Create, replace, patch, apply and delete: what every kind goes through.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use hyper::HeaderMap;
+use hyper::body::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::admission::{self, Attributes};
+use super::api::Api;
+use super::apply::{self, Writer};
+use super::crd::instance;
+use super::read::{self, external};
+use super::request::Info;
+use super::resources::Resource;
+use super::status::{Result, Status};
+use super::store::{Expected, Stored};
+use super::{UserInfo, defaults, object, patch as patches, schema, strategy, validation};
+
+/// What happens to fields that a kind does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldValidation {
+    /// They are dropped.
+    Ignore,
+    /// They are dropped with a warning.
+    Warn,
+    /// They are an error.
+    Strict,
+}
+
+/// One request that changes something.
+pub struct Call<'a> {
+    /// The server.
+    pub api: &'a Arc<Api>,
+    /// Who asks.
+    pub user: &'a UserInfo,
+    /// What is asked.
+    pub info: &'a Info,
+    /// The resource.
+    pub resource: Arc<Resource>,
+    /// The field manager.
+    pub manager: String,
+    /// Whether nothing is to be stored.
+    pub dry_run: bool,
+    /// What happens to unknown fields.
+    pub validation: FieldValidation,
+    /// What is said besides the answer.
+    pub warnings: Vec<String>,
+}
+
+impl<'a> Call<'a> {
+    /// Reads what is common to all changing requests.
+    pub fn new(
+        api: &'a Arc<Api>,
+        user: &'a UserInfo,
+        info: &'a Info,
+        resource: &Arc<Resource>,
+        headers: &HeaderMap,
+    ) -> Result<Call<'a>> {
+        let dry_run = match info.query.get("dryRun") {
+            "" => false,
+            "All" => true,
+            other => {
+                return Err(Status::invalid(
+                    "meta.k8s.io",
+                    "CreateOptions",
+                    "",
+                    &[super::status::Cause::unsupported(
+                        "dryRun",
+                        &json!([other]),
+                        &["All"],
+                    )],
+                ));
+            }
+        };
+        let agent = headers
+            .get("user-agent")
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or("unknown");
+        let manager = match info.query.get("fieldManager") {
+            "" => agent.split('/').next().unwrap_or("unknown"),
+            manager => manager,
+        };
+        let validation = match info.query.get("fieldValidation") {
+            "Strict" => FieldValidation::Strict,
+            "Ignore" => FieldValidation::Ignore,
+            _ => FieldValidation::Warn,
+        };
+        Ok(Call {
+            api,
+            user,
+            info,
+            resource: resource.clone(),
+            manager: manager.chars().take(128).collect(),
+            dry_run,
+            validation,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// The namespace of the object; empty for cluster scope.
+    pub fn namespace(&self) -> &str {
+        if self.resource.namespaced {
+            &self.info.namespace
+        } else {
+            ""
+        }
+    }
+
+    fn attributes<'b>(&'b self, operation: &'static str, name: &'b str) -> Attributes<'b> {
+        Attributes {
+            api: self.api,
+            user: self.user,
+            operation,
+            resource: &self.resource,
+            subresource: &self.info.subresource,
+            namespace: self.namespace(),
+            name,
+            dry_run: self.dry_run,
+        }
+    }
+
+    fn invalid(&self, name: &str, causes: &[super::status::Cause]) -> Status {
+        Status::invalid(&self.resource.group, &self.resource.kind, name, causes)
+    }
+
+    /// Checks the kind of a body, drops what its kind does not have and fills in the defaults.
+    fn shape(&mut self, object: &mut Value, strict: bool) -> Result<()> {
+        let resource = self.resource.clone();
+        identify(&resource, object)?;
+        let unknown = self.fit(object)?;
+        if strict && !unknown.is_empty() {
+            self.unknown(&unknown)?;
+        }
+        defaults::apply(&resource, object);
+        Ok(())
+    }
+
+    fn fit(&self, object: &mut Value) -> Result<Vec<String>> {
+        let resource = &self.resource;
+        let mistyped = |error: String| {
+            Status::bad_request(format!(
+                "{} in version {:?} cannot be handled as a {}: {error}",
+                resource.kind, resource.version, resource.kind
+            ))
+        };
+        let Some(custom) = &resource.custom else {
+            return schema::decode(resource.schema(), object).map_err(mistyped);
+        };
+        let mut unknown = Vec::new();
+        if let Some(metadata) = object.get_mut("metadata") {
+            let found =
+                schema::decode(&super::reflect::object_meta(), metadata).map_err(mistyped)?;
+            unknown.extend(found.into_iter().map(|field| format!("metadata.{field}")));
+        }
+        unknown.extend(instance::prune(&custom.schema, object));
+        instance::default(&custom.schema, object);
+        Ok(unknown)
+    }
+
+    fn unknown(&mut self, fields: &[String]) -> Result<()> {
+        let said: Vec<String> = fields
+            .iter()
+            .map(|field| format!("unknown field {field:?}"))
+            .collect();
+        match self.validation {
+            FieldValidation::Ignore => {}
+            FieldValidation::Warn => self.warnings.extend(said),
+            FieldValidation::Strict => {
+                let resource = &self.resource;
+                return Err(Status::bad_request(format!(
+                    "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
+                    resource.kind,
+                    resource.version,
+                    resource.kind,
+                    said.join(", ")
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Validates an object against its schema and its kind's rules.
+    fn validate(&self, object: &Value, old: Option<&Value>) -> Result<()> {
+        let mut causes = validation::metadata(&self.resource, object);
+        match &self.resource.custom {
+            Some(custom) => causes.extend(instance::validate(&custom.schema, object, old)),
+            None => causes.extend(validation::builtin(&self.resource, object, old)),
+        }
+        if causes.is_empty() {
+            Ok(())
+        } else {
+            Err(self.invalid(object::name(object), &causes))
+        }
+    }
+
+    fn track(&self, old: &Value, new: &mut Value) {
+        let api_version = self.resource.api_version();
+        let writer = Writer {
+            manager: &self.manager,
+            api_version: &api_version,
+            subresource: &self.info.subresource,
+        };
+        apply::track(self.resource.schema(), old, new, &writer);
+    }
+}
+
+/// Fills in a missing kind and refuses a wrong one.
+fn identify(resource: &Resource, object: &mut Value) -> Result<()> {
+    let expected = resource.api_version();
+    if !object.is_object() {
+        return Err(Status::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: json: cannot unmarshal into Go value",
+            resource.kind, resource.version, resource.kind
+        )));
+    }
+    let (version, kind) = (
+        object::text(object, "apiVersion"),
+        object::text(object, "kind"),
+    );
+    if !version.is_empty() && version != expected {
+        return Err(Status::bad_request(format!(
+            "the API version in the data ({version}) does not match the expected API version ({expected})"
+        )));
+    }
+    if !kind.is_empty() && kind != resource.kind {
+        return Err(Status::bad_request(format!(
+            "the kind in the data ({kind}) does not match the expected kind ({})",
+            resource.kind
+        )));
+    }
+    if version.is_empty() || kind.is_empty() {
+        if resource.custom.is_some() {
+            return Err(Status::bad_request(format!(
+                "Object 'Kind' is missing in '{object}'"
+            )));
+        }
+        let mut map = Map::new();
+        map.insert("kind".into(), resource.kind.clone().into());
+        map.insert("apiVersion".into(), expected.into());
+        if let Some(own) = object.as_object() {
+            for (key, value) in own {
+                if key != "kind" && key != "apiVersion" {
+                    map.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        *object = Value::Object(map);
+    }
+    Ok(())
+}
+
+/// Reads a body, JSON or YAML.
+pub fn decode(headers: &HeaderMap, body: &Bytes) -> Result<Value> {
+    match content_type(headers).as_str() {
+        "application/json" | "" => json_text(body),
+        "application/yaml" => yaml_text(body),
+        _ => Err(Status::new(
+            415,
+            "UnsupportedMediaType",
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
+        )),
+    }
+}
+
+fn json_text(body: &Bytes) -> Result<Value> {
+    let mut value = serde_json::from_slice(body).map_err(|error| {
+        Status::bad_request(format!(
+            "couldn't get version/kind; json parse error: {error}"
+        ))
+    })?;
+    whole_numbers(&mut value);
+    Ok(value)
+}
+
+fn yaml_text(body: &Bytes) -> Result<Value> {
+    let mut value = serde_yaml::from_slice(body)
+        .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))?;
+    whole_numbers(&mut value);
+    Ok(value)
+}
+
+/// Writes 9.0 as 9, as Go does: the two are one value and are to be equal.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            if let Some(float) = number.as_f64()
+                && float.fract() == 0.0
+                && float.abs() < 9e15
+            {
+                *value = Value::from(float as i64);
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        _ => {}
+    }
+}
+
+fn content_type(headers: &HeaderMap) -> String {
+    headers
+        .get("content-type")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .unwrap_or("")
+        .trim()
+        .to_owned()
+}
+
+/// Answers a create.
+pub async fn create(call: &mut Call<'_>, body: Value) -> Result<(u16, Value)> {
+    let mut object = body;
+    let resource = call.resource.clone();
+    if resource.is("events.k8s.io", "events") {
+        identify(&resource, &mut object)?;
+        defaults::event_from_events(&mut object);
+        call.resource = call
+            .api
+            .resource("", "v1", "events")
+            .ok_or_else(Status::no_resource)?;
+    }
+    call.shape(&mut object, true)?;
+    let stored = insert(call, object).await?;
+    Ok((201, external(&resource, &stored).into_owned()))
+}
+
+/// Stores a new object of the right shape.
+async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Value> {
+    let resource = call.resource.clone();
+    address(call, &mut object)?;
+    if !object::text(&object, "metadata.resourceVersion").is_empty() {
+        return Err(Status::new(
+            500,
+            "",
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
+    if object::name(&object).is_empty() {
+        let prefix = object::text(&object, "metadata.generateName").to_owned();
+        if prefix.is_empty() {
+            return Err(call.invalid(
+                "",
+                &[super::status::Cause::required(
+                    "metadata.name",
+                    "name or generateName is required",
+                )],
+            ));
+        }
+        let prefix: String = prefix.chars().take(58).collect();
+        object::set(
+            &mut object,
+            "metadata.name",
+            format!("{prefix}{}", object::suffix()),
+        );
+    }
+    let name = object::name(&object).to_owned();
+    admission::lifecycle(&call.attributes("CREATE", &name))?;
+    if call
+        .api
+        .store
+        .get(&resource.table, call.namespace(), &name)
+        .is_some()
+    {
+        return Err(Status::already_exists(
+            &resource.group,
+            &resource.plural,
+            &name,
+        ));
+    }
+    admission::mutate(&call.attributes("CREATE", &name), &mut object, None).await?;
+    // What a webhook added goes through the same mill.
+    call.shape(&mut object, false)?;
+    strategy::before_create(call.api, &resource, &mut object);
+    // Who applied the object has recorded it already.
+    if object::at(&object, "metadata.managedFields").is_none() {
+        call.track(&Value::Null, &mut object);
+    }
+    object::set(&mut object, "metadata.uid", object::new_uid());
+    object::set(&mut object, "metadata.creationTimestamp", object::now());
+    call.validate(&object, None)?;
+    admission::validate(&call.attributes("CREATE", &name), Some(&object), None).await?;
+    let allocation = call.api.allocation.lock();
+    let _allocation = allocation.unwrap_or_else(|poisoned| poisoned.into_inner());
+    strategy::allocate(call.api, &resource, None, &mut object)
+        .map_err(|causes| call.invalid(&name, &causes))?;
+    if call.dry_run {
+        return Ok(object);
+    }
+    let stored = call
+        .api
+        .store
+        .put(&resource.table, object, Expected::Absent)
+        .map_err(|_| Status::already_exists(&resource.group, &resource.plural, &name))?;
+    changed(call.api, &resource);
+    Ok(stored.value.clone())
+}
+
+/// Puts the namespace of the path into an object, and refuses another one.
+fn address(call: &Call<'_>, object: &mut Value) -> Result<()> {
+    let wanted = call.namespace();
+    let found = object::namespace(object);
+    if call.resource.namespaced {
+        if found.is_empty() {
+            object::set(object, "metadata.namespace", wanted);
+        } else if found != wanted {
+            return Err(Status::bad_request(format!(
+                "the namespace of the provided object does not match the namespace sent on the request"
+            )));
+        }
+    } else if !found.is_empty() {
+        return Err(Status::bad_request(
+            "namespace may not be set on a cluster-scoped object",
+        ));
+    }
+    let name = &call.info.name;
+    let found = object::name(object);
+    if !name.is_empty() {
+        if found.is_empty() {
+            object::set(object, "metadata.name", name.as_str());
+        } else if found != name {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({found}) does not match the name on the URL ({name})"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Answers a replace (PUT).
+pub async fn replace(call: &mut Call<'_>, body: Value) -> Result<(u16, Value)> {
+    let resource = call.resource.clone();
+    let mut body = body;
+    if resource.is("events.k8s.io", "events") {
+        identify(&resource, &mut body)?;
+        defaults::event_from_events(&mut body);
+        call.resource = call
+            .api
+            .resource("", "v1", "events")
+            .ok_or_else(Status::no_resource)?;
+    }
+    call.shape(&mut body, true)?;
+    address(call, &mut body)?;
+    let stored = modify(call, &mut |_, _| Ok(body.clone())).await?;
+    Ok((200, external(&resource, &stored).into_owned()))
+}
+
+/// Makes a new version from the one that is there; called again when somebody else was faster.
+type Change<'c> = &'c mut (dyn FnMut(&mut Call<'_>, &Value) -> Result<Value> + Send);
+
+/// Changes an object: reads, changes, admits, checks and writes, again until nobody came in between.
+pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
+    let resource = call.resource.clone();
+    let (group, plural) = (resource.group.as_str(), resource.plural.as_str());
+    for _ in 0..20 {
+        let stored = read::find(call.api, call.info, &resource)?;
+        let old = &stored.value;
+        let name = object::name(old).to_owned();
+        let mut new = change(call, old)?;
+        let pinned = object::text(&new, "metadata.resourceVersion").to_owned();
+        if !pinned.is_empty() && pinned != stored.revision.to_string() {
+            return Err(Status::modified(group, plural, &name));
+        }
+        let uid = object::uid(&new);
+        if !uid.is_empty() && uid != object::uid(old) {
+            return Err(Status::conflict(
+                group,
+                plural,
+                &name,
+                &format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    object::uid(old)
+                ),
+            ));
+        }
+        inherit(old, &mut new);
+        strategy::before_update(&resource, &call.info.subresource, old, &mut new);
+        admission::mutate(&call.attributes("UPDATE", &name), &mut new, Some(old)).await?;
+        call.shape(&mut new, false)?;
+        inherit(old, &mut new);
+        strategy::before_update(&resource, &call.info.subresource, old, &mut new);
+        if call.info.verb != "apply" {
+            call.track(old, &mut new);
+        }
+        strategy::generation(&resource, old, &mut new);
+        call.validate(&new, Some(old))?;
+        admission::validate(&call.attributes("UPDATE", &name), Some(&new), Some(old)).await?;
+        {
+            let allocation = call.api.allocation.lock();
+            let _allocation = allocation.unwrap_or_else(|poisoned| poisoned.into_inner());
+            strategy::allocate(call.api, &resource, Some(old), &mut new)
+                .map_err(|causes| call.invalid(&name, &causes))?;
+            if same(old, &new) {
+                return Ok(old.clone());
+            }
+            if call.dry_run {
+                return Ok(new);
+            }
+            let expected = stored.revision;
+            let written = if strategy::finished(&resource, &new) {
+                call.api.store.delete(&resource.table, new, expected)
+            } else {
+                call.api
+                    .store
+                    .put(&resource.table, new, Expected::Revision(expected))
+            };
+            if let Ok(stored) = written {
+                changed(call.api, &resource);
+                return Ok(stored.value.clone());
+            }
+        }
+        if !pinned.is_empty() {
+            return Err(Status::modified(group, plural, &name));
+        }
+    }
+    Err(Status::modified(group, plural, &call.info.name))
+}
+
+/// What a client cannot change.
+fn inherit(old: &Value, new: &mut Value) {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "resourceVersion",
+    ] {
+        let path = format!("metadata.{field}");
+        match object::at(old, &path) {
+            Some(value) => object::set(new, &path, value.clone()),
+            None => {
+                object::remove(new, &path);
+            }
+        }
+    }
+    if let Some(prefix) = object::at(old, "metadata.generateName") {
+        object::default(new, "metadata.generateName", prefix.clone());
+    }
+}
+
+/// Whether nothing but the times of managers differs.
+fn same(old: &Value, new: &Value) -> bool {
+    let plain = |object: &Value| -> Value {
+        let mut managers = object["metadata"]["managedFields"].clone();
+        for manager in managers.as_array_mut().into_iter().flatten() {
+            object::remove(manager, "time");
+        }
+        managers
+    };
+    let rest = |object: &Value| -> Vec<(String, Value)> {
+        object["metadata"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| *key != "managedFields")
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    };
+    let (Some(a), Some(b)) = (old.as_object(), new.as_object()) else {
+        return old == new;
+    };
+    let fields = |map: &Map<String, Value>| map.keys().filter(|key| *key != "metadata").count();
+    fields(a) == fields(b)
+        && a.iter()
+            .filter(|(key, _)| *key != "metadata")
+            .all(|(key, value)| b.get(key) == Some(value))
+        && {
+            let (mut a, mut b) = (rest(old), rest(new));
+            a.sort_by(|x, y| x.0.cmp(&y.0));
+            b.sort_by(|x, y| x.0.cmp(&y.0));
+            a == b
+        }
+        && plain(old) == plain(new)
+}
+
+/// Answers a patch of any kind.
+pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Value)> {
+    let kind = content_type(headers);
+    let resource = call.resource.clone();
+    let custom = resource.custom.is_some();
+    let unsupported = || {
+        let mut accepted = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml".to_owned();
+        if !custom {
+            accepted = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml".to_owned();
+        }
+        Status::new(
+            415,
+            "UnsupportedMediaType",
+            format!(
+                "the body of the request was in an unknown format - accepted media types include: {accepted}"
+            ),
+        )
+    };
+    match kind.as_str() {
+        "application/apply-patch+yaml" | "application/apply-patch+json" => {
+            return apply_patch(call, body).await;
+        }
+        "application/strategic-merge-patch+json" if custom => return Err(unsupported()),
+        "application/json-patch+json"
+        | "application/merge-patch+json"
+        | "application/strategic-merge-patch+json" => {}
+        _ => return Err(unsupported()),
+    }
+    let patch = json_text(body)?;
+    let events = resource.is("events.k8s.io", "events");
+    let original = resource.clone();
+    let stored = modify(call, &mut |call, old| {
+        let mut new = external(&original, old).into_owned();
+        match kind.as_str() {
+            "application/json-patch+json" => patches::json(&mut new, &patch)?,
+            "application/merge-patch+json" => patches::merge(&mut new, &patch),
+            _ => patches::strategic(original.schema(), &mut new, &patch)?,
+        }
+        if events {
+            defaults::event_from_events(&mut new);
+            call.resource = call
+                .api
+                .resource("", "v1", "events")
+                .ok_or_else(Status::no_resource)?;
+        }
+        call.warnings.clear();
+        call.shape(&mut new, true)?;
+        // A resourceVersion in the patch is a wish; the old one merely stayed where it was.
+        if object::at(&patch, "metadata.resourceVersion").is_none()
+            && kind != "application/json-patch+json"
+        {
+            object::remove(&mut new, "metadata.resourceVersion");
+        } else if object::at(&new, "metadata.resourceVersion")
+            == object::at(old, "metadata.resourceVersion")
+            && object::at(&patch, "metadata.resourceVersion").is_none()
+        {
+            object::remove(&mut new, "metadata.resourceVersion");
+        }
+        address(call, &mut new)?;
+        Ok(new)
+    })
+    .await?;
+    Ok((200, external(&original, &stored).into_owned()))
+}
+
+/// Answers a server-side apply.
+async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> {
+    let resource = call.resource.clone();
+    if call.info.query.get("fieldManager").is_empty() {
+        return Err(Status::invalid(
+            "meta.k8s.io",
+            "PatchOptions",
+            "",
+            &[super::status::Cause::required(
+                "fieldManager",
+                "is required for apply patch",
+            )],
+        ));
+    }
+    let mut config = yaml_text(body)?;
+    if object::text(&config, "kind").is_empty() {
+        return Err(Status::bad_request(format!(
+            "Object 'Kind' is missing in '{config}'"
+        )));
+    }
+    identify(&resource, &mut config)?;
+    address(call, &mut config)?;
+    if object::at(&config, "metadata.managedFields").is_some_and(|entries| {
+        entries
+            .as_array()
+            .is_some_and(|entries| !entries.is_empty())
+    }) {
+        return Err(Status::bad_request("metadata.managedFields must be nil"));
+    }
+    let untyped = |error: String| {
+        Status::new(
+            500,
+            "",
+            format!(
+                "failed to create typed patch object ({}/{}; {}, Kind={}): {error}",
+                call.namespace(),
+                object::name(&config),
+                resource.api_version(),
+                resource.kind
+            ),
+        )
+    };
+    apply::check(resource.schema(), &config, "").map_err(untyped)?;
+    // What may not be applied to this endpoint is not owned through it.
+    if call.info.subresource.is_empty() {
+        if resource.status {
+            object::remove(&mut config, "status");
+        }
+    } else {
+        object::remove(&mut config, "spec");
+    }
+    object::remove(&mut config, "metadata.creationTimestamp");
+    if config["metadata"].get("managedFields").is_some() {
+        object::remove(&mut config, "metadata.managedFields");
+    }
+    let force = call.info.query.flag("force");
+    let api_version = resource.api_version();
+    let manager = call.manager.clone();
+    let subresource = call.info.subresource.clone();
+    let run = |live: &Value| {
+        let writer = Writer {
+            manager: &manager,
+            api_version: &api_version,
+            subresource: &subresource,
+        };
+        apply::apply(resource.schema(), live, &config, &writer, force)
+    };
+    let exists = call
+        .api
+        .store
+        .get(&resource.table, call.namespace(), &call.info.name)
+        .is_some();
+    if !exists {
+        if !call.info.subresource.is_empty() {
+            return Err(Status::not_found(
+                &resource.group,
+                &resource.plural,
+                &call.info.name,
+            ));
+        }
+        let mut object = run(&Value::Null)?;
+        if !object::text(&object, "metadata.uid").is_empty() {
+            return Err(Status::not_found(
+                &resource.group,
+                &resource.plural,
+                &call.info.name,
+            ));
+        }
+        call.shape(&mut object, false)?;
+        match insert(call, object).await {
+            // Somebody else made it in the meantime: then it is a change.
+            Err(status) if status.reason == "AlreadyExists" => {}
+            result => return result.map(|value| (201, value)),
+        }
+    }
+    let info = Info {
+        verb: "apply",
+        ..call.info.clone()
+    };
+    let mut call = Call {
+        api: call.api,
+        user: call.user,
+        info: &info,
+        resource: resource.clone(),
+        manager: call.manager.clone(),
+        dry_run: call.dry_run,
+        validation: call.validation,
+        warnings: Vec::new(),
+    };
+    let stored = modify(&mut call, &mut |call, old| {
+        let live = external(&resource, old);
+        let mut new = run(&live)?;
+        if object::at(&config, "metadata.resourceVersion").is_none() {
+            object::remove(&mut new, "metadata.resourceVersion");
+        }
+        call.shape(&mut new, false)?;
+        Ok(new)
+    })
+    .await?;
+    Ok((200, external(&resource, &stored).into_owned()))
+}
+
+/// How a deletion is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteOptions {
+    grace: Option<i64>,
+    uid: Option<String>,
+    revision: Option<String>,
+    propagation: String,
+    /// Whether nothing is to be done.
+    pub dry_run: bool,
+}
+
+/// Reads the options of a deletion, from the body or the query.
+pub fn delete_options(info: &Info, headers: &HeaderMap, body: &Bytes) -> Result<DeleteOptions> {
+    let value = if body.is_empty() {
+        Value::Null
+    } else {
+        decode(headers, body)?
+    };
+    let text = |path: &str| {
+        object::at(&value, path)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    let mut options = DeleteOptions {
+        grace: value["gracePeriodSeconds"].as_i64(),
+        uid: text("preconditions.uid"),
+        revision: text("preconditions.resourceVersion"),
+        propagation: text("propagationPolicy").unwrap_or_default(),
+        dry_run: object::list(&value, "dryRun")
+            .iter()
+            .any(|word| word == "All"),
+    };
+    if value["orphanDependents"] == true {
+        options.propagation = "Orphan".into();
+    }
+    if let Some(grace) = info.query.number("gracePeriodSeconds") {
+        options.grace = i64::try_from(grace).ok();
+    }
+    if !info.query.get("propagationPolicy").is_empty() {
+        options.propagation = info.query.get("propagationPolicy").to_owned();
+    }
+    if !matches!(
+        options.propagation.as_str(),
+        "" | "Background" | "Foreground" | "Orphan"
+    ) {
+        return Err(Status::invalid(
+            "meta.k8s.io",
+            "DeleteOptions",
+            "",
+            &[super::status::Cause::unsupported(
+                "propagationPolicy",
+                &options.propagation.clone().into(),
+                &["Foreground", "Background", "Orphan"],
+            )],
+        ));
+    }
+    Ok(options)
+}
+
+/// Answers a delete.
+pub async fn delete(call: &mut Call<'_>, options: &DeleteOptions) -> Result<(u16, Value)> {
+    let resource = call.resource.clone();
+    call.dry_run |= options.dry_run;
+    for _ in 0..20 {
+        let stored = read::find(call.api, call.info, &resource)?;
+        if let Some(answer) = delete_one(call, &stored, options).await? {
+            return Ok(answer);
+        }
+    }
+    Err(Status::modified(
+        &resource.group,
+        &resource.plural,
+        &call.info.name,
+    ))
+}
+
+/// Deletes one object as it was seen; nothing when somebody changed it in the meantime.
+async fn delete_one(
+    call: &Call<'_>,
+    stored: &Arc<Stored>,
+    options: &DeleteOptions,
+) -> Result<Option<(u16, Value)>> {
+    let resource = &call.resource;
+    let (group, plural) = (resource.group.as_str(), resource.plural.as_str());
+    let old = &stored.value;
+    let name = object::name(old).to_owned();
+    let failed = |what: &str, wanted: &str, found: &str| {
+        Status::conflict(
+            group,
+            plural,
+            &name,
+            &format!(
+                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+            ),
+        )
+    };
+    if let Some(uid) = &options.uid
+        && uid != object::uid(old)
+    {
+        return Err(failed("UID", uid, object::uid(old)));
+    }
+    if let Some(revision) = &options.revision
+        && *revision != stored.revision.to_string()
+    {
+        return Err(failed(
+            "ResourceVersion",
+            revision,
+            &stored.revision.to_string(),
+        ));
+    }
+    admission::validate(&call.attributes("DELETE", &name), None, Some(old)).await?;
+    if resource.is("", "namespaces")
+        && matches!(name.as_str(), "default" | "kube-system" | "kube-public")
+    {
+        return Err(Status::forbidden(
+            group,
+            plural,
+            &name,
+            "this namespace may not be deleted",
+        ));
+    }
+    let mut new = old.clone();
+    strategy::finalizers_for(&options.propagation, &mut new);
+    let grace = strategy::grace(resource, old, options.grace);
+    let waits = !object::finalizers(&new).is_empty()
+        || grace.is_some_and(|seconds| seconds > 0)
+        || strategy::holds(resource, &new);
+    if call.dry_run {
+        return Ok(Some((200, old.clone())));
+    }
+    if waits {
+        let was = object::terminating(old);
+        let before = object::at(old, "metadata.deletionGracePeriodSeconds").and_then(Value::as_i64);
+        let seconds = grace.unwrap_or(0);
+        if !was || before.is_some_and(|before| seconds < before) {
+            let moment = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+            object::set(
+                &mut new,
+                "metadata.deletionTimestamp",
+                object::stamp(moment),
+            );
+            object::set(&mut new, "metadata.deletionGracePeriodSeconds", seconds);
+            if !was
+                && let Some(generation) =
+                    object::at(old, "metadata.generation").and_then(Value::as_i64)
+            {
+                object::set(&mut new, "metadata.generation", generation + 1);
+            }
+            if resource.is("", "namespaces") {
+                object::set(&mut new, "status.phase", "Terminating");
+            }
+        }
+        if new == *old {
+            return Ok(Some((200, old.clone())));
+        }
+        let written = call
+            .api
+            .store
+            .put(&resource.table, new, Expected::Revision(stored.revision));
+        return Ok(written.ok().map(|stored| {
+            changed(call.api, resource);
+            (200, external(resource, &stored.value).into_owned())
+        }));
+    }
+    let Ok(gone) = call.api.store.delete(&resource.table, new, stored.revision) else {
+        return Ok(None);
+    };
+    changed(call.api, resource);
+    let answer = if resource.is("", "pods") || resource.custom.is_none() && returns_object(resource)
+    {
+        external(resource, &gone.value).into_owned()
+    } else {
+        let mut details = json!({"name": name});
+        if !group.is_empty() {
+            details["group"] = group.into();
+        }
+        details["kind"] = plural.into();
+        details["uid"] = object::uid(old).into();
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+    };
+    Ok(Some((200, answer)))
+}
+
+/// The kinds whose deletion answers with the object.
+fn returns_object(resource: &Resource) -> bool {
+    matches!(
+        resource.plural.as_str(),
+        "services"
+            | "serviceaccounts"
+            | "persistentvolumes"
+            | "persistentvolumeclaims"
+            | "podtemplates"
+            | "resourcequotas"
+    )
+}
+
+/// Answers a delete of a collection.
+pub async fn delete_collection(
+    call: &mut Call<'_>,
+    options: &DeleteOptions,
+) -> Result<(u16, Value)> {
+    let resource = call.resource.clone();
+    call.dry_run |= options.dry_run;
+    let mut gone = Vec::new();
+    for stored in read::selected(call.api, call.info, &resource)? {
+        let mut stored = Cow::Borrowed(&stored);
+        loop {
+            if let Some((_, value)) = delete_one(call, &stored, options).await? {
+                gone.push(value);
+                break;
+            }
+            let key = (
+                object::namespace(&stored.value),
+                object::name(&stored.value),
+            );
+            match call.api.store.get(&resource.table, key.0, key.1) {
+                Some(fresh) => stored = Cow::Owned(fresh),
+                None => break,
+            }
+        }
+    }
+    let revision = call.api.store.revision().to_string();
+    Ok((
+        200,
+        json!({
+            "kind": resource.list_kind, "apiVersion": resource.api_version(),
+            "metadata": {"resourceVersion": revision},
+            "items": gone.into_iter().filter(|value| value["kind"] != "Status").collect::<Vec<_>>(),
+        }),
+    ))
+}
+
+/// Tells the parts of the server that follow a kind.
+pub fn changed(api: &Api, resource: &Resource) {
+    if resource.is("apiextensions.k8s.io", "customresourcedefinitions") || resource.custom.is_some()
+    {
+        api.definitions.notify_one();
+    }
+}
