@@ -97,12 +97,12 @@ fn milliseconds(value: &Value) -> Option<String> {
     Some(format!("{}.{:03}s", amount / 1000, amount % 1000))
 }
 
-fn typed(kind: &str, mut config: Value) -> Value {
+pub(super) fn typed(kind: &str, mut config: Value) -> Value {
     config["@type"] = json!(format!("type.googleapis.com/{kind}"));
     config
 }
 
-fn address(at: SocketAddr) -> Value {
+pub(super) fn address(at: SocketAddr) -> Value {
     json!({"socket_address": {"address": at.ip().to_string(), "port_value": at.port()}})
 }
 
@@ -126,7 +126,7 @@ pub fn files(model: &Value, settings: &Settings, names: Option<&Names>) -> Files
     files
 }
 
-fn discovery(resources: Vec<Value>) -> Value {
+pub(super) fn discovery(resources: Vec<Value>) -> Value {
     json!({ "resources": resources })
 }
 

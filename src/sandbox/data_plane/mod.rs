@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod aws;
+pub mod balancer;
 pub mod egress;
 pub mod envoy;
 pub mod mesh;
