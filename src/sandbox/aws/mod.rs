@@ -34,6 +34,7 @@ pub fn services() -> &'static [&'static dyn Service] {
         &appmesh::AppMesh,
         &ecr::Ecr,
         &eks::Eks,
+        &elbv2::Elb,
         &cloudformation::Service,
     ]
 }

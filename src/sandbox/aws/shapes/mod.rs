@@ -232,8 +232,11 @@ impl Model {
                 }
             }
             Shape::List(member, span) => {
-                let Value::Array(items) = value else {
-                    return found.push(unreadable("a list"));
+                // The query protocol writes an empty list as an empty text.
+                let items = match value {
+                    Value::Array(items) => items.as_slice(),
+                    Value::String(text) if text.is_empty() => &[],
+                    _ => return found.push(unreadable("a list")),
                 };
                 span.length(items.len(), "length", value, path, found);
                 for (index, item) in items.iter().enumerate() {
