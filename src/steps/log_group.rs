@@ -62,10 +62,13 @@ impl Step for LogGroup {
             .list_tags_for_resource()
             .resource_arn(arn)
             .send()
-            .await
-            .map_err(failed(self.resource()))?
-            .tags
-            .unwrap_or_default();
+            .await;
+        let tags = match tags {
+            Ok(tags) => tags.tags.unwrap_or_default(),
+            // Another run has just removed it.
+            Err(error) if is(&error, "ResourceNotFoundException") => return Ok(Observed::Absent),
+            Err(error) => return Err(failed(self.resource())(error)),
+        };
         let mut drift = Vec::new();
         match tags.get(OWNER_TAG) {
             Some(owner) if *owner == self.environment.name => {}

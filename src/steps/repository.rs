@@ -75,7 +75,12 @@ impl ServiceRepository {
                 let text = got.lifecycle_policy_text.unwrap_or_default();
                 Ok(serde_json::from_str::<Value>(&text).is_ok_and(|policy| policy == lifecycle()))
             }
-            Err(error) if is(&error, "LifecyclePolicyNotFoundException") => Ok(false),
+            Err(error)
+                if is(&error, "LifecyclePolicyNotFoundException")
+                    || is(&error, "RepositoryNotFoundException") =>
+            {
+                Ok(false)
+            }
             Err(error) => Err(failed(self.resource())(error)),
         }
     }
@@ -109,19 +114,21 @@ impl Step for ServiceRepository {
         let Some(repository) = self.find().await? else {
             return Ok(Observed::Absent);
         };
-        let (tags, has_lifecycle) = futures::try_join!(
-            async {
-                self.clients
-                    .ecr
-                    .list_tags_for_resource()
-                    .resource_arn(repository.repository_arn().unwrap_or_default())
-                    .send()
-                    .await
-                    .map_err(failed(self.resource()))
-            },
+        let (tags, has_lifecycle) = futures::join!(
+            self.clients
+                .ecr
+                .list_tags_for_resource()
+                .resource_arn(repository.repository_arn().unwrap_or_default())
+                .send(),
             self.has_lifecycle(),
-        )?;
-        let tags = tags.tags.unwrap_or_default();
+        );
+        let tags = match tags {
+            Ok(tags) => tags.tags.unwrap_or_default(),
+            // Another run has just removed it.
+            Err(error) if is(&error, "RepositoryNotFoundException") => return Ok(Observed::Absent),
+            Err(error) => return Err(failed(self.resource())(error)),
+        };
+        let has_lifecycle = has_lifecycle?;
         match tags.iter().find(|tag| tag.key() == OWNER_TAG) {
             Some(tag) if tag.value() == self.environment.name => {}
             Some(tag) => return Ok(Observed::Foreign(format!("environment {}", tag.value()))),

@@ -1,5 +1,7 @@
 //! One test binary, one file per subject.
 
+#[cfg(feature = "sandbox")]
+mod aws_steps;
 mod command_line;
 mod config;
 mod engine;
