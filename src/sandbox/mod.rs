@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use clock::Clock;
@@ -142,6 +143,8 @@ struct Sandbox {
     /// Says that it is stopping, whoever asked for that.
     stop: watch::Sender<bool>,
     stopped: watch::Receiver<bool>,
+    /// SIGTERM and SIGINT, caught before anybody is told that the sandbox is ready.
+    signals: Option<(Signal, Signal)>,
     /// Held for the life of the process: who finds it free knows that no sandbox runs.
     _lock: std::fs::File,
 }
@@ -209,6 +212,9 @@ async fn start(directory: &Path, options: &Options) -> Result<Sandbox, Error> {
         parts,
         stop,
         stopped,
+        signals: signal(SignalKind::terminate())
+            .and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)))
+            .ok(),
         _lock: lock,
     })
 }
@@ -217,14 +223,12 @@ impl Sandbox {
     async fn run(mut self) {
         let saving = tokio::spawn(self.world.clone().keep_saved());
         let interrupted = async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut terminate), Ok(mut interrupt)) = (
-                signal(SignalKind::terminate()),
-                signal(SignalKind::interrupt()),
-            ) else {
-                return std::future::pending().await;
-            };
-            tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+            match &mut self.signals {
+                Some((terminate, interrupt)) => {
+                    tokio::select! { _ = terminate.recv() => {} _ = interrupt.recv() => {} }
+                }
+                None => std::future::pending().await,
+            }
         };
         tokio::select! { () = asked(&mut self.stopped) => {} () = interrupted => {} }
         self.stop.send_replace(true);

@@ -163,6 +163,9 @@ impl World {
                     "cannot save the state in {}: {error}",
                     self.directory.display()
                 );
+                // The disk may be full for a while: what has changed is tried again.
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                changes.mark_changed();
             }
         }
     }
