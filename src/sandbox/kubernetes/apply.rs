@@ -117,8 +117,25 @@ fn owned(object: &Value) -> Value {
     object
 }
 
-/// Records who changed what between two versions of an object, for everything but apply.
-pub fn track(schema: &Schema, old: &Value, new: &mut Value, writer: &Writer<'_>) {
+/// What a write through this endpoint can own: the main resource no status, where that is a resource of its own, and
+/// the status nothing of the specification.
+fn reached(object: &Value, writer: &Writer<'_>, status: bool) -> Value {
+    let mut object = owned(object);
+    match writer.subresource {
+        "" if status => {
+            object::remove(&mut object, "status");
+        }
+        "status" => {
+            object::remove(&mut object, "spec");
+        }
+        _ => {}
+    }
+    object
+}
+
+/// Records who changed what between two versions of an object, for everything but apply. `status` tells whether the
+/// status is a resource of its own.
+pub fn track(schema: &Schema, old: &Value, new: &mut Value, writer: &Writer<'_>, status: bool) {
     // Whoever sends an explicitly empty list wants the record gone.
     let cleared = object::at(new, "metadata.managedFields")
         .and_then(Value::as_array)
@@ -130,7 +147,8 @@ pub fn track(schema: &Schema, old: &Value, new: &mut Value, writer: &Writer<'_>)
                         .is_some_and(serde_json::Map::is_empty)
         });
     let mut managers = if cleared { Vec::new() } else { read(old) };
-    let difference = compare(schema, &owned(old), &owned(new));
+    let (before, after) = (reached(old, writer, status), reached(new, writer, status));
+    let difference = compare(schema, &before, &after);
     if difference.changed.is_empty() && difference.removed.is_empty() {
         return write(new, managers);
     }

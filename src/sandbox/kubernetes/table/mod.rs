@@ -2,6 +2,7 @@
 
 mod cells;
 mod path;
+mod rich;
 
 use std::borrow::Cow;
 

@@ -1,5 +1,7 @@
 //! The server as its clients see it.
 
+mod webhooks;
+
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Service, ServiceAccount};

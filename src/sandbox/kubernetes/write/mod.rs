@@ -1,11 +1,16 @@
 //! Create, replace, patch, apply and delete: what every kind goes through.
 
-use std::borrow::Cow;
+mod delete;
+mod patch;
+
 use std::sync::Arc;
 
 use hyper::HeaderMap;
 use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
+
+pub use delete::{DeleteOptions, delete, delete_collection, delete_options};
+pub use patch::patch;
 
 use super::admission::{self, Attributes};
 use super::api::Api;
@@ -15,8 +20,8 @@ use super::read::{self, external};
 use super::request::Info;
 use super::resources::Resource;
 use super::status::{Result, Status};
-use super::store::{Expected, Stored};
-use super::{UserInfo, defaults, object, patch as patches, schema, strategy, validation};
+use super::store::Expected;
+use super::{UserInfo, defaults, object, schema, strategy, validation};
 
 /// What happens to fields that a kind does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,7 +207,8 @@ impl<'a> Call<'a> {
             api_version: &api_version,
             subresource: &self.info.subresource,
         };
-        apply::track(self.resource.schema(), old, new, &writer);
+        let status = self.resource.status;
+        apply::track(self.resource.schema(), old, new, &writer, status);
     }
 }
 
@@ -368,14 +374,14 @@ async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Value> {
             &name,
         ));
     }
+    // Who applied the object has recorded it already. What admission adds belongs to nobody.
+    if object::at(&object, "metadata.managedFields").is_none() {
+        call.track(&Value::Null, &mut object);
+    }
     admission::mutate(&call.attributes("CREATE", &name), &mut object, None).await?;
     // What a webhook added goes through the same mill.
     call.shape(&mut object, false)?;
     strategy::before_create(call.api, &resource, &mut object);
-    // Who applied the object has recorded it already.
-    if object::at(&object, "metadata.managedFields").is_none() {
-        call.track(&Value::Null, &mut object);
-    }
     object::set(&mut object, "metadata.uid", object::new_uid());
     object::set(&mut object, "metadata.creationTimestamp", object::now());
     call.validate(&object, None)?;
@@ -475,13 +481,13 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
         }
         inherit(old, &mut new);
         strategy::before_update(&resource, &call.info.subresource, old, &mut new);
+        if call.info.verb != "apply" {
+            call.track(old, &mut new);
+        }
         admission::mutate(&call.attributes("UPDATE", &name), &mut new, Some(old)).await?;
         call.shape(&mut new, false)?;
         inherit(old, &mut new);
         strategy::before_update(&resource, &call.info.subresource, old, &mut new);
-        if call.info.verb != "apply" {
-            call.track(old, &mut new);
-        }
         strategy::generation(&resource, old, &mut new);
         call.validate(&new, Some(old))?;
         admission::validate(&call.attributes("UPDATE", &name), Some(&new), Some(old)).await?;
@@ -574,425 +580,6 @@ fn same(old: &Value, new: &Value) -> bool {
             a == b
         }
         && plain(old) == plain(new)
-}
-
-/// Answers a patch of any kind.
-pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Value)> {
-    let kind = content_type(headers);
-    let resource = call.resource.clone();
-    let custom = resource.custom.is_some();
-    let unsupported = || {
-        let mut accepted = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml".to_owned();
-        if !custom {
-            accepted = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml".to_owned();
-        }
-        Status::new(
-            415,
-            "UnsupportedMediaType",
-            format!(
-                "the body of the request was in an unknown format - accepted media types include: {accepted}"
-            ),
-        )
-    };
-    match kind.as_str() {
-        "application/apply-patch+yaml" | "application/apply-patch+json" => {
-            return apply_patch(call, body).await;
-        }
-        "application/strategic-merge-patch+json" if custom => return Err(unsupported()),
-        "application/json-patch+json"
-        | "application/merge-patch+json"
-        | "application/strategic-merge-patch+json" => {}
-        _ => return Err(unsupported()),
-    }
-    let patch = json_text(body)?;
-    let events = resource.is("events.k8s.io", "events");
-    let original = resource.clone();
-    let stored = modify(call, &mut |call, old| {
-        let mut new = external(&original, old).into_owned();
-        match kind.as_str() {
-            "application/json-patch+json" => patches::json(&mut new, &patch)?,
-            "application/merge-patch+json" => patches::merge(&mut new, &patch),
-            _ => patches::strategic(original.schema(), &mut new, &patch)?,
-        }
-        if events {
-            defaults::event_from_events(&mut new);
-            call.resource = call
-                .api
-                .resource("", "v1", "events")
-                .ok_or_else(Status::no_resource)?;
-        }
-        call.warnings.clear();
-        call.shape(&mut new, true)?;
-        // A resourceVersion in the patch is a wish; the old one merely stayed where it was.
-        if object::at(&patch, "metadata.resourceVersion").is_none()
-            && kind != "application/json-patch+json"
-        {
-            object::remove(&mut new, "metadata.resourceVersion");
-        } else if object::at(&new, "metadata.resourceVersion")
-            == object::at(old, "metadata.resourceVersion")
-            && object::at(&patch, "metadata.resourceVersion").is_none()
-        {
-            object::remove(&mut new, "metadata.resourceVersion");
-        }
-        address(call, &mut new)?;
-        Ok(new)
-    })
-    .await?;
-    Ok((200, external(&original, &stored).into_owned()))
-}
-
-/// Answers a server-side apply.
-async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> {
-    let resource = call.resource.clone();
-    if call.info.query.get("fieldManager").is_empty() {
-        return Err(Status::invalid(
-            "meta.k8s.io",
-            "PatchOptions",
-            "",
-            &[super::status::Cause::required(
-                "fieldManager",
-                "is required for apply patch",
-            )],
-        ));
-    }
-    let mut config = yaml_text(body)?;
-    if object::text(&config, "kind").is_empty() {
-        return Err(Status::bad_request(format!(
-            "Object 'Kind' is missing in '{config}'"
-        )));
-    }
-    identify(&resource, &mut config)?;
-    address(call, &mut config)?;
-    if object::at(&config, "metadata.managedFields").is_some_and(|entries| {
-        entries
-            .as_array()
-            .is_some_and(|entries| !entries.is_empty())
-    }) {
-        return Err(Status::bad_request("metadata.managedFields must be nil"));
-    }
-    let untyped = |error: String| {
-        Status::new(
-            500,
-            "",
-            format!(
-                "failed to create typed patch object ({}/{}; {}, Kind={}): {error}",
-                call.namespace(),
-                object::name(&config),
-                resource.api_version(),
-                resource.kind
-            ),
-        )
-    };
-    apply::check(resource.schema(), &config, "").map_err(untyped)?;
-    // What may not be applied to this endpoint is not owned through it.
-    if call.info.subresource.is_empty() {
-        if resource.status {
-            object::remove(&mut config, "status");
-        }
-    } else {
-        object::remove(&mut config, "spec");
-    }
-    object::remove(&mut config, "metadata.creationTimestamp");
-    if config["metadata"].get("managedFields").is_some() {
-        object::remove(&mut config, "metadata.managedFields");
-    }
-    let force = call.info.query.flag("force");
-    let api_version = resource.api_version();
-    let manager = call.manager.clone();
-    let subresource = call.info.subresource.clone();
-    let run = |live: &Value| {
-        let writer = Writer {
-            manager: &manager,
-            api_version: &api_version,
-            subresource: &subresource,
-        };
-        apply::apply(resource.schema(), live, &config, &writer, force)
-    };
-    let exists = call
-        .api
-        .store
-        .get(&resource.table, call.namespace(), &call.info.name)
-        .is_some();
-    if !exists {
-        if !call.info.subresource.is_empty() {
-            return Err(Status::not_found(
-                &resource.group,
-                &resource.plural,
-                &call.info.name,
-            ));
-        }
-        let mut object = run(&Value::Null)?;
-        if !object::text(&object, "metadata.uid").is_empty() {
-            return Err(Status::not_found(
-                &resource.group,
-                &resource.plural,
-                &call.info.name,
-            ));
-        }
-        call.shape(&mut object, false)?;
-        match insert(call, object).await {
-            // Somebody else made it in the meantime: then it is a change.
-            Err(status) if status.reason == "AlreadyExists" => {}
-            result => return result.map(|value| (201, value)),
-        }
-    }
-    let info = Info {
-        verb: "apply",
-        ..call.info.clone()
-    };
-    let mut call = Call {
-        api: call.api,
-        user: call.user,
-        info: &info,
-        resource: resource.clone(),
-        manager: call.manager.clone(),
-        dry_run: call.dry_run,
-        validation: call.validation,
-        warnings: Vec::new(),
-    };
-    let stored = modify(&mut call, &mut |call, old| {
-        let live = external(&resource, old);
-        let mut new = run(&live)?;
-        if object::at(&config, "metadata.resourceVersion").is_none() {
-            object::remove(&mut new, "metadata.resourceVersion");
-        }
-        call.shape(&mut new, false)?;
-        Ok(new)
-    })
-    .await?;
-    Ok((200, external(&resource, &stored).into_owned()))
-}
-
-/// How a deletion is asked for.
-#[derive(Clone, Debug, Default)]
-pub struct DeleteOptions {
-    grace: Option<i64>,
-    uid: Option<String>,
-    revision: Option<String>,
-    propagation: String,
-    /// Whether nothing is to be done.
-    pub dry_run: bool,
-}
-
-/// Reads the options of a deletion, from the body or the query.
-pub fn delete_options(info: &Info, headers: &HeaderMap, body: &Bytes) -> Result<DeleteOptions> {
-    let value = if body.is_empty() {
-        Value::Null
-    } else {
-        decode(headers, body)?
-    };
-    let text = |path: &str| {
-        object::at(&value, path)
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
-    let mut options = DeleteOptions {
-        grace: value["gracePeriodSeconds"].as_i64(),
-        uid: text("preconditions.uid"),
-        revision: text("preconditions.resourceVersion"),
-        propagation: text("propagationPolicy").unwrap_or_default(),
-        dry_run: object::list(&value, "dryRun")
-            .iter()
-            .any(|word| word == "All"),
-    };
-    if value["orphanDependents"] == true {
-        options.propagation = "Orphan".into();
-    }
-    if let Some(grace) = info.query.number("gracePeriodSeconds") {
-        options.grace = i64::try_from(grace).ok();
-    }
-    if !info.query.get("propagationPolicy").is_empty() {
-        options.propagation = info.query.get("propagationPolicy").to_owned();
-    }
-    if !matches!(
-        options.propagation.as_str(),
-        "" | "Background" | "Foreground" | "Orphan"
-    ) {
-        return Err(Status::invalid(
-            "meta.k8s.io",
-            "DeleteOptions",
-            "",
-            &[super::status::Cause::unsupported(
-                "propagationPolicy",
-                &options.propagation.clone().into(),
-                &["Foreground", "Background", "Orphan"],
-            )],
-        ));
-    }
-    Ok(options)
-}
-
-/// Answers a delete.
-pub async fn delete(call: &mut Call<'_>, options: &DeleteOptions) -> Result<(u16, Value)> {
-    let resource = call.resource.clone();
-    call.dry_run |= options.dry_run;
-    for _ in 0..20 {
-        let stored = read::find(call.api, call.info, &resource)?;
-        if let Some(answer) = delete_one(call, &stored, options).await? {
-            return Ok(answer);
-        }
-    }
-    Err(Status::modified(
-        &resource.group,
-        &resource.plural,
-        &call.info.name,
-    ))
-}
-
-/// Deletes one object as it was seen; nothing when somebody changed it in the meantime.
-async fn delete_one(
-    call: &Call<'_>,
-    stored: &Arc<Stored>,
-    options: &DeleteOptions,
-) -> Result<Option<(u16, Value)>> {
-    let resource = &call.resource;
-    let (group, plural) = (resource.group.as_str(), resource.plural.as_str());
-    let old = &stored.value;
-    let name = object::name(old).to_owned();
-    let failed = |what: &str, wanted: &str, found: &str| {
-        Status::conflict(
-            group,
-            plural,
-            &name,
-            &format!(
-                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
-            ),
-        )
-    };
-    if let Some(uid) = &options.uid
-        && uid != object::uid(old)
-    {
-        return Err(failed("UID", uid, object::uid(old)));
-    }
-    if let Some(revision) = &options.revision
-        && *revision != stored.revision.to_string()
-    {
-        return Err(failed(
-            "ResourceVersion",
-            revision,
-            &stored.revision.to_string(),
-        ));
-    }
-    admission::validate(&call.attributes("DELETE", &name), None, Some(old)).await?;
-    if resource.is("", "namespaces")
-        && matches!(name.as_str(), "default" | "kube-system" | "kube-public")
-    {
-        return Err(Status::forbidden(
-            group,
-            plural,
-            &name,
-            "this namespace may not be deleted",
-        ));
-    }
-    let mut new = old.clone();
-    strategy::finalizers_for(&options.propagation, &mut new);
-    let grace = strategy::grace(resource, old, options.grace);
-    let waits = !object::finalizers(&new).is_empty()
-        || grace.is_some_and(|seconds| seconds > 0)
-        || strategy::holds(resource, &new);
-    if call.dry_run {
-        return Ok(Some((200, old.clone())));
-    }
-    if waits {
-        let was = object::terminating(old);
-        let before = object::at(old, "metadata.deletionGracePeriodSeconds").and_then(Value::as_i64);
-        let seconds = grace.unwrap_or(0);
-        if !was || before.is_some_and(|before| seconds < before) {
-            let moment = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
-            object::set(
-                &mut new,
-                "metadata.deletionTimestamp",
-                object::stamp(moment),
-            );
-            object::set(&mut new, "metadata.deletionGracePeriodSeconds", seconds);
-            if !was
-                && let Some(generation) =
-                    object::at(old, "metadata.generation").and_then(Value::as_i64)
-            {
-                object::set(&mut new, "metadata.generation", generation + 1);
-            }
-            if resource.is("", "namespaces") {
-                object::set(&mut new, "status.phase", "Terminating");
-            }
-        }
-        if new == *old {
-            return Ok(Some((200, old.clone())));
-        }
-        let written = call
-            .api
-            .store
-            .put(&resource.table, new, Expected::Revision(stored.revision));
-        return Ok(written.ok().map(|stored| {
-            changed(call.api, resource);
-            (200, external(resource, &stored.value).into_owned())
-        }));
-    }
-    let Ok(gone) = call.api.store.delete(&resource.table, new, stored.revision) else {
-        return Ok(None);
-    };
-    changed(call.api, resource);
-    let answer = if resource.is("", "pods") || resource.custom.is_none() && returns_object(resource)
-    {
-        external(resource, &gone.value).into_owned()
-    } else {
-        let mut details = json!({"name": name});
-        if !group.is_empty() {
-            details["group"] = group.into();
-        }
-        details["kind"] = plural.into();
-        details["uid"] = object::uid(old).into();
-        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
-    };
-    Ok(Some((200, answer)))
-}
-
-/// The kinds whose deletion answers with the object.
-fn returns_object(resource: &Resource) -> bool {
-    matches!(
-        resource.plural.as_str(),
-        "services"
-            | "serviceaccounts"
-            | "persistentvolumes"
-            | "persistentvolumeclaims"
-            | "podtemplates"
-            | "resourcequotas"
-    )
-}
-
-/// Answers a delete of a collection.
-pub async fn delete_collection(
-    call: &mut Call<'_>,
-    options: &DeleteOptions,
-) -> Result<(u16, Value)> {
-    let resource = call.resource.clone();
-    call.dry_run |= options.dry_run;
-    let mut gone = Vec::new();
-    for stored in read::selected(call.api, call.info, &resource)? {
-        let mut stored = Cow::Borrowed(&stored);
-        loop {
-            if let Some((_, value)) = delete_one(call, &stored, options).await? {
-                gone.push(value);
-                break;
-            }
-            let key = (
-                object::namespace(&stored.value),
-                object::name(&stored.value),
-            );
-            match call.api.store.get(&resource.table, key.0, key.1) {
-                Some(fresh) => stored = Cow::Owned(fresh),
-                None => break,
-            }
-        }
-    }
-    let revision = call.api.store.revision().to_string();
-    Ok((
-        200,
-        json!({
-            "kind": resource.list_kind, "apiVersion": resource.api_version(),
-            "metadata": {"resourceVersion": revision},
-            "items": gone.into_iter().filter(|value| value["kind"] != "Status").collect::<Vec<_>>(),
-        }),
-    ))
 }
 
 /// Tells the parts of the server that follow a kind.

@@ -1,0 +1,428 @@
+//! What objects of built-in kinds must be like.
+
+mod networking;
+mod pods;
+
+use std::collections::HashSet;
+
+use serde_json::Value;
+
+use super::crd;
+use super::object::{self, list, text};
+use super::resources::Resource;
+use super::status::Cause;
+use networking::{address_valid, ingress, service, slice};
+use pods::{job, pod_spec, pod_update, workload};
+
+const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
+const SERVICE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
+const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
+
+fn is_label(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    !name.is_empty()
+        && name.len() <= 63
+        && name.chars().all(|c| good(c) || c == '-')
+        && name.starts_with(good)
+        && name.ends_with(good)
+}
+
+fn is_subdomain(name: &str) -> bool {
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    !name.is_empty()
+        && name.len() <= 253
+        && name.split('.').all(|part| {
+            !part.is_empty()
+                && part.chars().all(|c| good(c) || c == '-')
+                && part.starts_with(good)
+                && part.ends_with(good)
+        })
+}
+
+fn is_qualified(text: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric();
+    !text.is_empty()
+        && text.len() <= 63
+        && text.chars().all(|c| good(c) || "-_.".contains(c))
+        && text.starts_with(good)
+        && text.ends_with(good)
+}
+
+/// Names, labels, annotations, finalizers, owners: of every kind.
+pub fn metadata(resource: &Resource, object: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let name = object::name(object);
+    let bad = |why: &str, max: usize| {
+        if name.len() > max {
+            return Cause::invalid(
+                "metadata.name",
+                &name.into(),
+                format!("must be no more than {max} characters"),
+            );
+        }
+        Cause::invalid("metadata.name", &name.into(), why)
+    };
+    match (resource.custom.is_some(), resource.plural.as_str()) {
+        (false, "namespaces") if !is_label(name) => causes.push(bad(LABEL, 63)),
+        (false, "services")
+            if !is_label(name) || name.starts_with(|c: char| c.is_ascii_digit()) =>
+        {
+            causes.push(bad(SERVICE, 63));
+        }
+        // Path segments only: anything but a slash and a percent sign.
+        (false, "roles" | "rolebindings" | "clusterroles" | "clusterrolebindings") => {
+            if name.contains('/') || name.contains('%') || matches!(name, "." | "..") {
+                causes.push(Cause::invalid(
+                    "metadata.name",
+                    &name.into(),
+                    "may not contain '/'",
+                ));
+            }
+        }
+        (false, "events") => {}
+        (false, "namespaces" | "services") => {}
+        _ if !is_subdomain(name) => causes.push(bad(SUBDOMAIN, 253)),
+        _ => {}
+    }
+    let meta = &object["metadata"];
+    if let Some(labels) = meta["labels"].as_object() {
+        labels_valid(labels, "metadata.labels", &mut causes);
+    }
+    if let Some(annotations) = meta["annotations"].as_object() {
+        let mut size = 0;
+        for (key, value) in annotations {
+            key_valid(
+                &key.to_lowercase(),
+                key,
+                "metadata.annotations",
+                &mut causes,
+            );
+            size += key.len() + value.as_str().map_or(0, str::len);
+        }
+        if size > 262_144 {
+            causes.push(Cause {
+                reason: "FieldValueTooLong",
+                message: "Too long: may not be more than 262144 bytes".into(),
+                field: "metadata.annotations".into(),
+            });
+        }
+    }
+    for finalizer in object::finalizers(object) {
+        let name = finalizer.as_str().unwrap_or("");
+        let known = matches!(name, "orphan" | "foregroundDeletion" | "kubernetes");
+        if !known && !name.contains('/') && resource.custom.is_none() && !is_subdomain(name) {
+            causes.push(Cause::invalid("metadata.finalizers", finalizer, QUALIFIED));
+        }
+    }
+    let mut controllers = 0;
+    for (index, owner) in list(object, "metadata.ownerReferences").iter().enumerate() {
+        for field in ["apiVersion", "kind", "name", "uid"] {
+            if text(owner, field).is_empty() {
+                causes.push(Cause::invalid(
+                    format!("metadata.ownerReferences[{index}].{field}"),
+                    &"".into(),
+                    "must not be empty",
+                ));
+            }
+        }
+        controllers += usize::from(owner["controller"] == true);
+    }
+    if controllers > 1 {
+        causes.push(Cause::invalid(
+            "metadata.ownerReferences",
+            &meta["ownerReferences"],
+            "Only one reference can have Controller set to true.",
+        ));
+    }
+    causes
+}
+
+fn key_valid(key: &str, shown: &str, field: &str, causes: &mut Vec<Cause>) {
+    let (prefix, name) = match key.split_once('/') {
+        Some((prefix, name)) => (Some(prefix), name),
+        None => (None, key),
+    };
+    if prefix.is_some_and(|prefix| !is_subdomain(prefix)) {
+        causes.push(Cause::invalid(
+            field,
+            &shown.into(),
+            format!("prefix part {SUBDOMAIN}"),
+        ));
+    }
+    if !is_qualified(name) {
+        causes.push(Cause::invalid(field, &shown.into(), QUALIFIED));
+    }
+}
+
+fn labels_valid(labels: &serde_json::Map<String, Value>, field: &str, causes: &mut Vec<Cause>) {
+    for (key, value) in labels {
+        key_valid(key, key, field, causes);
+        let text = value.as_str().unwrap_or("");
+        if text.len() > 63 {
+            causes.push(Cause::invalid(
+                field,
+                value,
+                "must be no more than 63 bytes",
+            ));
+        } else if !text.is_empty() && !is_qualified(text) {
+            causes.push(Cause::invalid(field, value, LABEL_VALUE));
+        }
+    }
+}
+
+fn immutable(object: &Value, old: &Value, path: &str, causes: &mut Vec<Cause>) {
+    if object::at(object, path) != object::at(old, path) {
+        let value = object::at(object, path).unwrap_or(&Value::Null);
+        causes.push(Cause::invalid(path, value, "field is immutable"));
+    }
+}
+
+/// The rules of a built-in kind.
+pub fn builtin(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    match (resource.group.as_str(), resource.plural.as_str()) {
+        ("", "pods") => {
+            pod_spec(&object["spec"], "spec", &mut causes);
+            if let Some(old) = old {
+                pod_update(object, old, &mut causes);
+            }
+        }
+        ("", "services") => service(object, old, &mut causes),
+        ("", "endpoints") => {
+            for (index, subset) in list(object, "subsets").iter().enumerate() {
+                for field in ["addresses", "notReadyAddresses"] {
+                    for (at, address) in list(subset, field).iter().enumerate() {
+                        let path = format!("subsets[{index}].{field}[{at}].ip");
+                        address_valid(&address["ip"], &path, &mut causes);
+                    }
+                }
+            }
+        }
+        ("", "secrets" | "configmaps") => data(object, old, &mut causes),
+        ("", "namespaces") | ("", "serviceaccounts") => {}
+        ("apps", "deployments" | "replicasets" | "daemonsets" | "statefulsets") => {
+            workload(resource, object, old, &mut causes);
+        }
+        ("batch", "jobs") => job(object, old, &mut causes),
+        ("discovery.k8s.io", "endpointslices") => slice(object, old, &mut causes),
+        ("networking.k8s.io", "ingresses") => ingress(object, &mut causes),
+        ("networking.k8s.io", "ingressclasses") => {
+            if text(object, "spec.controller").is_empty() {
+                causes.push(Cause::required("spec.controller", ""));
+            }
+            if let Some(old) = old {
+                immutable(object, old, "spec.controller", &mut causes);
+            }
+        }
+        ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
+            if text(object, "roleRef.name").is_empty() {
+                causes.push(Cause::required("roleRef.name", ""));
+            }
+            if let Some(old) = old
+                && old["roleRef"] != object["roleRef"]
+            {
+                causes.push(Cause::invalid(
+                    "roleRef",
+                    &object["roleRef"],
+                    "cannot change roleRef",
+                ));
+            }
+            for (index, subject) in list(object, "subjects").iter().enumerate() {
+                if text(subject, "name").is_empty() {
+                    causes.push(Cause::required(format!("subjects[{index}].name"), ""));
+                }
+                if subject["kind"] == "ServiceAccount" && text(subject, "namespace").is_empty() {
+                    causes.push(Cause::required(format!("subjects[{index}].namespace"), ""));
+                }
+            }
+        }
+        ("rbac.authorization.k8s.io", "roles" | "clusterroles") => {
+            for (index, rule) in list(object, "rules").iter().enumerate() {
+                if list(rule, "verbs").is_empty() {
+                    causes.push(Cause::required(
+                        format!("rules[{index}].verbs"),
+                        "verbs must contain at least one value",
+                    ));
+                }
+                if list(rule, "nonResourceURLs").is_empty() {
+                    if list(rule, "apiGroups").is_empty() {
+                        causes.push(Cause::required(
+                            format!("rules[{index}].apiGroups"),
+                            "resource rules must supply at least one api group",
+                        ));
+                    }
+                    if list(rule, "resources").is_empty() {
+                        causes.push(Cause::required(
+                            format!("rules[{index}].resources"),
+                            "resource rules must supply at least one resource",
+                        ));
+                    }
+                }
+            }
+        }
+        ("admissionregistration.k8s.io", _) => webhooks(object, &mut causes),
+        ("apiextensions.k8s.io", "customresourcedefinitions") => {
+            causes.extend(crd::validate(object, old));
+        }
+        ("policy", "poddisruptionbudgets") => {
+            if !object["spec"]["minAvailable"].is_null()
+                && !object["spec"]["maxUnavailable"].is_null()
+            {
+                causes.push(Cause::invalid(
+                    "spec",
+                    &object["spec"],
+                    "minAvailable and maxUnavailable cannot be both set",
+                ));
+            }
+        }
+        ("coordination.k8s.io", "leases") => {
+            let seconds = object["spec"]["leaseDurationSeconds"].as_i64();
+            if let Some(seconds) = seconds
+                && seconds <= 0
+            {
+                causes.push(Cause::invalid(
+                    "spec.leaseDurationSeconds",
+                    &seconds.into(),
+                    "must be greater than 0",
+                ));
+            }
+        }
+        _ => {}
+    }
+    causes
+}
+
+fn port_valid(number: i64, path: &str, causes: &mut Vec<Cause>) {
+    if !(1..=65535).contains(&number) {
+        causes.push(Cause::invalid(
+            path,
+            &number.into(),
+            "must be between 1 and 65535, inclusive",
+        ));
+    }
+}
+
+fn data(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
+    let mut size = 0;
+    for field in ["data", "binaryData"] {
+        for (key, value) in object[field].as_object().into_iter().flatten() {
+            let good = !key.is_empty()
+                && key.len() <= 253
+                && key
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+            if !good {
+                causes.push(Cause::invalid(
+                    format!("{field}[{key}]"),
+                    &key.as_str().into(),
+                    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')",
+                ));
+            }
+            size += value.as_str().map_or(0, str::len);
+        }
+    }
+    if size > 1024 * 1024 * 4 / 3 {
+        causes.push(Cause {
+            reason: "FieldValueTooLong",
+            message: "Too long: may not be more than 1048576 bytes".into(),
+            field: "data".into(),
+        });
+    }
+    if object["type"] == "kubernetes.io/tls" {
+        for key in ["tls.crt", "tls.key"] {
+            if object["data"][key].is_null() {
+                causes.push(Cause::required(format!("data[{key}]"), ""));
+            }
+        }
+    }
+    if let Some(old) = old {
+        if old["immutable"] == true {
+            if object["immutable"] != true {
+                causes.push(Cause::forbidden(
+                    "immutable",
+                    "field is immutable when `immutable` is set",
+                ));
+            }
+            for field in ["data", "binaryData"] {
+                if object[field] != old[field] {
+                    causes.push(Cause::forbidden(
+                        field,
+                        "field is immutable when `immutable` is set",
+                    ));
+                }
+            }
+        }
+        if object["type"] != old["type"] {
+            causes.push(Cause::invalid(
+                "type",
+                &object["type"],
+                "field is immutable",
+            ));
+        }
+    }
+}
+
+fn webhooks(object: &Value, causes: &mut Vec<Cause>) {
+    let mut names = HashSet::new();
+    for (index, hook) in list(object, "webhooks").iter().enumerate() {
+        let at = format!("webhooks[{index}]");
+        let name = text(hook, "name");
+        if name.is_empty() {
+            causes.push(Cause::required(format!("{at}.name"), ""));
+        } else if !is_subdomain(name) || name.split('.').count() < 3 {
+            causes.push(Cause::invalid(
+                format!("{at}.name"),
+                &name.into(),
+                "should be a domain with at least three segments separated by dots",
+            ));
+        }
+        if !names.insert(name) {
+            causes.push(Cause::duplicate(format!("{at}.name"), &name.into()));
+        }
+        let config = &hook["clientConfig"];
+        if config["url"].is_null() == config["service"].is_null() {
+            causes.push(Cause::required(
+                format!("{at}.clientConfig"),
+                "exactly one of url or service is required",
+            ));
+        }
+        match hook["sideEffects"].as_str() {
+            Some("None" | "NoneOnDryRun") => {}
+            None => causes.push(Cause::required(
+                format!("{at}.sideEffects"),
+                "must specify one of None, NoneOnDryRun",
+            )),
+            Some(_) => causes.push(Cause::unsupported(
+                format!("{at}.sideEffects"),
+                &hook["sideEffects"],
+                &["None", "NoneOnDryRun"],
+            )),
+        }
+        let versions = list(hook, "admissionReviewVersions");
+        if versions.is_empty() {
+            causes.push(Cause::required(
+                format!("{at}.admissionReviewVersions"),
+                "must specify one of v1, v1beta1",
+            ));
+        } else if !versions
+            .iter()
+            .any(|version| version == "v1" || version == "v1beta1")
+        {
+            causes.push(Cause::invalid(
+                format!("{at}.admissionReviewVersions"),
+                &hook["admissionReviewVersions"],
+                "must include at least one of v1, v1beta1",
+            ));
+        }
+        let seconds = hook["timeoutSeconds"].as_i64().unwrap_or(10);
+        if !(1..=30).contains(&seconds) {
+            causes.push(Cause::invalid(
+                format!("{at}.timeoutSeconds"),
+                &seconds.into(),
+                "the timeout value must be between 1 and 30 seconds",
+            ));
+        }
+    }
+}

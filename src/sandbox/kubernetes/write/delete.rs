@@ -1,0 +1,248 @@
+//! Deletion: at once, after finalizers, after a grace period.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use hyper::HeaderMap;
+use hyper::body::Bytes;
+use serde_json::{Value, json};
+
+use super::super::read::{self, external};
+use super::super::request::Info;
+use super::super::resources::Resource;
+use super::super::status::{Cause, Result, Status};
+use super::super::store::{Expected, Stored};
+use super::super::{admission, object, strategy};
+use super::{Call, changed, decode};
+
+/// How a deletion is asked for.
+#[derive(Clone, Debug, Default)]
+pub struct DeleteOptions {
+    grace: Option<i64>,
+    uid: Option<String>,
+    revision: Option<String>,
+    propagation: String,
+    /// Whether nothing is to be done.
+    pub dry_run: bool,
+}
+
+/// Reads the options of a deletion, from the body or the query.
+pub fn delete_options(info: &Info, headers: &HeaderMap, body: &Bytes) -> Result<DeleteOptions> {
+    let value = if body.is_empty() {
+        Value::Null
+    } else {
+        decode(headers, body)?
+    };
+    let text = |path: &str| {
+        object::at(&value, path)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    let mut options = DeleteOptions {
+        grace: value["gracePeriodSeconds"].as_i64(),
+        uid: text("preconditions.uid"),
+        revision: text("preconditions.resourceVersion"),
+        propagation: text("propagationPolicy").unwrap_or_default(),
+        dry_run: object::list(&value, "dryRun")
+            .iter()
+            .any(|word| word == "All"),
+    };
+    if value["orphanDependents"] == true {
+        options.propagation = "Orphan".into();
+    }
+    if let Some(grace) = info.query.number("gracePeriodSeconds") {
+        options.grace = i64::try_from(grace).ok();
+    }
+    if !info.query.get("propagationPolicy").is_empty() {
+        options.propagation = info.query.get("propagationPolicy").to_owned();
+    }
+    if !matches!(
+        options.propagation.as_str(),
+        "" | "Background" | "Foreground" | "Orphan"
+    ) {
+        return Err(Status::invalid(
+            "meta.k8s.io",
+            "DeleteOptions",
+            "",
+            &[Cause::unsupported(
+                "propagationPolicy",
+                &options.propagation.clone().into(),
+                &["Foreground", "Background", "Orphan"],
+            )],
+        ));
+    }
+    Ok(options)
+}
+
+/// Answers a delete.
+pub async fn delete(call: &mut Call<'_>, options: &DeleteOptions) -> Result<(u16, Value)> {
+    let resource = call.resource.clone();
+    call.dry_run |= options.dry_run;
+    for _ in 0..20 {
+        let stored = read::find(call.api, call.info, &resource)?;
+        if let Some(answer) = delete_one(call, &stored, options).await? {
+            return Ok(answer);
+        }
+    }
+    Err(Status::modified(
+        &resource.group,
+        &resource.plural,
+        &call.info.name,
+    ))
+}
+
+/// Deletes one object as it was seen; nothing when somebody changed it in the meantime.
+async fn delete_one(
+    call: &Call<'_>,
+    stored: &Arc<Stored>,
+    options: &DeleteOptions,
+) -> Result<Option<(u16, Value)>> {
+    let resource = &call.resource;
+    let (group, plural) = (resource.group.as_str(), resource.plural.as_str());
+    let old = &stored.value;
+    let name = object::name(old).to_owned();
+    let failed = |what: &str, wanted: &str, found: &str| {
+        Status::conflict(
+            group,
+            plural,
+            &name,
+            &format!(
+                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+            ),
+        )
+    };
+    if let Some(uid) = &options.uid
+        && uid != object::uid(old)
+    {
+        return Err(failed("UID", uid, object::uid(old)));
+    }
+    if let Some(revision) = &options.revision
+        && *revision != stored.revision.to_string()
+    {
+        return Err(failed(
+            "ResourceVersion",
+            revision,
+            &stored.revision.to_string(),
+        ));
+    }
+    admission::validate(&call.attributes("DELETE", &name), None, Some(old)).await?;
+    if resource.is("", "namespaces")
+        && matches!(name.as_str(), "default" | "kube-system" | "kube-public")
+    {
+        return Err(Status::forbidden(
+            group,
+            plural,
+            &name,
+            "this namespace may not be deleted",
+        ));
+    }
+    let mut new = old.clone();
+    strategy::finalizers_for(&options.propagation, &mut new);
+    let grace = strategy::grace(resource, old, options.grace);
+    let waits = !object::finalizers(&new).is_empty()
+        || grace.is_some_and(|seconds| seconds > 0)
+        || strategy::holds(resource, &new);
+    if call.dry_run {
+        return Ok(Some((200, old.clone())));
+    }
+    if waits {
+        let was = object::terminating(old);
+        let before = object::at(old, "metadata.deletionGracePeriodSeconds").and_then(Value::as_i64);
+        let seconds = grace.unwrap_or(0);
+        if !was || before.is_some_and(|before| seconds < before) {
+            let moment = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+            object::set(
+                &mut new,
+                "metadata.deletionTimestamp",
+                object::stamp(moment),
+            );
+            object::set(&mut new, "metadata.deletionGracePeriodSeconds", seconds);
+            if !was
+                && let Some(generation) =
+                    object::at(old, "metadata.generation").and_then(Value::as_i64)
+            {
+                object::set(&mut new, "metadata.generation", generation + 1);
+            }
+            if resource.is("", "namespaces") {
+                object::set(&mut new, "status.phase", "Terminating");
+            }
+        }
+        if new == *old {
+            return Ok(Some((200, old.clone())));
+        }
+        let written = call
+            .api
+            .store
+            .put(&resource.table, new, Expected::Revision(stored.revision));
+        return Ok(written.ok().map(|stored| {
+            changed(call.api, resource);
+            (200, external(resource, &stored.value).into_owned())
+        }));
+    }
+    let Ok(gone) = call.api.store.delete(&resource.table, new, stored.revision) else {
+        return Ok(None);
+    };
+    changed(call.api, resource);
+    let answer = if resource.is("", "pods") || resource.custom.is_none() && returns_object(resource)
+    {
+        external(resource, &gone.value).into_owned()
+    } else {
+        let mut details = json!({"name": name});
+        if !group.is_empty() {
+            details["group"] = group.into();
+        }
+        details["kind"] = plural.into();
+        details["uid"] = object::uid(old).into();
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
+    };
+    Ok(Some((200, answer)))
+}
+
+/// The kinds whose deletion answers with the object.
+fn returns_object(resource: &Resource) -> bool {
+    matches!(
+        resource.plural.as_str(),
+        "services"
+            | "serviceaccounts"
+            | "persistentvolumes"
+            | "persistentvolumeclaims"
+            | "podtemplates"
+            | "resourcequotas"
+    )
+}
+
+/// Answers a delete of a collection.
+pub async fn delete_collection(
+    call: &mut Call<'_>,
+    options: &DeleteOptions,
+) -> Result<(u16, Value)> {
+    let resource = call.resource.clone();
+    call.dry_run |= options.dry_run;
+    let mut gone = Vec::new();
+    for stored in read::selected(call.api, call.info, &resource)? {
+        let mut stored = Cow::Borrowed(&stored);
+        loop {
+            if let Some((_, value)) = delete_one(call, &stored, options).await? {
+                gone.push(value);
+                break;
+            }
+            let key = (
+                object::namespace(&stored.value),
+                object::name(&stored.value),
+            );
+            match call.api.store.get(&resource.table, key.0, key.1) {
+                Some(fresh) => stored = Cow::Owned(fresh),
+                None => break,
+            }
+        }
+    }
+    let revision = call.api.store.revision().to_string();
+    Ok((
+        200,
+        json!({
+            "kind": resource.list_kind, "apiVersion": resource.api_version(),
+            "metadata": {"resourceVersion": revision},
+            "items": gone.into_iter().filter(|value| value["kind"] != "Status").collect::<Vec<_>>(),
+        }),
+    ))
+}
