@@ -6,11 +6,13 @@ use serde_json::{Value, json};
 use super::super::{Call, Fault};
 use super::functions::plain;
 use super::requests::{
-    begin_creation, begin_update, check, definition, differs, find, new_stack, refers_to, required,
-    tags, take_token, updatable,
+    begin_creation, begin_update, check, definition, differs, find, new_stack, required,
+    take_token, updatable,
 };
 use super::resources::handler;
 use super::stack::{Definition, OnFailure, Stack, moment};
+use super::template::single;
+use super::views::tags;
 use super::{engine, invalid, parameters};
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state::State;
@@ -333,4 +335,19 @@ pub(super) fn execute(state: &mut State, call: &Call<'_>) -> Result<Value, Fault
         set.execution = "EXECUTE_COMPLETE".into();
     }
     Ok(json!({}))
+}
+
+/// The values in a template that name a parameter, for what an update changes.
+fn refers_to(value: &Value, name: &str) -> bool {
+    match value {
+        Value::Array(items) => items.iter().any(|item| refers_to(item, name)),
+        Value::Object(members) => {
+            if let Some(("Ref", target)) = single(members) {
+                return target == name;
+            }
+            members.values().any(|member| refers_to(member, name))
+        }
+        Value::String(text) => text.contains(&format!("${{{name}}}")),
+        _ => false,
+    }
 }

@@ -1,7 +1,7 @@
 //! CloudFormation: a template engine over the other services' operations.
 //!
 //! `template`, `functions` and `parameters` understand templates, `resources` knows each resource type, `engine` brings
-//! stacks about tick by tick, and `requests` and `change_sets` are the API.
+//! stacks about tick by tick, and `requests`, `change_sets` and `views` are the API.
 
 mod change_sets;
 mod engine;
@@ -11,6 +11,7 @@ mod requests;
 mod resources;
 mod stack;
 mod template;
+mod views;
 
 #[cfg(test)]
 mod tests;
@@ -118,21 +119,21 @@ impl super::Service for Service {
             "DeleteChangeSet" => change_sets::delete(state, call),
             "DeleteStack" => requests::delete(state, call),
             "DescribeChangeSet" => change_sets::describe(state, call),
-            "DescribeStackEvents" => requests::describe_events(state, call),
-            "DescribeStackResource" => requests::describe_resource(state, call),
-            "DescribeStackResources" => requests::describe_resources(state, call),
-            "DescribeStacks" => requests::describe(state, call),
+            "DescribeStackEvents" => views::describe_events(state, call),
+            "DescribeStackResource" => views::describe_resource(state, call),
+            "DescribeStackResources" => views::describe_resources(state, call),
+            "DescribeStacks" => views::describe(state, call),
             "ExecuteChangeSet" => change_sets::execute(state, call),
-            "GetTemplate" => requests::template(state, call),
-            "GetTemplateSummary" => requests::template_summary(state, call),
+            "GetTemplate" => views::template(state, call),
+            "GetTemplateSummary" => views::template_summary(state, call),
             "ListChangeSets" => change_sets::list(state, call),
-            "ListExports" => requests::list_exports(state, call),
-            "ListImports" => requests::list_imports(state, call),
-            "ListStackResources" => requests::list_resources(state, call),
-            "ListStacks" => requests::list(state, call),
+            "ListExports" => views::list_exports(state, call),
+            "ListImports" => views::list_imports(state, call),
+            "ListStackResources" => views::list_resources(state, call),
+            "ListStacks" => views::list(state, call),
             "UpdateStack" => requests::update(state, call),
             "UpdateTerminationProtection" => requests::protect(state, call),
-            "ValidateTemplate" => requests::validate(call),
+            "ValidateTemplate" => views::validate(call),
             _ => Err(rejection::unknown_operation(self, call.operation)),
         }
     }

@@ -3,6 +3,7 @@
 //! Everything is kept per region. Other services (EKS, Elastic Load Balancing) make and remove network interfaces,
 //! nodes and security groups through [`Ec2`], which is also what the API's operations call.
 
+mod addresses;
 mod cidr;
 mod gateways;
 mod groups;
@@ -12,6 +13,7 @@ mod interfaces;
 mod permissions;
 mod places;
 mod routes;
+mod rules;
 mod subnets;
 mod tags;
 mod templates;
@@ -32,13 +34,15 @@ use crate::sandbox::clock::{Clock, Millis};
 use crate::sandbox::state::{State as Everything, World};
 use input::{Input, fault};
 
+pub use addresses::Address;
 pub use cidr::Cidr;
-pub use gateways::{Address, InternetGateway, NatGateway};
-pub use groups::{Peer, Rule, SecurityGroup};
+pub use gateways::{InternetGateway, NatGateway};
+pub use groups::SecurityGroup;
 pub use instances::{Instance, NewNode};
 pub use interfaces::{Attachment, Interface, NewInterface};
 pub use places::{InstanceType, instance_type, zones};
 pub use routes::{NetworkAcl, Route, RouteTable, Target};
+pub use rules::{Peer, Rule};
 pub use subnets::Subnet;
 pub use templates::{LaunchTemplate, TemplateVersion};
 pub use volumes::Volume;
