@@ -10,7 +10,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::clients::Clients;
-use crate::clients::kube::{Cluster, ENVIRONMENT, FIELD_MANAGER, MANAGED_BY, Reference, Template};
+use crate::clients::kube::{
+    Access, Certificate, Cluster, ENVIRONMENT, FIELD_MANAGER, MANAGED_BY, Reference, Template,
+};
 use crate::config::{Environment, Names, Provider, Service};
 use crate::engine::{Context, Graph, Handle, Needs, Result};
 
@@ -199,6 +201,12 @@ pub trait MeshProvider: Send + Sync {
 
     /// The kinds of the services' resources, in the order in which they can be removed: apiVersion and kind.
     fn member_kinds(&self) -> &'static [(&'static str, &'static str)];
+
+    /// Everything the mesh has in the cluster, its kinds first, as it is made in the beginning.
+    ///
+    /// # Errors
+    /// None that a user can cause.
+    fn manifests(&self, access: &Access, certificate: &Certificate) -> Result<Vec<Value>>;
 
     /// The services' resources as wanted, by name.
     ///

@@ -136,3 +136,62 @@ async fn odd_values_stay_one_value() {
     assert_eq!(value("NUMBER"), "1e3");
     assert_eq!(made[2]["spec"]["selector"]["matchLabels"]["version"], "1");
 }
+
+/// All manifests of the cluster's side, the mesh's included, are accepted with unknown fields refused, and applying them
+/// again is no drift.
+#[cfg(feature = "sandbox")]
+#[tokio::test]
+async fn an_api_server_accepts_everything_and_sees_no_drift() {
+    use crate::clients::kube::Cluster;
+    use crate::sandbox::kubernetes::testing;
+
+    let (server, client) = testing::start().await;
+    let cluster = Cluster::with_client(access(), client);
+    let environment = Environment::demo();
+    let mesh = provider(&environment).await;
+    let certificate = Certificate::kept_or_new(None, "default", "webhook").expect("made");
+    let labels = labels(&Names::new("demo"));
+    let mut made = namespace::TEMPLATE
+        .manifests(json!({"namespace": "demo", "labels": labels}))
+        .expect("rendered");
+    made.extend(
+        load_balancer_controller::CRDS
+            .manifests(json!({"labels": labels}))
+            .expect("rendered"),
+    );
+    made.extend(
+        load_balancer_controller::manifests(&environment, &access(), "vpc-0123", &certificate)
+            .expect("rendered"),
+    );
+    made.extend(mesh.manifests(&access(), &certificate).expect("rendered"));
+    for service in environment.services.values() {
+        made.extend(
+            service_names::manifests(&environment, &*mesh, service, &access()).expect("rendered"),
+        );
+        let image = Image {
+            reference: "registry.example/a@sha256:00".into(),
+        };
+        made.extend(workload::manifests(&environment, &*mesh, service, &image).expect("rendered"));
+    }
+    made.extend(ingress::manifests(&environment).expect("rendered"));
+    // Nobody serves the webhooks here.
+    made.retain(|manifest| {
+        !manifest["kind"]
+            .as_str()
+            .is_some_and(|kind| kind.ends_with("WebhookConfiguration"))
+    });
+    for manifest in &made {
+        let applied = cluster.apply(manifest).await;
+        applied.unwrap_or_else(|trouble| panic!("{manifest}: {trouble}"));
+    }
+    let bundle = crate::clients::kube::Bundle::new("all", &cluster, made);
+    match bundle.observe().await {
+        Ok(crate::engine::Observed::Ready { drift, .. }) => assert!(drift.is_empty(), "{drift:?}"),
+        // Nobody rolls the Deployments out here.
+        Ok(crate::engine::Observed::Pending(how)) => {
+            assert!(how.starts_with("Deployment"), "{how}")
+        }
+        seen => panic!("{seen:?}"),
+    }
+    server.stop().await;
+}

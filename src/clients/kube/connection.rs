@@ -185,6 +185,18 @@ impl Cluster {
         }))
     }
 
+    /// A connection by a ready client, for as long as a token lasts.
+    #[cfg(test)]
+    pub(crate) fn with_client(access: Access, client: kube::Client) -> Self {
+        let cluster = Cluster::new(access);
+        let token = Token {
+            secret: String::new(),
+            expires: SystemTime::now() + token::LIFETIME,
+        };
+        *cluster.0.client.try_lock().expect("nobody else has it") = Some((token, client));
+        cluster
+    }
+
     /// Where it is and who speaks to it.
     pub fn access(&self) -> &Access {
         &self.0.access

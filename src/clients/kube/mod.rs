@@ -13,6 +13,8 @@ mod object;
 mod pods;
 mod ready;
 mod template;
+#[cfg(all(test, feature = "sandbox"))]
+mod tests;
 mod token;
 
 pub use access::access;

@@ -8,7 +8,7 @@ use super::{
     API, AppMesh, CONTROLLER, CONTROLLER_ROLE, CRDS, MESH, SYSTEM, WEBHOOK_SERVICE, WEBHOOKS, dead,
     mesh_readiness,
 };
-use crate::clients::kube::{Bundle, Certificate, Cluster, Reference};
+use crate::clients::kube::{Access, Bundle, Certificate, Cluster, Reference};
 use crate::engine::{Change, Context, Expected, Input, Observed, Poll, Result, Step, StepId, Wait};
 use crate::mesh::labels;
 
@@ -55,10 +55,9 @@ impl Step for Definitions {
 /// The manifests of the controller and of its webhooks.
 pub(super) fn manifests(
     app_mesh: &AppMesh,
-    cluster: &Cluster,
+    access: &Access,
     certificate: &Certificate,
 ) -> Result<Vec<Value>> {
-    let access = cluster.access();
     let role = app_mesh.names().role(CONTROLLER_ROLE);
     let mut context = app_mesh.context();
     context["role_arn"] = json!(format!(
@@ -96,7 +95,7 @@ impl Controller {
         Ok(Bundle::new(
             Step::title(self),
             cluster,
-            manifests(&self.app_mesh, cluster, &certificate)?,
+            manifests(&self.app_mesh, cluster.access(), &certificate)?,
         ))
     }
 

@@ -23,7 +23,9 @@ use super::{
     workload,
 };
 use crate::clients::Clients;
-use crate::clients::kube::{Cluster, Readiness, Reference, Template, condition, readiness};
+use crate::clients::kube::{
+    Access, Certificate, Cluster, Readiness, Reference, Template, condition, readiness,
+};
 use crate::config::{Egress, Environment, Names, Service};
 use crate::engine::{Context, Graph, Handle, Result};
 use crate::template;
@@ -363,6 +365,16 @@ impl MeshProvider for AppMesh {
             (API, "VirtualGateway"),
             (API, "BackendGroup"),
         ]
+    }
+
+    fn manifests(&self, access: &Access, certificate: &Certificate) -> Result<Vec<Value>> {
+        let mut manifests = CRDS.manifests(self.context())?;
+        manifests.extend(controller::manifests(self, access, certificate)?);
+        manifests.extend(MESH.manifests(self.context())?);
+        for service in self.environment().services.values() {
+            manifests.extend(self.service_manifests(service, &initial_weights(service))?);
+        }
+        Ok(manifests)
     }
 
     fn members(&self) -> Result<Vec<Reference>> {

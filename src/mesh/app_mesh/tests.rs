@@ -1,7 +1,6 @@
 use aws_sdk_appmesh::config::{BehaviorVersion, Region};
 
 use super::*;
-use crate::clients::kube::Access;
 use crate::mesh::Place;
 
 pub(super) fn app_mesh() -> AppMesh {
@@ -23,8 +22,8 @@ fn yaml(manifests: &[Value]) -> String {
     parts.join("---\n")
 }
 
-fn cluster() -> Cluster {
-    Cluster::new(Access {
+fn access() -> Access {
+    Access {
         name: "meshctl-demo".into(),
         environment: "demo".into(),
         region: "eu-west-1".into(),
@@ -35,7 +34,7 @@ fn cluster() -> Cluster {
         credentials: aws_credential_types::provider::SharedCredentialsProvider::new(
             aws_credential_types::Credentials::for_tests(),
         ),
-    })
+    }
 }
 
 #[test]
@@ -61,7 +60,7 @@ fn the_controller() {
         key: "S0VZ".into(),
         fingerprint: "00".into(),
     };
-    let all = controller::manifests(&app_mesh, &cluster(), &certificate).expect("rendered");
+    let all = controller::manifests(&app_mesh, &access(), &certificate).expect("rendered");
     insta::assert_snapshot!(yaml(&all));
 }
 

@@ -1,0 +1,217 @@
+//! The client against the embedded API server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::engine::{Cancellation, Context, Event, FailureKind, Listener, Observed};
+use crate::sandbox::kubernetes::{Server, testing};
+
+struct Silence;
+
+impl Listener for Silence {
+    fn hear(&self, _: &Event) {}
+}
+
+fn context() -> Context {
+    Context::detached("test", Arc::new(Silence), Cancellation::new())
+}
+
+fn access(environment: &str) -> Access {
+    Access {
+        name: "meshctl-demo".into(),
+        environment: environment.into(),
+        region: "eu-west-1".into(),
+        partition: "aws".into(),
+        account: "123456789012".into(),
+        endpoint: "https://127.0.0.1:9".into(),
+        certificate_authority: String::new(),
+        credentials: aws_credential_types::provider::SharedCredentialsProvider::new(
+            aws_credential_types::Credentials::for_tests(),
+        ),
+    }
+}
+
+async fn start() -> (Server, Cluster) {
+    let (server, client) = testing::start().await;
+    (server, Cluster::with_client(access("demo"), client))
+}
+
+fn namespace(name: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name,
+        "labels": {MANAGED_BY: FIELD_MANAGER, ENVIRONMENT: "demo"}}})
+}
+
+fn map(namespace: &str, value: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": namespace,
+        "labels": {MANAGED_BY: FIELD_MANAGER, ENVIRONMENT: "demo"}}, "data": {"key": value}})
+}
+
+#[tokio::test]
+async fn a_bundle_is_made_once_kept_and_mended() {
+    let (server, cluster) = start().await;
+    let cx = context();
+    let bundle = |value| {
+        Bundle::new(
+            "test",
+            &cluster,
+            vec![namespace("demo"), map("demo", value)],
+        )
+    };
+    let first = bundle("1");
+    assert!(matches!(first.observe().await, Ok(Observed::Absent)));
+    first.apply(&cx).await.expect("made");
+    assert!(matches!(first.observe().await, Ok(Observed::Ready { drift, .. }) if drift.is_empty()));
+    let Ok(Observed::Ready { drift, .. }) = bundle("2").observe().await else {
+        panic!("it is there");
+    };
+    assert_eq!(drift, ["ConfigMap demo/a differs in data.key"]);
+    bundle("2").apply(&cx).await.expect("changed");
+    assert!(
+        matches!(bundle("2").observe().await, Ok(Observed::Ready { drift, .. }) if drift.is_empty())
+    );
+    // By hand: seen and mended. What others add is theirs.
+    let name = Reference::namespaced("v1", "ConfigMap", "demo", "a");
+    cluster
+        .merge(
+            &name,
+            &json!({"data": {"key": "by hand", "more": "theirs"}}),
+        )
+        .await
+        .expect("patched");
+    assert!(
+        matches!(bundle("2").observe().await, Ok(Observed::Ready { drift, .. }) if drift.len() == 1)
+    );
+    bundle("2").apply(&cx).await.expect("mended");
+    let live = cluster.get(&name).await.expect("answered").expect("there");
+    assert_eq!(live["data"], json!({"key": "2", "more": "theirs"}));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_belongs_to_somebody_else_is_refused_and_never_removed() {
+    let (server, cluster) = start().await;
+    let cx = context();
+    Bundle::new(
+        "theirs",
+        &cluster,
+        vec![namespace("demo"), map("demo", "1")],
+    )
+    .apply(&cx)
+    .await
+    .expect("made");
+    let client = cluster.client().await.expect("a client");
+    let other = Cluster::with_client(access("other"), client);
+    let bundle = Bundle::new("ours", &other, vec![map("demo", "2")]);
+    match bundle.observe().await {
+        Ok(Observed::Foreign(owner)) => assert_eq!(owner, "environment demo (ConfigMap demo/a)"),
+        seen => panic!("{seen:?}"),
+    }
+    let refused = bundle
+        .apply(&cx)
+        .await
+        .expect_err("it is another environment's");
+    assert_eq!(refused.kind, FailureKind::Blocked);
+    bundle.destroy(&cx).await.expect("nothing of ours is there");
+    let name = Reference::of(&map("demo", "1"));
+    assert!(cluster.get(&name).await.expect("answered").is_some());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn removal_waits_for_finalizers_and_says_which() {
+    let (server, cluster) = start().await;
+    let cx = context();
+    let mut held = map("default", "1");
+    held["metadata"]["finalizers"] = json!(["example.com/held"]);
+    cluster.apply(&held).await.expect("made");
+    let name = Reference::of(&held);
+    let failure = remove(&cx, &cluster, &name, Duration::from_millis(300))
+        .await
+        .expect_err("nobody takes the finalizer off");
+    assert_eq!(failure.kind, FailureKind::Timeout);
+    assert!(
+        failure
+            .message
+            .contains("held by finalizer example.com/held"),
+        "{}",
+        failure.message
+    );
+    cluster
+        .merge(&name, &json!({"metadata": {"finalizers": null}}))
+        .await
+        .expect("released");
+    remove(&cx, &cluster, &name, Duration::from_secs(10))
+        .await
+        .expect("gone");
+    remove(&cx, &cluster, &name, Duration::from_secs(10))
+        .await
+        .expect("absent is fine");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_field_that_does_not_exist_is_refused() {
+    let (server, cluster) = start().await;
+    let mut wrong = map("default", "1");
+    wrong["dota"] = json!({"key": "2"});
+    let trouble = cluster.apply(&wrong).await.expect_err("a typing error");
+    assert!(trouble.to_string().contains("dota"), "{trouble}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_webhook_without_endpoints_is_waited_for() {
+    let (server, cluster) = start().await;
+    let certificate = Certificate::kept_or_new(None, "default", "hook").expect("made");
+    let webhook = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "hook", "labels": {MANAGED_BY: FIELD_MANAGER, ENVIRONMENT: "demo"}},
+        "webhooks": [{
+            "name": "hook.example.com",
+            "clientConfig": {"caBundle": certificate.ca, "service": {"name": "hook", "namespace": "default", "port": 443}},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}],
+            "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        }],
+    });
+    cluster.apply(&webhook).await.expect("made");
+    let trouble = cluster
+        .apply(&map("default", "1"))
+        .await
+        .expect_err("nobody serves it");
+    assert!(trouble.is_webhook_away(), "{trouble}");
+    let cx = context();
+    let bundle = Bundle::new("test", &cluster, vec![map("default", "1")]);
+    let later = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        cluster
+            .delete(&Reference::of(&webhook))
+            .await
+            .expect("removed");
+    };
+    let (applied, ()) = tokio::join!(bundle.apply(&cx), later);
+    applied.expect("applied once nothing is in the way");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_cluster_is_an_observation_and_told_soon() {
+    let (server, cluster) = start().await;
+    server.stop().await;
+    let began = std::time::Instant::now();
+    let bundle = Bundle::new("test", &cluster, vec![map("default", "1")]);
+    for _ in 0..5 {
+        assert!(matches!(
+            bundle.observe().await,
+            Ok(Observed::Unreachable(_))
+        ));
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+}
