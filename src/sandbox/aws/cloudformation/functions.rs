@@ -1,5 +1,6 @@
 //! Evaluating a template's expressions.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -24,6 +25,8 @@ pub struct Scope<'a> {
     pub exports: BTreeMap<String, String>,
     /// The region's availability zones.
     pub zones: Vec<String>,
+    /// Conditions decided so far: they may name each other any number of times.
+    pub decided: RefCell<BTreeMap<String, bool>>,
 }
 
 impl Scope<'_> {
@@ -44,6 +47,9 @@ impl Scope<'_> {
     /// # Errors
     /// The message of the `ValidationError`.
     pub fn condition(&self, name: &str, depth: usize) -> Result<bool, String> {
+        if let Some(known) = self.decided.borrow().get(name) {
+            return Ok(*known);
+        }
         if depth > 32 {
             return Err(format!(
                 "Template format error: Circular dependencies for condition {name}"
@@ -52,7 +58,9 @@ impl Scope<'_> {
         let expression = self.template.section("Conditions").get(name).ok_or_else(|| {
             format!("Template format error: Unresolved condition dependency {name} in the Conditions block of the template")
         })?;
-        self.truth(expression, depth + 1)
+        let value = self.truth(expression, depth + 1)?;
+        self.decided.borrow_mut().insert(name.to_owned(), value);
+        Ok(value)
     }
 
     fn truth(&self, expression: &Value, depth: usize) -> Result<bool, String> {
@@ -468,6 +476,7 @@ mod tests {
             )]),
             exports: BTreeMap::from([("Shared".to_owned(), "exported".to_owned())]),
             zones: vec!["eu-west-1a".into(), "eu-west-1b".into()],
+            decided: RefCell::default(),
         };
         let yaml = format!(
             "Resources:\n  A:\n    Type: AWS::EC2::VPC\n    Metadata: {expression}\nParameters:\n  List:\n    Type: CommaDelimitedList\n  Mode:\n    Type: String\n  Vpc2:\n    Type: String\n"
@@ -549,5 +558,27 @@ mod tests {
         );
         says("!Cidr ['10.0.0.0/24', 6, 13]", "can not create 6 blocks");
         says("!If [Nope, 1, 2]", "Nope");
+    }
+
+    #[test]
+    fn conditions_that_name_each_other_often_are_decided_once() {
+        let mut text = String::from("Resources:\n  A: {Type: 'AWS::EC2::VPC'}\nConditions:\n");
+        for level in 0..30 {
+            let next = format!("!Condition C{}", level + 1);
+            text.push_str(&format!("  C{level}: !And [{next}, {next}]\n"));
+        }
+        text.push_str("  C30: !Equals [a, a]\n");
+        let template = Template::parse(&text).unwrap();
+        let scope = Scope {
+            template: &template,
+            parameters: &BTreeMap::new(),
+            pseudo: BTreeMap::new(),
+            references: BTreeMap::new(),
+            attributes: BTreeMap::new(),
+            exports: BTreeMap::new(),
+            zones: Vec::new(),
+            decided: RefCell::default(),
+        };
+        assert!(scope.conditions().unwrap().values().all(|holds| *holds));
     }
 }

@@ -45,6 +45,18 @@ const FUNCTIONS: &[&str] = &[
     "Sub",
 ];
 
+/// Parameters that every template has.
+const PSEUDO: &[&str] = &[
+    "AWS::AccountId",
+    "AWS::NoValue",
+    "AWS::NotificationARNs",
+    "AWS::Partition",
+    "AWS::Region",
+    "AWS::StackId",
+    "AWS::StackName",
+    "AWS::URLSuffix",
+];
+
 /// The longest template that a request may carry, in bytes.
 const LIMIT: usize = 51_200;
 
@@ -148,9 +160,28 @@ impl Template {
             );
         }
         for (name, parameter) in self.section("Parameters") {
-            if parameter.get("Type").and_then(Value::as_str).is_none() {
+            let Some(kind) = parameter.get("Type").and_then(Value::as_str) else {
                 return Err(format!(
                     "Template format error: Every Parameters object must contain a Type member. [{name}]"
+                ));
+            };
+            let plain = kind
+                .strip_prefix("List<")
+                .and_then(|kind| kind.strip_suffix('>'));
+            let known = ["String", "Number", "CommaDelimitedList"].contains(&plain.unwrap_or(kind))
+                || plain.unwrap_or(kind).starts_with("AWS::EC2::")
+                || kind.starts_with("AWS::SSM::Parameter::");
+            if !known {
+                return Err(format!(
+                    "Template format error: Unrecognized parameter type: {kind}"
+                ));
+            }
+            if parameter
+                .get("Default")
+                .is_some_and(|value| value.is_array() || value.is_object())
+            {
+                return Err(format!(
+                    "Template format error: Every Default member must be a string. [{name}]"
                 ));
             }
         }
@@ -248,7 +279,7 @@ impl Template {
     }
 
     fn knows(&self, name: &str) -> bool {
-        name.starts_with("AWS::")
+        PSEUDO.contains(&name)
             || self.section("Parameters").contains_key(name)
             || self.section("Resources").contains_key(name)
     }
@@ -606,6 +637,35 @@ mod tests {
             refused("Resources:\n  A:\n    Type: AWS::EC2::VPC\n    Properties:\n")
                 .contains("'null' values are not allowed")
         );
+    }
+
+    #[test]
+    fn hostile_templates_are_refused_and_end() {
+        let bomb = "a: &a [x, x, x, x, x, x, x, x, x]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a, *a]\nc: &c [*b, *b, *b, *b, \
+                    *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c, *c]\ne: &e [*d, *d, *d, *d, *d, *d, *d, \
+                    *d]\nf: &f [*e, *e, *e, *e, *e, *e, *e, *e]\ng: [*f, *f, *f, *f, *f, *f, *f, *f, *f]\n";
+        refused(bomb);
+        refused(&"[".repeat(5_000));
+        refused(&format!(
+            "Resources: {}1{}",
+            "{a: ".repeat(2_000),
+            "}".repeat(2_000)
+        ));
+        refused(&format!("{{\"Resources\": {}", "{\"a\":".repeat(5_000)));
+        refused("Resources: [1, 2]");
+        refused("Resources: {A: 1}");
+        refused("Resources: {A: {Type: 5}}");
+        refused("Resources: {A: {Type: 'AWS::EC2::VPC', Properties: [1]}}");
+        refused("Resources: {'É': {Type: 'AWS::EC2::VPC'}}");
+        refused("Resources: {A: {Type: 'AWS::EC2::VPC'}}\nResources: {B: {Type: 'AWS::EC2::VPC'}}");
+        refused("Resources: {A: {Type: 'AWS::EC2::VPC', Properties: {CidrBlock: !Evil x}}}");
+        refused(
+            "Resources: {A: {Type: 'AWS::EC2::VPC', Properties: {CidrBlock: !Ref 'AWS::Nope'}}}",
+        );
+        refused("Parameters: {P: {Type: Secret}}\nResources: {A: {Type: 'AWS::EC2::VPC'}}");
+        refused("\u{feff}\u{0}");
+        refused("");
+        assert!(refused(&"#".repeat(60_000)).contains("length less than or equal to 51200"));
     }
 
     #[test]

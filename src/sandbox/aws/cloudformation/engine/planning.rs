@@ -1,5 +1,6 @@
 //! What a definition wants, what its expressions can refer to, and what it puts out.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
@@ -85,6 +86,7 @@ pub fn scope<'a>(
         attributes,
         exports,
         zones: ec2::zones(&stack.region),
+        decided: RefCell::default(),
     }
 }
 
