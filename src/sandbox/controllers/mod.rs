@@ -19,7 +19,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 
-use super::data_plane::{proxy, xray};
+use super::data_plane::{proxy, services, xray};
 
 /// Turns true, or loses its sender, when what holds it has to end. [`stopped`] awaits it.
 pub type Shutdown = watch::Receiver<bool>;
@@ -157,7 +157,7 @@ const PROGRAMS: &[Program] = &[
     },
     Program {
         repository: "eks/kube-proxy",
-        run: idle::run,
+        run: services::run,
     },
     Program {
         repository: "eks/coredns",

@@ -6,6 +6,7 @@
 
 mod config;
 mod health;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -19,6 +20,8 @@ use super::process::{Process, Start};
 use super::proxy::put;
 use crate::sandbox::controllers::Log;
 use crate::sandbox::state::World;
+
+pub use state::OfWorld;
 
 /// How often the state is looked at.
 const PERIOD: Duration = Duration::from_millis(50);

@@ -15,6 +15,7 @@ pub mod mesh;
 pub mod names;
 pub mod process;
 pub mod proxy;
+pub mod services;
 pub mod xray;
 
 use std::collections::HashMap;
@@ -75,7 +76,7 @@ pub fn start(world: World, wanted: bool) -> Part {
         clock: world.clock,
     };
     all().insert(world.endpoint.to_string(), Arc::new(plane));
-    let task = wanted.then(|| {
+    let looking = wanted.then(|| {
         tokio::spawn(async move {
             let found =
                 envoy::find_or_install(&|progress: &str| tracing::info!("{progress}")).await;
@@ -91,9 +92,20 @@ pub fn start(world: World, wanted: bool) -> Part {
         })
     });
     let endpoint = world.endpoint.clone();
+    let (stop, stopped) = watch::channel(false);
+    let balancing = tokio::spawn(async move {
+        let mut stop = stopped.clone();
+        let program = tokio::select! {
+            program = settled(&world.endpoint) => program,
+            _ = stop.wait_for(|stop| *stop) => return,
+        };
+        balancer::run(world.clone(), balancer::OfWorld(world), program, stopped).await;
+    });
     Part::new("data plane", async move {
-        if let Some(task) = task {
-            task.abort();
+        stop.send_replace(true);
+        let _ = balancing.await;
+        if let Some(looking) = looking {
+            looking.abort();
         }
         all().remove(&*endpoint);
     })

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::runtime::watcher;
+use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client};
 use tokio::sync::watch;
 
@@ -103,7 +103,7 @@ where
         + 'static,
 {
     let api: Api<K> = Api::all(client);
-    let mut changes = pin!(watcher(api, watcher::Config::default()));
+    let mut changes = pin!(watcher(api, watcher::Config::default()).default_backoff());
     loop {
         let change = tokio::select! {
             change = changes.next() => change,
@@ -115,9 +115,8 @@ where
         let (Some(change), Some(names)) = (change, names.upgrade()) else {
             return;
         };
-        match change {
-            Ok(event) => apply(&names, &event),
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+        if let Ok(event) = change {
+            apply(&names, &event);
         }
     }
 }

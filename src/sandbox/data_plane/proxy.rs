@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -11,8 +12,9 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::mesh::{self, Settings};
+use super::names::{self, Names};
 use super::process::{Process, Start};
-use super::{address, aws, names};
+use super::{address, aws};
 use crate::sandbox::clock::Clock;
 use crate::sandbox::controllers::{ContainerContext, stopped};
 
@@ -140,14 +142,14 @@ async fn serve(context: ContainerContext) -> i32 {
         settings,
         credentials: None,
         model: Value::Null,
+        names: names::of(&context.kubernetes_endpoint),
         said: String::new(),
     };
     // Envoy is not live before it has a configuration; here it is not started before.
     while !agent.ask().await {
         tokio::time::sleep(RETRY).await;
     }
-    let names = names::of(&context.kubernetes_endpoint);
-    if let Err(error) = agent.write(names.as_deref(), true) {
+    if let Err(error) = agent.write(true) {
         context.say(format!("[error] cannot write the configuration: {error}"));
         return 1;
     }
@@ -183,7 +185,7 @@ async fn serve(context: ContainerContext) -> i32 {
     let mut shutdown = context.shutdown.clone();
     let ended = tokio::select! {
         code = envoy.wait() => Some(code),
-        () = agent.follow(names.as_deref()) => None,
+        () = agent.follow() => None,
         () = stopped(&mut shutdown) => None,
     };
     match ended {
@@ -209,6 +211,8 @@ struct Agent<'a> {
     settings: Settings,
     credentials: Option<Credentials>,
     model: Value,
+    /// Known once the node's kube-proxy runs.
+    names: Option<Arc<Names>>,
     said: String,
 }
 
@@ -272,9 +276,18 @@ impl Agent<'_> {
     }
 
     /// Follows App Mesh and the cluster's endpoints; never returns.
-    async fn follow(&mut self, names: Option<&names::Names>) {
-        let mut changes = names.map(names::Names::changes);
+    async fn follow(&mut self) {
+        // Subscribed once, before what is known is written: nothing that happens meanwhile is missed.
+        let mut changes = self.names.as_ref().map(|names| names.changes());
+        self.rewrite();
         loop {
+            if self.names.is_none() {
+                self.names = names::of(&self.context.kubernetes_endpoint);
+                changes = self.names.as_ref().map(|names| names.changes());
+                if self.names.is_some() {
+                    self.rewrite();
+                }
+            }
             let changed = async {
                 let gone = match &mut changes {
                     Some(changes) => changes.changed().await.is_err(),
@@ -284,19 +297,25 @@ impl Agent<'_> {
                     std::future::pending::<()>().await;
                 }
             };
-            let new = tokio::select! {
-                () = tokio::time::sleep(POLL) => self.ask().await,
+            let endpoints = tokio::select! {
+                () = tokio::time::sleep(POLL) => false,
                 () = changed => true,
             };
-            if new && let Err(error) = self.write(names, false) {
-                self.context
-                    .say(format!("[error] cannot write the configuration: {error}"));
+            if endpoints || self.ask().await {
+                self.rewrite();
             }
         }
     }
 
+    fn rewrite(&self) {
+        if let Err(error) = self.write(false) {
+            self.context
+                .say(format!("[error] cannot write the configuration: {error}"));
+        }
+    }
+
     /// Writes what changed, renamed into place; endpoints and clusters before the routes that name them.
-    fn write(&self, names: Option<&names::Names>, first: bool) -> std::io::Result<()> {
+    fn write(&self, first: bool) -> std::io::Result<()> {
         let folder = &self.settings.folder;
         if first {
             let id = format!("{}/{}", self.settings.node, self.context.pod);
@@ -306,7 +325,7 @@ impl Agent<'_> {
                 &mesh::bootstrap(&self.settings, &id),
             )?;
         }
-        let files = mesh::files(&self.model, &self.settings, names);
+        let files = mesh::files(&self.model, &self.settings, self.names.as_deref());
         let order = |name: &str| match name {
             "cds.json" => 1,
             "rds.json" => 2,

@@ -751,7 +751,6 @@ impl Runner {
                     Handle::Process(process),
                     Execute::Process {
                         base: Box::new(base),
-                        log: log.clone(),
                     },
                 ))
             }
@@ -827,7 +826,6 @@ impl Base {
 enum Execute {
     Process {
         base: Box<Base>,
-        log: Log,
     },
     Program {
         image: String,
@@ -841,7 +839,7 @@ impl Execute {
     fn run(&self, command: Vec<String>) -> BoxFuture<'_, Result<i32, String>> {
         Box::pin(async move {
             match self {
-                Execute::Process { base, .. } => {
+                Execute::Process { base } => {
                     let start = base.start(&command)?;
                     let silent: Log = Arc::new(|_: &str| {});
                     let mut process = process::Process::start(&start, &silent)

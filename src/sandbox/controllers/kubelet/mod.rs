@@ -100,7 +100,6 @@ pub async fn run(options: NodeOptions, world: World, mut shutdown: Shutdown) {
         options,
         world,
     });
-    let _services = data_plane::names::watch(&kubelet.options.access.server, &kubelet.client);
     let port = match server::start(kubelet.clone(), shutdown.clone()).await {
         Ok(port) => port,
         Err(error) => {
