@@ -161,6 +161,9 @@ async fn serve(context: ContainerContext) -> i32 {
             "--concurrency",
             "1",
             "--disable-hot-restart",
+            // Access logs are for reading at once, not after ten seconds.
+            "--file-flush-interval-msec",
+            "250",
             "--drain-time-s",
             "5",
             "--log-level",

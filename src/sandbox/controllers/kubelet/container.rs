@@ -505,6 +505,7 @@ impl Runner {
         let pace = Pace::new(kind, probe, &self.kubelet.world.clock);
         tokio::time::sleep(pace.initial_delay).await;
         let (mut verdict, mut row, mut since) = (None, 0, Instant::now());
+        let mut succeeded = false;
         loop {
             let answer =
                 match probes::ask(probe, &self.container, self.place.twin, pace.timeout).await {
@@ -524,6 +525,7 @@ impl Runner {
                     }
                 };
             let is = answer.is_ok();
+            succeeded |= is;
             if row == 0 || (row > 0) != is {
                 row = 0;
                 since = Instant::now();
@@ -539,7 +541,13 @@ impl Runner {
             }
             let settled = match is {
                 true => row >= pace.successes,
-                false => -row >= pace.failures && since.elapsed() >= pace.patience,
+                false => {
+                    let patience = match succeeded {
+                        true => pace.patience,
+                        false => pace.first_patience,
+                    };
+                    -row >= pace.failures && since.elapsed() >= patience
+                }
             };
             if settled && verdict != Some(is) {
                 verdict = Some(is);

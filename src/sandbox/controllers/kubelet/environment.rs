@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use k8s_openapi::api::core::v1::{
     ConfigMap, Container, EnvVarSource, ObjectFieldSelector, Pod, ResourceFieldSelector, Secret,
@@ -334,6 +335,35 @@ pub struct CommandLine {
     pub directory: PathBuf,
 }
 
+/// This machine's PATH, the folder of the real Python first. Version managers put a shell script in its place, which
+/// costs a moment of a busy processor with every start.
+pub fn host_path() -> String {
+    static HOST_PATH: OnceLock<String> = OnceLock::new();
+    let find = || {
+        let path =
+            std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned());
+        let output = std::process::Command::new("python3")
+            .args(["-c", "import sys; print(sys.executable)"])
+            .stdin(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .output();
+        let real = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        let folder = real.ok().and_then(|real| {
+            let real = PathBuf::from(real);
+            let named = real.with_file_name("python3");
+            named
+                .is_file()
+                .then(|| real.parent().map(Path::to_owned))
+                .flatten()
+        });
+        match folder {
+            Some(folder) => format!("{}:{path}", folder.display()),
+            None => path,
+        }
+    };
+    HOST_PATH.get_or_init(find).clone()
+}
+
 /// Maps a container's command into its image. An error is the runtime's, in its words.
 pub fn command_line(
     words: &[String],
@@ -350,8 +380,7 @@ pub fn command_line(
     let image_path = env.get("PATH").cloned().unwrap_or_else(|| {
         "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()
     });
-    let host_path =
-        std::env::var("PATH").unwrap_or_else(|_| "/usr/local/bin:/usr/bin:/bin".to_owned());
+    let host_path = host_path();
     let mut folders: Vec<PathBuf> = image_path
         .split(':')
         .filter_map(|folder| map_path(folder, mounts, root))

@@ -107,6 +107,8 @@ pub async fn run(options: NodeOptions, world: World, mut shutdown: Shutdown) {
             0
         }
     };
+    // Asked for before the first container wants it.
+    tokio::task::spawn_blocking(environment::host_path);
     let registered = node::keep(kubelet.clone(), port);
     tokio::select! {
         () = registered => {}

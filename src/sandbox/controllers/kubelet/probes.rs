@@ -34,8 +34,8 @@ impl Kind {
     /// row would otherwise be half a second, which a busy machine takes for its own.
     fn patience(self) -> Duration {
         match self {
-            Kind::Startup => Duration::from_secs(20),
-            Kind::Liveness => Duration::from_secs(5),
+            Kind::Startup => Duration::from_secs(60),
+            Kind::Liveness => Duration::from_secs(10),
             Kind::Readiness => Duration::from_millis(200),
         }
     }
@@ -58,6 +58,8 @@ pub struct Pace {
     pub successes: i32,
     /// How long failures have to last to count.
     pub patience: Duration,
+    /// The same while there has been no success yet: a process that starts on a busy machine takes its time.
+    pub first_patience: Duration,
 }
 
 impl Pace {
@@ -86,6 +88,11 @@ impl Pace {
                 Duration::ZERO
             } else {
                 kind.patience()
+            },
+            first_patience: match (natural, kind) {
+                (true, _) => Duration::ZERO,
+                (false, Kind::Readiness) => kind.patience(),
+                (false, _) => Kind::Startup.patience(),
             },
         }
     }
