@@ -1,6 +1,5 @@
 //! `meshctl canary`.
 
-use std::sync::Arc;
 
 use clap::Subcommand;
 
