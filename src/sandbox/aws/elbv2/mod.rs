@@ -159,7 +159,7 @@ impl Service for Elb {
         // Tags on creation need the permission to tag, which policies tie to the creating action.
         if call.operation.starts_with("Create") && call.input["Tags"].is_array() {
             checks.push(
-                Check::new("elasticloadbalancing:AddTags", resource)
+                Check::new("elasticloadbalancing:AddTags", created(call, resource))
                     .with("elasticloadbalancing:CreateAction", call.operation),
             );
         }
@@ -254,6 +254,15 @@ fn limits() -> Value {
     .map(|(name, max)| json!({ "Name": name, "Max": max.to_string() }))
     .collect();
     json!({ "Limits": limits })
+}
+
+/// What a `Create…` makes: listeners and rules are created on something else, which their own ARNs continue.
+fn created(call: &Call<'_>, on: String) -> String {
+    match call.operation {
+        "CreateListener" => on.replacen(":loadbalancer/", ":listener/", 1) + "/*",
+        "CreateRule" => on.replacen(":listener/", ":listener-rule/", 1) + "/*",
+        _ => on,
+    }
 }
 
 fn arn(call: &Call<'_>, rest: &str) -> String {

@@ -77,6 +77,21 @@ struct Inner {
     handlers: Vec<Handler>,
     /// The newest resource version that the watch has delivered.
     seen: u64,
+    /// What handlers last heard of the objects that are ahead of the watch: their next change is told against it.
+    told: BTreeMap<Key, Option<Arc<Value>>>,
+}
+
+impl Inner {
+    /// What handlers last heard of an object whose copy was `known`.
+    fn last_told(&mut self, key: &Key, known: Option<Arc<Value>>) -> Option<Arc<Value>> {
+        self.told.remove(key).unwrap_or(known)
+    }
+
+    /// Puts in an object that handlers have not heard of.
+    fn put_untold(&mut self, key: Key, object: Value) {
+        let known = self.objects.insert(key.clone(), Arc::new(object));
+        self.told.entry(key).or_insert(known);
+    }
 }
 
 /// A cache of one kind; clones share it.
@@ -173,10 +188,8 @@ impl Cache {
             .get(&key)
             .map_or(0, |known| self::version(known));
         if version > inner.seen && version > known {
-            inner.objects.insert(
-                key,
-                Arc::new(object::with_type(&self.resource, object.clone())),
-            );
+            let object = object::with_type(&self.resource, object.clone());
+            inner.put_untold(key, object);
         }
     }
 
@@ -189,7 +202,7 @@ impl Cache {
         {
             let mut marked = Value::clone(known);
             marked["metadata"]["deletionTimestamp"] = object::now().into();
-            inner.objects.insert(key.clone(), Arc::new(marked));
+            inner.put_untold(key.clone(), marked);
         }
     }
 
@@ -288,15 +301,15 @@ impl Cache {
                     fresh.insert(key.clone(), known.clone());
                 }
             }
-            let old = std::mem::replace(&mut inner.objects, fresh);
+            let mut old = std::mem::replace(&mut inner.objects, fresh.clone());
             let mut changes = Vec::new();
-            for (key, object) in &inner.objects {
-                changes.push((old.get(key).cloned(), Some(object.clone())));
+            for (key, object) in fresh {
+                let known = old.remove(&key);
+                changes.push((inner.last_told(&key, known), Some(object)));
             }
             for (key, object) in old {
-                if !inner.objects.contains_key(&key) {
-                    changes.push((Some(object), None));
-                }
+                let last = inner.last_told(&key, Some(object.clone()));
+                changes.push((Some(last.unwrap_or(object)), None));
             }
             (changes, inner.handlers.clone())
         };
@@ -312,10 +325,16 @@ impl Cache {
             let mut inner = self.lock();
             let new = version(&object);
             inner.seen = inner.seen.max(new);
-            let old = inner.objects.get(&key).cloned();
-            // An own write may be ahead of the watch.
-            if old.as_ref().is_none_or(|old| version(old) <= new) {
-                inner.objects.insert(key, object.clone());
+            let known = inner.objects.get(&key).cloned();
+            let old = inner.last_told(&key, known.clone());
+            match known {
+                // An own write may be ahead of the watch.
+                Some(known) if version(&known) > new => {
+                    inner.told.insert(key, Some(object.clone()));
+                }
+                _ => {
+                    inner.objects.insert(key, object.clone());
+                }
             }
             (old, inner.handlers.clone())
         };
@@ -333,9 +352,10 @@ impl Cache {
                 .get(&key)
                 .is_some_and(|known| known.uid() != object.uid() && version(known) > gone);
             let old = if newer {
-                None
+                inner.told.insert(key, None).flatten()
             } else {
-                inner.objects.remove(&key)
+                let known = inner.objects.remove(&key);
+                inner.last_told(&key, known)
             };
             (old, inner.handlers.clone())
         };
