@@ -5,6 +5,7 @@
 pub mod aws;
 pub mod eks;
 pub mod iam;
+pub mod identity;
 pub mod kube;
 pub mod registry;
 pub mod stacks;
@@ -13,9 +14,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
+use tokio::sync::OnceCell;
 
+use self::identity::Identity;
 use self::registry::Registries;
 use crate::ec2::Ec2;
+use crate::engine::Result;
 
 /// Where AWS and the registries are, and as whom to speak to them. Resolved once, by the command line.
 #[derive(Clone, Debug, Default)]
@@ -78,6 +82,7 @@ pub struct Clients {
     pub xray: aws_sdk_xray::Client,
     /// Container registries other than ECR.
     pub registries: Arc<Registries>,
+    identity: Arc<OnceCell<Identity>>,
 }
 
 impl Clients {
@@ -97,9 +102,20 @@ impl Clients {
             sts: aws_sdk_sts::Client::new(&config),
             xray: aws_sdk_xray::Client::new(&config),
             registries: Arc::new(Registries::new(settings.mirrors.clone())),
+            identity: Arc::default(),
             config,
             settings,
         }
+    }
+
+    /// Who runs this; asked once.
+    ///
+    /// # Errors
+    /// Missing, expired or unknown credentials.
+    pub async fn identity(&self) -> Result<&Identity> {
+        self.identity
+            .get_or_try_init(|| identity::ask(&self.sts, &self.iam))
+            .await
     }
 
     /// The AWS region.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_eks::types::{AccessScope, AccessScopeType};
 
-use super::outputs::{ControlPlane, Identity};
+use super::outputs::ControlPlane;
 use crate::clients::Clients;
 use crate::clients::aws::{failed, is};
 use crate::clients::eks;
@@ -18,8 +18,6 @@ pub struct CallerAccess {
     pub environment: Arc<Environment>,
     /// The clients.
     pub clients: Arc<Clients>,
-    /// The caller.
-    pub identity: Input<Identity>,
     /// The cluster.
     pub control_plane: Input<ControlPlane>,
 }
@@ -55,7 +53,7 @@ impl Step for CallerAccess {
     }
 
     async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
-        let identity = self.identity.get(cx)?;
+        let identity = self.clients.identity().await?;
         self.control_plane.get(cx)?;
         let listed = self
             .clients
@@ -88,7 +86,7 @@ impl Step for CallerAccess {
     }
 
     async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
-        let identity = self.identity.get(cx)?;
+        let identity = self.clients.identity().await?;
         let eks = &self.clients.eks;
         let created = eks
             .create_access_entry()

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use aws_sdk_iam::types::{Role as IamRole, Tag};
 use serde_json::Value;
 
-use super::outputs::{Identity, OidcProvider, Role};
+use super::outputs::{OidcProvider, Role};
 use crate::clients::Clients;
 use crate::clients::aws::{failed, is};
 use crate::clients::iam::{delete_role, trust_policy};
+use crate::clients::identity::Identity;
 use crate::config::{Environment, Names, OWNER_TAG};
 use crate::engine::{Change, Context, Expected, Failure, Input, Observed, Result, Step, StepId};
 
@@ -30,8 +31,6 @@ pub struct ServiceAccountRole {
     pub subjects: Vec<String>,
     /// What it may do, in this account and region.
     pub policy: Policy,
-    /// Whose account it is in.
-    pub identity: Input<Identity>,
     /// Who vouches for the service account.
     pub provider: Input<OidcProvider>,
 }
@@ -54,8 +53,8 @@ impl ServiceAccountRole {
         ))
     }
 
-    fn permissions(&self, cx: &Context) -> Result<Value> {
-        (self.policy)(&self.identity.get(cx)?, self.clients.region())
+    async fn permissions(&self) -> Result<Value> {
+        (self.policy)(self.clients.identity().await?, self.clients.region())
     }
 
     async fn find(&self) -> Result<Option<IamRole>> {
@@ -89,13 +88,13 @@ impl ServiceAccountRole {
         }
     }
 
-    async fn put_permissions(&self, cx: &Context) -> Result<()> {
+    async fn put_permissions(&self) -> Result<()> {
         self.clients
             .iam
             .put_role_policy()
             .role_name(self.full_name())
             .policy_name(POLICY)
-            .policy_document(self.permissions(cx)?.to_string())
+            .policy_document(self.permissions().await?.to_string())
             .send()
             .await
             .map_err(failed(self.resource()))?;
@@ -161,7 +160,7 @@ impl Step for ServiceAccountRole {
             if role.assume_role_policy_document().and_then(decode) != Some(trust) {
                 drift.push("trust policy".to_owned());
             }
-            if self.current_permissions().await? != Some(self.permissions(cx)?) {
+            if self.current_permissions().await? != Some(self.permissions().await?) {
                 drift.push("permissions".to_owned());
             }
         }
@@ -203,7 +202,7 @@ impl Step for ServiceAccountRole {
             }
             Err(error) => return Err(failed(self.resource())(error)),
         };
-        self.put_permissions(cx).await?;
+        self.put_permissions().await?;
         arn.map(|arn| Role { arn })
             .ok_or_else(|| Failure::new(self.resource(), "it was deleted meanwhile"))
     }

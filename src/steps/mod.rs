@@ -5,7 +5,6 @@ pub mod audit;
 pub mod cluster_access;
 pub mod control_plane;
 pub mod entrance;
-pub mod identity;
 pub mod image;
 pub mod ingress;
 pub mod irsa_role;
@@ -37,11 +36,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::clients::Clients;
+use crate::clients::identity::Identity;
 use crate::config::{Environment, Source};
 use crate::engine::{Graph, Handle, Needs};
 use crate::mesh::{self, Foundation, MeshProvider, Place};
 
-use self::outputs::{Identity, Image, Role};
+use self::outputs::{Image, Role};
 pub use self::overview::{
     ClusterOverview, Overview, VersionOverview, cluster, connect, overview, url,
 };
@@ -66,16 +66,12 @@ pub fn deployment_with(
     let graph = &mut graph;
 
     // The account, and whether it has what is needed.
-    let identity = graph.add(|_| identity::WhoAmI {
-        clients: clients.clone(),
-    });
     let mesh_control_plane = mesh.control_plane(graph);
     let preflight = graph.add(|needs| {
         needs.after(&mesh_control_plane);
         preflight::Preflight {
             environment: environment.clone(),
             clients: clients.clone(),
-            identity: needs.input(&identity),
         }
     });
 
@@ -164,13 +160,13 @@ pub fn deployment_with(
     let access = graph.add(|needs| cluster_access::CallerAccess {
         environment: environment.clone(),
         clients: clients.clone(),
-        identity: needs.input(&identity),
+
         control_plane: needs.input(&control_plane),
     });
     let oidc_provider = graph.add(|needs| oidc_provider::ClusterOidcProvider {
         environment: environment.clone(),
         clients: clients.clone(),
-        identity: needs.input(&identity),
+
         control_plane: needs.input(&control_plane),
     });
     let service_account_roles: BTreeMap<&str, Handle<Role>> = mesh
@@ -185,7 +181,7 @@ pub fn deployment_with(
                 name: name.to_owned(),
                 subjects: role.subject_claims(),
                 policy: Arc::new(move |identity, region| role.policy(&place(identity, region))),
-                identity: needs.input(&identity),
+
                 provider: needs.input(&oidc_provider),
             });
             (name, handle)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_sdk_iam::types::Tag;
 
-use super::outputs::{ControlPlane, Identity, OidcProvider};
+use super::outputs::{ControlPlane, OidcProvider};
 use crate::clients::Clients;
 use crate::clients::aws::{failed, is};
 use crate::config::{Environment, OWNER_TAG};
@@ -20,15 +20,13 @@ pub struct ClusterOidcProvider {
     pub environment: Arc<Environment>,
     /// The clients.
     pub clients: Arc<Clients>,
-    /// Whose account it is in.
-    pub identity: Input<Identity>,
     /// The cluster.
     pub control_plane: Input<ControlPlane>,
 }
 
 impl ClusterOidcProvider {
-    fn wanted(&self, cx: &Context) -> Result<OidcProvider> {
-        let identity = self.identity.get(cx)?;
+    async fn wanted(&self, cx: &Context) -> Result<OidcProvider> {
+        let identity = self.clients.identity().await?;
         let issuer = self.control_plane.get(cx)?.issuer;
         let issuer = issuer.trim_start_matches("https://").to_owned();
         Ok(OidcProvider {
@@ -101,7 +99,7 @@ impl Step for ClusterOidcProvider {
     }
 
     async fn observe(&self, cx: &Context) -> Result<Observed<OidcProvider>> {
-        let Ok(wanted) = self.wanted(cx) else {
+        let Ok(wanted) = self.wanted(cx).await else {
             // The cluster is gone or not there yet; what an earlier one left behind is not.
             let owned = self.owned().await?;
             return Ok(match owned.first() {
@@ -139,7 +137,7 @@ impl Step for ClusterOidcProvider {
     }
 
     async fn apply(&self, cx: &Context, _: &Change) -> Result<OidcProvider> {
-        let wanted = self.wanted(cx)?;
+        let wanted = self.wanted(cx).await?;
         let iam = &self.clients.iam;
         let tag = Tag::builder()
             .key(OWNER_TAG)
@@ -176,7 +174,7 @@ impl Step for ClusterOidcProvider {
 
     async fn destroy(&self, cx: &Context, _: &Observed<OidcProvider>) -> Result<()> {
         let mut arns = self.owned().await?;
-        if let Ok(wanted) = self.wanted(cx)
+        if let Ok(wanted) = self.wanted(cx).await
             && !arns.contains(&wanted.arn)
         {
             arns.push(wanted.arn);

@@ -2,19 +2,6 @@
 
 use serde::Serialize;
 
-/// Who runs this, and where: what preflight puts out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Identity {
-    /// The account's twelve digits.
-    pub account: String,
-    /// `aws`, `aws-cn` or `aws-us-gov`.
-    pub partition: String,
-    /// The caller as STS names it: `arn:aws:sts::…:assumed-role/Admin/me`.
-    pub arn: String,
-    /// The IAM user or role behind it, as access entries want it: `arn:aws:iam::…:role/Admin`.
-    pub principal: String,
-}
-
 /// The VPC's subnets, which exist before the way out of them does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Subnets {

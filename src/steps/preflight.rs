@@ -7,13 +7,12 @@ use aws_sdk_iam::types::PolicyEvaluationDecisionType;
 use serde::Serialize;
 use serde_json::json;
 
-use super::identity::identity;
-use super::outputs::Identity;
 use crate::clients::Clients;
 use crate::clients::aws::failed_ec2;
+use crate::clients::identity::Identity;
 use crate::clients::stacks;
 use crate::config::{Environment, Names, Nat};
-use crate::engine::{Change, Context, Expected, Failure, Input, Observed, Result, Step, StepId};
+use crate::engine::{Change, Context, Expected, Failure, Observed, Result, Step, StepId};
 
 /// VPCs that a region allows unless the quota was raised.
 const USUAL_VPCS: usize = 5;
@@ -103,8 +102,8 @@ pub struct Check {
 /// # Errors
 /// When not even the caller's identity can be had.
 pub async fn checks(environment: &Environment, clients: &Clients) -> Result<Vec<Check>> {
-    let identity = identity(clients).await?;
-    Ok(checks_as(environment, clients, &identity).await)
+    let identity = clients.identity().await?;
+    Ok(checks_as(environment, clients, identity).await)
 }
 
 async fn checks_as(
@@ -329,8 +328,6 @@ pub struct Preflight {
     pub environment: Arc<Environment>,
     /// The clients.
     pub clients: Arc<Clients>,
-    /// Who runs this.
-    pub identity: Input<Identity>,
 }
 
 impl Step for Preflight {
@@ -349,8 +346,7 @@ impl Step for Preflight {
     }
 
     async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
-        let identity = self.identity.get(cx)?;
-        let checks = checks_as(&self.environment, &self.clients, &identity).await;
+        let checks = checks(&self.environment, &self.clients).await?;
         let mut reasons = Vec::new();
         for check in checks {
             match check.verdict {

@@ -12,8 +12,8 @@ use std::pin::Pin;
 
 use serde::Serialize;
 
-use super::outputs::Identity;
 use crate::clients::Clients;
+use crate::clients::identity::Identity;
 use crate::config::{Environment, Names};
 use crate::engine::{Failure, Result};
 use crate::mesh::MeshProvider;
@@ -54,7 +54,7 @@ struct Scope<'a> {
     environment: &'a Environment,
     names: Names,
     clients: &'a Clients,
-    identity: Option<Identity>,
+    identity: &'a Identity,
 }
 
 /// What one part found.
@@ -77,10 +77,14 @@ type Part<'a> = Pin<Box<dyn Future<Output = Result<Found>> + Send + 'a>>;
 
 /// Looks everywhere at once.
 pub async fn audit(environment: &Environment, clients: &Clients, mesh: &dyn MeshProvider) -> Audit {
-    let identity = super::identity::identity(clients).await;
-    let (identity, failure) = match identity {
-        Ok(identity) => (Some(identity), None),
-        Err(failure) => (None, Some(failure)),
+    let mut found = Audit::default();
+    let identity = match clients.identity().await {
+        Ok(identity) => identity,
+        // Without an identity every other question fails the same way.
+        Err(failure) => {
+            found.unchecked.push(failure);
+            return found;
+        }
     };
     let scope = Scope {
         environment,
@@ -88,12 +92,6 @@ pub async fn audit(environment: &Environment, clients: &Clients, mesh: &dyn Mesh
         clients,
         identity,
     };
-    let mut found = Audit::default();
-    if let Some(failure) = failure {
-        // Without an identity every other question fails the same way.
-        found.unchecked.push(failure);
-        return found;
-    }
     let parts: Vec<Part<'_>> = vec![
         Box::pin(async { Ok(of_mesh(mesh).await?.into()) }),
         Box::pin(async { Ok(compute::load_balancing(&scope).await?.into()) }),
@@ -141,15 +139,12 @@ impl Scope<'_> {
     }
 
     fn arn(&self, service: &str, rest: &str) -> String {
-        match &self.identity {
-            Some(identity) => format!(
-                "arn:{}:{service}:{}:{}:{rest}",
-                identity.partition,
-                self.region(),
-                identity.account
-            ),
-            None => rest.to_owned(),
-        }
+        format!(
+            "arn:{}:{service}:{}:{}:{rest}",
+            self.identity.partition,
+            self.region(),
+            self.identity.account
+        )
     }
 
     fn tagged_ours(&self) -> String {

@@ -1,56 +1,30 @@
 //! Who runs this.
 
-use std::sync::Arc;
+use serde::Serialize;
 
-use super::outputs::Identity;
-use crate::clients::Clients;
-use crate::clients::aws::failed;
-use crate::engine::{
-    Change, Context, Expected, Failure, FailureKind, Observed, Result, Step, StepId,
-};
+use super::aws::failed;
+use crate::engine::{Failure, FailureKind, Result};
 
-/// The caller's identity. There is always one, so there is nothing to make or to remove.
-pub struct WhoAmI {
-    /// The clients.
-    pub clients: Arc<Clients>,
-}
-
-impl Step for WhoAmI {
-    type Outputs = Identity;
-
-    fn id(&self) -> StepId {
-        "identity".into()
-    }
-
-    fn title(&self) -> String {
-        format!("AWS identity in {}", self.clients.region())
-    }
-
-    fn expected(&self) -> Expected {
-        Expected::seconds(1, 0)
-    }
-
-    async fn observe(&self, _: &Context) -> Result<Observed<Identity>> {
-        identity(&self.clients).await.map(Observed::ready)
-    }
-
-    async fn apply(&self, _: &Context, _: &Change) -> Result<Identity> {
-        identity(&self.clients).await
-    }
-
-    async fn destroy(&self, _: &Context, _: &Observed<Identity>) -> Result<()> {
-        Ok(())
-    }
+/// Who runs this, and in which account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// The account's twelve digits.
+    pub account: String,
+    /// `aws`, `aws-cn` or `aws-us-gov`.
+    pub partition: String,
+    /// The caller as STS names it: `arn:aws:sts::…:assumed-role/Admin/me`.
+    pub arn: String,
+    /// The IAM user or role behind it, as access entries want it: `arn:aws:iam::…:role/Admin`.
+    pub principal: String,
 }
 
 /// Asks STS who calls, and IAM for the role behind an assumed one.
 ///
 /// # Errors
 /// Missing, expired or unknown credentials.
-pub async fn identity(clients: &Clients) -> Result<Identity> {
+pub(super) async fn ask(sts: &aws_sdk_sts::Client, iam: &aws_sdk_iam::Client) -> Result<Identity> {
     const WHAT: &str = "the caller's identity";
-    let caller = clients
-        .sts
+    let caller = sts
         .get_caller_identity()
         .send()
         .await
@@ -65,8 +39,7 @@ pub async fn identity(clients: &Clients) -> Result<Identity> {
     let partition = arn.split(':').nth(1).unwrap_or("aws").to_owned();
     let principal = match assumed_role(&arn) {
         // The session's ARN lacks the role's path, which access entries want (IAM Identity Center's roles have one).
-        Some(role) => clients
-            .iam
+        Some(role) => iam
             .get_role()
             .role_name(role)
             .send()
