@@ -1,6 +1,8 @@
 //! One test binary, one file per subject.
 
 #[cfg(feature = "sandbox")]
+mod aws_clients;
+#[cfg(feature = "sandbox")]
 mod aws_steps;
 mod command_line;
 mod config;

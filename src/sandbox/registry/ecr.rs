@@ -37,7 +37,13 @@ pub struct Registry {
     busy: Mutex<BTreeSet<String>>,
 }
 
-type Answer = Result<Response<Body>, Response<Body>>;
+/// A refusal; boxed, as it is larger than what succeeds.
+type Refusal = Box<Response<Body>>;
+type Answer = Result<Response<Body>, Refusal>;
+
+fn no(status: u16, code: &str, message: impl Into<String>) -> Refusal {
+    Box::new(refuse(status, code, message))
+}
 
 /// A request's token and repository.
 struct Visit {
@@ -59,7 +65,8 @@ impl Registry {
     /// Answers a request.
     pub async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
         let mut answer = match self.route(request).await {
-            Ok(answer) | Err(answer) => answer,
+            Ok(answer) => answer,
+            Err(refusal) => *refusal,
         };
         header(&mut answer, VERSION, "registry/2.0");
         answer
@@ -72,7 +79,7 @@ impl Registry {
             return self.download(&request, digest).await;
         }
         let Some(route) = route::read(&path) else {
-            return Err(refuse(
+            return Err(no(
                 404,
                 "NAME_INVALID",
                 format!("{path} is no path of this registry"),
@@ -111,12 +118,12 @@ impl Registry {
                 self.delete_manifest(&visit(name), reference)
             }
             (&Method::GET, Route::Tags(name)) => self.tags(&visit(name), request.uri().query()),
-            _ => Err(refuse(405, "UNSUPPORTED", "The operation is unsupported.")),
+            _ => Err(no(405, "UNSUPPORTED", "The operation is unsupported.")),
         }
     }
 
     /// The token of a request.
-    fn token(&self, request: &Request<Incoming>) -> Result<Token, Response<Body>> {
+    fn token(&self, request: &Request<Incoming>) -> Result<Token, Refusal> {
         let Some(given) = request.headers().get(AUTHORIZATION) else {
             return Err(self.challenge());
         };
@@ -136,7 +143,7 @@ impl Registry {
         let token = password.and_then(|password| state.ecr.tokens.get(&password).cloned());
         match token {
             Some(token) if token.expires_at > self.world.clock.now() => Ok(token),
-            Some(_) => Err(refuse(
+            Some(_) => Err(no(
                 403,
                 "DENIED",
                 "Your authorization token has expired. Reauthenticate and try again.",
@@ -145,8 +152,8 @@ impl Registry {
         }
     }
 
-    fn challenge(&self) -> Response<Body> {
-        let mut answer = refuse(401, "UNAUTHORIZED", "Not Authorized");
+    fn challenge(&self) -> Refusal {
+        let mut answer = no(401, "UNAUTHORIZED", "Not Authorized");
         let challenge = format!(
             "Basic realm=\"http://{}/\",service=\"ecr.amazonaws.com\"",
             self.world.ecr_host
@@ -156,7 +163,7 @@ impl Registry {
     }
 
     /// Checks that a request may do an action and that its repository exists.
-    fn allow(&self, state: &State, visit: &Visit, action: &str) -> Result<(), Response<Body>> {
+    fn allow(&self, state: &State, visit: &Visit, action: &str) -> Result<(), Refusal> {
         let input = json!({ "repositoryName": visit.name });
         let call = Call {
             world: &self.world,
@@ -171,7 +178,7 @@ impl Registry {
         );
         let check = Check::new(format!("ecr:{action}"), arn);
         iam::authorize(state, &call, Protocol::Json, &check)
-            .map_err(|fault| refuse(403, "DENIED", fault.message))?;
+            .map_err(|fault| no(403, "DENIED", fault.message))?;
         if state.ecr.repositories.contains_key(&visit.key) {
             return Ok(());
         }
@@ -185,7 +192,7 @@ impl Registry {
         let query = request.uri().query().unwrap_or("");
         let known = self.blobs.is_shared(digest, query, self.world.clock.now());
         let Some(path) = self.blobs.path(digest).filter(|_| known) else {
-            return Err(refuse(403, "DENIED", "the address is wrong or has expired"));
+            return Err(no(403, "DENIED", "the address is wrong or has expired"));
         };
         file(&path, range(request), request.method() == Method::HEAD)
             .await
@@ -210,7 +217,7 @@ impl Registry {
         };
         let path = self.blobs.path(digest).filter(|_| known);
         let Some(path) = path else {
-            return Err(refuse(404, "BLOB_UNKNOWN", "blob unknown to registry"));
+            return Err(no(404, "BLOB_UNKNOWN", "blob unknown to registry"));
         };
         let mut answer = file(&path, range(request), head).await.map_err(broken)?;
         header(&mut answer, DIGEST, digest);
@@ -275,11 +282,11 @@ impl Registry {
     }
 
     /// How many bytes of an upload have come.
-    fn received(&self, visit: &Visit, id: &str) -> Result<u64, Response<Body>> {
+    fn received(&self, visit: &Visit, id: &str) -> Result<u64, Refusal> {
         let state = self.world.state();
         match state.ecr.uploads.get(id) {
             Some(upload) if upload.repository == visit.key => Ok(upload.received),
-            _ => Err(refuse(
+            _ => Err(no(
                 404,
                 "BLOB_UPLOAD_UNKNOWN",
                 "blob upload unknown to registry",
@@ -296,12 +303,7 @@ impl Registry {
     }
 
     /// Writes a request's body at the end of an upload; the answer is how much the upload has then.
-    async fn receive(
-        &self,
-        visit: &Visit,
-        id: &str,
-        mut body: Incoming,
-    ) -> Result<u64, Response<Body>> {
+    async fn receive(&self, visit: &Visit, id: &str, mut body: Incoming) -> Result<u64, Refusal> {
         let mut received = self.received(visit, id)?;
         let first = {
             let mut busy = self
@@ -311,7 +313,7 @@ impl Registry {
             busy.insert(id.to_owned())
         };
         if !first {
-            return Err(refuse(
+            return Err(no(
                 416,
                 "BLOB_UPLOAD_INVALID",
                 "another request writes to this upload",
@@ -361,7 +363,7 @@ impl Registry {
             .as_deref()
             .and_then(|range| range.split('-').next()?.parse::<u64>().ok());
         if range.is_some() && first != Some(received) {
-            let mut answer = refuse(
+            let mut answer = no(
                 416,
                 "BLOB_UPLOAD_INVALID",
                 format!("the upload has {received} bytes; a part must begin there"),
@@ -381,7 +383,7 @@ impl Registry {
         self.allow(&self.world.state(), visit, "CompleteLayerUpload")?;
         let digest = parameter(request.uri().query(), "digest").unwrap_or_default();
         if !is_digest(&digest) {
-            return Err(refuse(
+            return Err(no(
                 400,
                 "DIGEST_INVALID",
                 "the digest parameter is missing or no sha256 digest",
@@ -395,7 +397,7 @@ impl Registry {
             Err(CommitError::Digest) => {
                 self.blobs.abandon(id);
                 self.world.state().ecr.uploads.remove(id);
-                return Err(refuse(
+                return Err(no(
                     400,
                     "DIGEST_INVALID",
                     "provided digest did not match uploaded content",
@@ -443,7 +445,7 @@ impl Registry {
                     let image = repository.images.get(digest)?;
                     Some((digest.to_owned(), image.media_type.clone()))
                 });
-            found.ok_or_else(|| refuse(404, "MANIFEST_UNKNOWN", "Requested image not found"))?
+            found.ok_or_else(|| no(404, "MANIFEST_UNKNOWN", "Requested image not found"))?
         };
         let bytes = self.blobs.read(&digest).map_err(broken)?;
         let length = bytes.len();
@@ -469,11 +471,11 @@ impl Registry {
         let bytes = Limited::new(request.into_body(), MANIFEST)
             .collect()
             .await
-            .map_err(|error| refuse(413, "MANIFEST_INVALID", error.to_string()))?
+            .map_err(|error| no(413, "MANIFEST_INVALID", error.to_string()))?
             .to_bytes();
         let tag = (!is_digest(reference)).then_some(reference);
         if tag.is_none() && super::store::digest(&bytes) != reference {
-            return Err(refuse(
+            return Err(no(
                 400,
                 "DIGEST_INVALID",
                 "provided digest did not match uploaded content",
@@ -518,8 +520,8 @@ impl Registry {
         self.world.touch();
         match outcome {
             Ok(_) => Ok(empty(StatusCode::ACCEPTED)),
-            Err(("ImageNotFound", reason)) => Err(refuse(404, "MANIFEST_UNKNOWN", reason)),
-            Err((_, reason)) => Err(refuse(405, "UNSUPPORTED", reason)),
+            Err(("ImageNotFound", reason)) => Err(no(404, "MANIFEST_UNKNOWN", reason)),
+            Err((_, reason)) => Err(no(405, "UNSUPPORTED", reason)),
         }
     }
 
@@ -531,7 +533,7 @@ impl Registry {
             None => 1000,
             Some(Ok(limit)) if limit > 0 => limit.min(1000),
             Some(_) => {
-                return Err(refuse(
+                return Err(no(
                     400,
                     "PAGINATION_NUMBER_INVALID",
                     "n must be a positive number",
@@ -580,13 +582,13 @@ fn created(name: &str, kind: &str, reference: &str, digest: &str) -> Response<Bo
     answer
 }
 
-fn broken(error: io::Error) -> Response<Body> {
+fn broken(error: io::Error) -> Refusal {
     tracing::error!("the registry's files: {error}");
-    refuse(500, "UNKNOWN", error.to_string())
+    no(500, "UNKNOWN", error.to_string())
 }
 
 /// A fault of ECR's API in the registry's terms.
-fn fault_answer(fault: &Fault) -> Response<Body> {
+fn fault_answer(fault: &Fault) -> Refusal {
     let (status, code) = match fault.code.as_str() {
         "RepositoryNotFoundException" => (404, "NAME_UNKNOWN"),
         "ImageTagAlreadyExistsException" => (400, "TAG_INVALID"),
@@ -596,5 +598,5 @@ fn fault_answer(fault: &Fault) -> Response<Body> {
         "InvalidParameterException" => (400, "MANIFEST_INVALID"),
         _ => (500, "UNKNOWN"),
     };
-    refuse(status, code, fault.message.clone())
+    no(status, code, fault.message.clone())
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::shapes;
-use super::{Call, Fault, Operation, Protocol, Service};
+use super::{Call, Check, Fault, Operation, Protocol, Service};
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state;
 
@@ -265,6 +265,18 @@ impl Service for AppMesh {
         };
         resources::names(holder, call.input)
             .map_or("*".to_owned(), |names| arn(call, &holder.arn_path(&names)))
+    }
+
+    fn checks(&self, _state: &state::State, call: &Call<'_>) -> Vec<Check> {
+        let resource = self.resource(call);
+        let mut checks = vec![Check::new(
+            format!("appmesh:{}", call.operation),
+            resource.clone(),
+        )];
+        if call.operation.starts_with("Create") && call.input["tags"].is_array() {
+            checks.push(Check::new("appmesh:TagResource", resource));
+        }
+        checks
     }
 
     fn handle(&self, state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault> {

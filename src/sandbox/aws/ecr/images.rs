@@ -145,6 +145,12 @@ pub fn put(
     Ok(Stored { digest, unchanged })
 }
 
+/// What goes with a deletion: the tag, if it had one, and the digest.
+pub type Gone = Vec<(Option<String>, String)>;
+
+/// The code and the reason of a failure of `BatchDeleteImage`.
+pub type Failure = (&'static str, &'static str);
+
 /// Takes a tag off an image, or an image with all its tags away; the answer is what went, `(tag, digest)`.
 ///
 /// # Errors
@@ -153,8 +159,8 @@ pub fn delete(
     repository: &mut Repository,
     digest: Option<&str>,
     tag: Option<&str>,
-) -> Result<Vec<(Option<String>, String)>, (&'static str, &'static str)> {
-    const MISSING: (&str, &str) = ("ImageNotFound", "Requested image not found");
+) -> Result<Gone, Failure> {
+    const MISSING: Failure = ("ImageNotFound", "Requested image not found");
     if let Some(tag) = tag {
         let known = repository.image_tags.get(tag).cloned().ok_or(MISSING)?;
         if digest.is_some_and(|digest| digest != known) {
@@ -196,10 +202,7 @@ pub fn delete(
         .collect())
 }
 
-fn is_referenced(
-    repository: &Repository,
-    digest: &str,
-) -> Result<(), (&'static str, &'static str)> {
+fn is_referenced(repository: &Repository, digest: &str) -> Result<(), Failure> {
     if repository
         .images
         .values()

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::shapes;
-use super::{Call, Fault, Operation, Protocol, Service};
+use super::{Call, Check, Fault, Operation, Protocol, Service};
 use crate::sandbox::state;
 
 pub use images::{Image, Stored, delete, put};
@@ -106,6 +106,18 @@ impl Service for Ecr {
             Some(name) => arn(call, name),
             None => "*".to_owned(),
         }
+    }
+
+    fn checks(&self, state: &state::State, call: &Call<'_>) -> Vec<Check> {
+        let resource = self.resource(call);
+        let known = state.ecr.repositories.get(&key(call.region, name(call)));
+        let tags = known.into_iter().flat_map(|repository| &repository.tags);
+        let action = format!("ecr:{}", call.operation);
+        let mut checks = vec![Check::new(action, resource.clone()).tagged(tags)];
+        if call.operation == "CreateRepository" && call.input["tags"].is_array() {
+            checks.push(Check::new("ecr:TagResource", resource));
+        }
+        checks
     }
 
     fn handle(&self, state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault> {

@@ -18,6 +18,8 @@ use crate::sandbox::state::{self, World};
 const CREATION: Duration = Duration::from_secs(30);
 /// How long an add-on may be unhealthy before it is called DEGRADED.
 const PATIENCE: Duration = Duration::from_secs(3 * 60);
+/// The least of it in real time: pods start no faster for a faster clock.
+const REAL_PATIENCE: Millis = 15_000;
 /// From the call until it is gone.
 const DELETION: Duration = Duration::from_secs(20);
 
@@ -45,6 +47,9 @@ pub struct Addon {
     created_at: Millis,
     modified_at: Millis,
     due_at: Millis,
+    /// Since when it has been seen unhealthy, once its time was over.
+    #[serde(default)]
+    pub(super) unhealthy_since: Option<Millis>,
     issue: Option<(String, String)>,
     /// Tags.
     pub tags: BTreeMap<String, String>,
@@ -185,7 +190,7 @@ pub fn create(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
             409,
             "ResourceInUseException",
             &cluster.name,
-            format!("Addon already exists."),
+            "Addon already exists.",
         ));
     }
     let cluster = find_active(state, call)?;
@@ -217,6 +222,7 @@ pub fn create(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
         created_at: now,
         modified_at: now,
         due_at: call.world.clock.after(CREATION),
+        unhealthy_since: None,
         issue: conflict.then(|| {
             (
                 "ConfigurationConflict".to_owned(),
@@ -321,6 +327,7 @@ pub fn update(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
 /// Moves add-ons on. One that has been deleted stays until the supervisor has taken its objects away.
 pub fn tick(cluster: &mut Cluster, world: &World, now: Millis) -> bool {
     let patience = world.clock.scale(PATIENCE).as_millis() as Millis;
+    let patience = patience.max(REAL_PATIENCE);
     let mut changed = false;
     cluster.addons.retain(|_, addon| {
         if addon.status == "DELETING" {
@@ -334,8 +341,11 @@ pub fn tick(cluster: &mut Cluster, world: &World, now: Millis) -> bool {
         let healthy = addon.seen.generation == addon.generation && addon.seen.healthy;
         let status = match addon.status.as_str() {
             "CREATING" if addon.issue.is_some() => "CREATE_FAILED",
-            _ if healthy => "ACTIVE",
-            "CREATING" | "UPDATING" if now < addon.due_at + patience => return true,
+            _ if healthy => {
+                addon.unhealthy_since = None;
+                "ACTIVE"
+            }
+            _ if now < *addon.unhealthy_since.get_or_insert(now) + patience => return true,
             _ => "DEGRADED",
         };
         if status != addon.status {

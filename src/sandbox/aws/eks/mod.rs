@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::shapes;
-use super::{Call, Fault, Operation, Protocol, Service};
+use super::{Call, Check, Fault, Operation, Protocol, Service};
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state::{self, World};
 
@@ -153,6 +153,55 @@ impl Service for Eks {
             }
             _ => part("cluster", cluster),
         }
+    }
+
+    fn checks(&self, state: &state::State, call: &Call<'_>) -> Vec<Check> {
+        let resource = self.resource(call);
+        let cluster = state
+            .eks
+            .clusters
+            .get(&key(call.region, cluster_name(call)));
+        let tags = cluster.and_then(|cluster| {
+            let text = |member: &str| call.input[member].as_str();
+            match (text("nodegroupName"), text("addonName")) {
+                (Some(name), _) => cluster.nodegroups.get(name).map(|group| &group.tags),
+                (_, Some(name)) => cluster.addons.get(name).map(|addon| &addon.tags),
+                _ => Some(&cluster.tags),
+            }
+        });
+        let action = format!("eks:{}", call.operation);
+        let mut checks =
+            vec![Check::new(action, resource.clone()).tagged(tags.into_iter().flatten())];
+        // A role is handed to EKS, and tags are set, with permissions of their own.
+        for member in ["roleArn", "nodeRole", "serviceAccountRoleArn"] {
+            if let Some(role) = call.input[member].as_str() {
+                checks.push(Check::pass_role(role, "eks.amazonaws.com"));
+            }
+        }
+        if call.operation.starts_with("Create") && call.input["tags"].is_object() {
+            let part = |kind: &str, member: &str| {
+                let name = call.input[member].as_str().unwrap_or("*");
+                arn(
+                    call.world,
+                    call.region,
+                    kind,
+                    &format!("{}/{name}/*", cluster_name(call)),
+                )
+            };
+            let target = match call.operation {
+                "CreateNodegroup" => part("nodegroup", "nodegroupName"),
+                "CreateAddon" => part("addon", "addonName"),
+                "CreateAccessEntry" => arn(
+                    call.world,
+                    call.region,
+                    "access-entry",
+                    &format!("{}/*", cluster_name(call)),
+                ),
+                _ => resource,
+            };
+            checks.push(Check::new("eks:TagResource", target));
+        }
+        checks
     }
 
     fn handle(&self, state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault> {

@@ -418,17 +418,20 @@ fn profile_name(group: &Nodegroup) -> String {
 fn ensure_profile(state: &mut state::State, world: &World, group: &Nodegroup) -> String {
     let name = profile_name(group);
     let arn = format!("arn:aws:iam::{}:instance-profile/{name}", world.account);
-    if !state.iam.instance_profiles.contains_key(&name) {
-        let digits = name.replace('-', "").to_uppercase();
-        let profile = InstanceProfile {
-            id: format!("AIPA{}", &digits[digits.len() - 17..]),
-            path: "/".to_owned(),
-            created: world.clock.now(),
-            role: role_name(&group.role_arn).map(str::to_owned),
-            ..InstanceProfile::default()
-        };
-        state.iam.instance_profiles.insert(name, profile);
-    }
+    state
+        .iam
+        .instance_profiles
+        .entry(name)
+        .or_insert_with_key(|name| {
+            let digits = name.replace('-', "").to_uppercase();
+            InstanceProfile {
+                id: format!("AIPA{}", &digits[digits.len().saturating_sub(17)..]),
+                path: "/".to_owned(),
+                created: world.clock.now(),
+                role: role_name(&group.role_arn).map(str::to_owned),
+                ..InstanceProfile::default()
+            }
+        });
     arn
 }
 

@@ -365,6 +365,12 @@ fn nodes_that_never_join_make_a_failure() {
     let input = api.nodegroup_input();
     api.ok("CreateNodegroup", input);
     let name = json!({ "clusterName": "demo", "nodegroupName": "workers" });
+    let now = api.world.clock.now();
+    if let Some(cluster) = api.state.eks.clusters.get_mut("us-west-2/demo")
+        && let Some(group) = cluster.nodegroups.get_mut("workers")
+    {
+        group.fail_at = now;
+    }
     let failed = api.until("DescribeNodegroup", &name, |answer| {
         answer
             .as_ref()
@@ -394,6 +400,21 @@ fn an_add_on_follows_what_is_seen_in_the_cluster() {
                 .is_ok_and(|answer| answer["addon"]["status"] == wanted)
         }
     };
+    // Its patience is real time, which a test does not wait for.
+    for _ in 0..1000 {
+        aws::tick(&mut api.state, &api.world);
+        let addon = api
+            .state
+            .eks
+            .clusters
+            .get_mut("us-west-2/demo")
+            .and_then(|cluster| cluster.addons.get_mut("coredns"));
+        if let Some(since) = addon.and_then(|addon| addon.unhealthy_since.as_mut()) {
+            *since = 0;
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
     let degraded = api
         .until("DescribeAddon", &name, status("DEGRADED"))
         .unwrap_or_default();

@@ -15,6 +15,9 @@ const CONFIGURATION: Duration = Duration::from_secs(90);
 /// A new Kubernetes version of the control plane: about eight minutes.
 const VERSION: Duration = Duration::from_secs(8 * 60);
 
+/// Types and values of an update's parameters, as text.
+pub type Params = Vec<(String, String)>;
+
 /// An update.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Update {
@@ -213,10 +216,7 @@ pub fn config(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
     Ok(answer)
 }
 
-fn vpc(
-    cluster: &mut Cluster,
-    value: &Value,
-) -> Result<(&'static str, Vec<(String, String)>), Fault> {
+fn vpc(cluster: &mut Cluster, value: &Value) -> Result<(&'static str, Params), Fault> {
     let before = cluster.vpc.clone();
     let mut params = Vec::new();
     for (member, kind) in [
