@@ -262,7 +262,12 @@ pub async fn start(
         // It is stopping: its ports and its directory are free when it has.
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let log = File::create(directory.join(LOG)).map_err(unusable(directory))?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(directory.join(LOG))
+        .and_then(|log| log.set_len(0).map(|()| log))
+        .map_err(unusable(directory))?;
     let mut child = tokio::process::Command::new(executable)
         .args(arguments)
         .stdin(Stdio::null())

@@ -2,17 +2,42 @@
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing::field::{Field, Visit};
 use tracing::span;
 use tracing::{Event, Level, Metadata, Subscriber};
 
-/// Writes events from now on. Where a subscriber is installed already, that one stays.
-pub(super) fn install() {
-    let _ = tracing::subscriber::set_global_default(Log);
+/// The largest log; a sandbox may run for weeks.
+const LARGEST: u64 = 16 << 20;
+
+/// Writes events from now on. Where a subscriber is installed already, that one stays. `file` is where standard error
+/// goes when the sandbox runs in the background.
+pub(super) fn install(file: &Path) {
+    let _ = tracing::subscriber::set_global_default(Log {
+        file: file.into(),
+        written: AtomicU64::new(0),
+    });
 }
 
-struct Log;
+struct Log {
+    file: PathBuf,
+    written: AtomicU64,
+}
+
+impl Log {
+    /// Begins the log anew when it has grown too large. It is appended to, so that it then begins at its beginning.
+    fn limit(&self, length: usize) {
+        let written = self.written.fetch_add(length as u64, Ordering::Relaxed);
+        if written > LARGEST {
+            self.written.store(0, Ordering::Relaxed);
+            if let Ok(file) = std::fs::OpenOptions::new().write(true).open(&self.file) {
+                let _ = file.set_len(0);
+            }
+        }
+    }
+}
 
 impl Subscriber for Log {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -42,6 +67,7 @@ impl Subscriber for Log {
         );
         event.record(&mut line);
         line.0.push('\n');
+        self.limit(line.0.len());
         let _ = std::io::stderr().write_all(line.0.as_bytes());
     }
 

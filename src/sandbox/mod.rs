@@ -162,7 +162,7 @@ async fn start(directory: &Path, options: &Options) -> Result<Sandbox, Error> {
     };
     control::prepare(directory)?;
     let lock = control::hold(directory)?;
-    log::install();
+    log::install(&control::log_file(directory));
     let state = state::load(directory).map_err(unusable)?;
     let last = Profile::read(directory).ok();
 
