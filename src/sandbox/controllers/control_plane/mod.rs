@@ -59,3 +59,6 @@ pub async fn run_control_plane(options: ControlPlaneOptions, mut shutdown: Shutd
     stopped(&mut shutdown).await;
     tasks.shutdown().await;
 }
+
+#[cfg(test)]
+mod tests;
