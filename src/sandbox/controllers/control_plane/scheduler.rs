@@ -1,7 +1,7 @@
 //! Gives pods to nodes: the feasible node with the fewest pods of the same owner, then the least used one.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use hyper::http::Method;
@@ -16,7 +16,7 @@ use super::placement::{self, Amount};
 pub async fn run(cluster: Cluster) {
     let queue: Queue<Key> = Queue::with_last_delay(Duration::from_secs(10));
     let add = queue.clone();
-    let waiting: Arc<Mutex<BTreeMap<Key, ()>>> = Arc::default();
+    let waiting: Arc<Mutex<Parking>> = Arc::default();
     let parked = waiting.clone();
     cluster.cache(&PODS).subscribe(move |change| {
         let Some(pod) = change.new else {
@@ -59,9 +59,22 @@ pub async fn run(cluster: Cluster) {
         .await;
 }
 
-fn release(parked: &Mutex<BTreeMap<Key, ()>>, queue: &Queue<Key>) {
-    let keys = std::mem::take(&mut *parked.lock().unwrap_or_else(|error| error.into_inner()));
-    for (key, ()) in keys {
+/// Pods that found no node and wait for something to change.
+#[derive(Default)]
+struct Parking {
+    pods: BTreeSet<Key>,
+    /// Counts changes: one that happened while a pod was being looked at is not missed.
+    changes: u64,
+}
+
+fn lock(parked: &Mutex<Parking>) -> MutexGuard<'_, Parking> {
+    parked.lock().unwrap_or_else(|error| error.into_inner())
+}
+
+fn release(parked: &Mutex<Parking>, queue: &Queue<Key>) {
+    let mut parking = lock(parked);
+    parking.changes += 1;
+    for key in std::mem::take(&mut parking.pods) {
         queue.add(key);
     }
 }
@@ -76,7 +89,8 @@ fn unscheduled(pod: &Value) -> bool {
         )
 }
 
-async fn schedule(cluster: &Cluster, key: &Key, waiting: &Mutex<BTreeMap<Key, ()>>) -> Work {
+async fn schedule(cluster: &Cluster, key: &Key, waiting: &Mutex<Parking>) -> Work {
+    let changes = lock(waiting).changes;
     let Some(pod) = cluster.cache(&PODS).get(key) else {
         return Ok(Next::Done);
     };
@@ -90,10 +104,13 @@ async fn schedule(cluster: &Cluster, key: &Key, waiting: &Mutex<BTreeMap<Key, ()
             Ok(Next::Done)
         }
         Err(message) => {
-            waiting
-                .lock()
-                .unwrap_or_else(|error| error.into_inner())
-                .insert(key.clone(), ());
+            {
+                let mut parking = lock(waiting);
+                if parking.changes != changes {
+                    return Ok(Next::Retry);
+                }
+                parking.pods.insert(key.clone());
+            }
             refuse(cluster, &pod, &message).await?;
             Ok(Next::Done)
         }

@@ -374,7 +374,7 @@ impl Controller {
                         "IpProtocol": "tcp",
                         "FromPort": from,
                         "ToPort": to,
-                        "IpRanges": [{ "CidrIp": cidr, "Description": "" }],
+                        "IpRanges": [{ "CidrIp": cidr }],
                     })
                 })
                 .collect()

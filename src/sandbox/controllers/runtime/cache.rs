@@ -73,25 +73,13 @@ type Handler = Arc<dyn Fn(&Change<'_>) + Send + Sync>;
 
 #[derive(Default)]
 struct Inner {
+    /// The newest that is known, own writes included.
     objects: BTreeMap<Key, Arc<Value>>,
+    /// What the watch has delivered: handlers are told of changes to this, so that an own write hides none.
+    told: BTreeMap<Key, Arc<Value>>,
     handlers: Vec<Handler>,
     /// The newest resource version that the watch has delivered.
     seen: u64,
-    /// What handlers last heard of the objects that are ahead of the watch: their next change is told against it.
-    told: BTreeMap<Key, Option<Arc<Value>>>,
-}
-
-impl Inner {
-    /// What handlers last heard of an object whose copy was `known`.
-    fn last_told(&mut self, key: &Key, known: Option<Arc<Value>>) -> Option<Arc<Value>> {
-        self.told.remove(key).unwrap_or(known)
-    }
-
-    /// Puts in an object that handlers have not heard of.
-    fn put_untold(&mut self, key: Key, object: Value) {
-        let known = self.objects.insert(key.clone(), Arc::new(object));
-        self.told.entry(key).or_insert(known);
-    }
 }
 
 /// A cache of one kind; clones share it.
@@ -139,7 +127,7 @@ impl Cache {
         let present: Vec<Arc<Value>> = {
             let mut inner = self.lock();
             inner.handlers.push(handler.clone());
-            inner.objects.values().cloned().collect()
+            inner.told.values().cloned().collect()
         };
         for object in &present {
             handler(&Change {
@@ -188,8 +176,10 @@ impl Cache {
             .get(&key)
             .map_or(0, |known| self::version(known));
         if version > inner.seen && version > known {
-            let object = object::with_type(&self.resource, object.clone());
-            inner.put_untold(key, object);
+            inner.objects.insert(
+                key,
+                Arc::new(object::with_type(&self.resource, object.clone())),
+            );
         }
     }
 
@@ -202,7 +192,7 @@ impl Cache {
         {
             let mut marked = Value::clone(known);
             marked["metadata"]["deletionTimestamp"] = object::now().into();
-            inner.put_untold(key.clone(), marked);
+            inner.objects.insert(key.clone(), Arc::new(marked));
         }
     }
 
@@ -294,6 +284,16 @@ impl Cache {
         let (changes, handlers) = {
             let mut inner = self.lock();
             inner.seen = inner.seen.max(position);
+            let told = std::mem::replace(&mut inner.told, fresh.clone());
+            let mut changes = Vec::new();
+            for (key, object) in &fresh {
+                changes.push((told.get(key).cloned(), Some(object.clone())));
+            }
+            for (key, object) in told {
+                if !fresh.contains_key(&key) {
+                    changes.push((Some(object), None));
+                }
+            }
             // What was learned from an own write after the list was taken stays.
             for (key, known) in &inner.objects {
                 let listed = fresh.get(key).map_or(0, |object| version(object));
@@ -301,16 +301,7 @@ impl Cache {
                     fresh.insert(key.clone(), known.clone());
                 }
             }
-            let mut old = std::mem::replace(&mut inner.objects, fresh.clone());
-            let mut changes = Vec::new();
-            for (key, object) in fresh {
-                let known = old.remove(&key);
-                changes.push((inner.last_told(&key, known), Some(object)));
-            }
-            for (key, object) in old {
-                let last = inner.last_told(&key, Some(object.clone()));
-                changes.push((Some(last.unwrap_or(object)), None));
-            }
+            inner.objects = fresh;
             (changes, inner.handlers.clone())
         };
         for (old, new) in &changes {
@@ -325,16 +316,14 @@ impl Cache {
             let mut inner = self.lock();
             let new = version(&object);
             inner.seen = inner.seen.max(new);
-            let known = inner.objects.get(&key).cloned();
-            let old = inner.last_told(&key, known.clone());
-            match known {
-                // An own write may be ahead of the watch.
-                Some(known) if version(&known) > new => {
-                    inner.told.insert(key, Some(object.clone()));
-                }
-                _ => {
-                    inner.objects.insert(key, object.clone());
-                }
+            let old = inner.told.insert(key.clone(), object.clone());
+            // An own write may be ahead of the watch.
+            if inner
+                .objects
+                .get(&key)
+                .is_none_or(|known| version(known) <= new)
+            {
+                inner.objects.insert(key, object.clone());
             }
             (old, inner.handlers.clone())
         };
@@ -351,12 +340,10 @@ impl Cache {
                 .objects
                 .get(&key)
                 .is_some_and(|known| known.uid() != object.uid() && version(known) > gone);
-            let old = if newer {
-                inner.told.insert(key, None).flatten()
-            } else {
-                let known = inner.objects.remove(&key);
-                inner.last_told(&key, known)
-            };
+            if !newer {
+                inner.objects.remove(&key);
+            }
+            let old = inner.told.remove(&key);
             (old, inner.handlers.clone())
         };
         let last = Arc::new(object::with_type(&self.resource, object.clone()));

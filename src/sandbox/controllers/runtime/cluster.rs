@@ -80,6 +80,8 @@ pub struct Cluster {
     client: kube::Client,
     component: Arc<str>,
     caches: Arc<Mutex<HashMap<Resource, Cache>>>,
+    /// How often each event was recorded: who may create and patch events need not be allowed to read them.
+    events: Arc<Mutex<HashMap<String, i64>>>,
     shutdown: Shutdown,
     log: Option<Log>,
 }
@@ -91,6 +93,7 @@ impl Cluster {
             client,
             component: component.into(),
             caches: Arc::default(),
+            events: Arc::default(),
             shutdown,
             log: None,
         }
@@ -352,17 +355,26 @@ impl Cluster {
             options["preconditions"] = json!({ "uid": uid });
         }
         let path = format!("{}/{}", resource.path(&key.namespace), key.name);
-        match self
+        let answer = match self
             .request(Method::DELETE, &path, "application/json", Some(&options))
             .await
         {
-            Ok(_) => {}
-            Err(error) if error.is_not_found() => {}
+            Ok(answer) => answer,
+            Err(error) if error.is_not_found() => Value::Null,
             Err(error) => return Err(error),
-        }
+        };
         let cache = self.lock().get(resource).cloned();
         if let Some(cache) = cache {
-            cache.mark_deleting(key, uid);
+            if answer["metadata"]["uid"].is_string() {
+                // Its resource version guards it against older news of the watch.
+                let mut object = answer;
+                if !object.deleting() {
+                    object["metadata"]["deletionTimestamp"] = object::now().into();
+                }
+                cache.learn(&object);
+            } else {
+                cache.mark_deleting(key, uid);
+            }
         }
         Ok(())
     }
@@ -413,17 +425,20 @@ impl Cluster {
             "lastTimestamp": now,
             "count": 1,
         });
+        let count = {
+            let mut events = self
+                .events
+                .lock()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            let count = events.entry(format!("{namespace}/{name}")).or_insert(0);
+            *count += 1;
+            *count
+        };
         let outcome = match self.create(&kinds::EVENTS, &event).await {
             Err(error) if error.is_already_exists() => {
-                let key = Key::new(namespace, &name);
-                match self.get(&kinds::EVENTS, &key).await {
-                    Ok(seen) => {
-                        let count = seen["count"].as_i64().unwrap_or(1) + 1;
-                        let patch = json!({ "count": count, "lastTimestamp": now });
-                        self.patch(&kinds::EVENTS, &key, &patch).await
-                    }
-                    Err(error) => Err(error),
-                }
+                let patch = json!({ "count": count, "lastTimestamp": now });
+                self.patch(&kinds::EVENTS, &Key::new(namespace, &name), &patch)
+                    .await
             }
             outcome => outcome,
         };
