@@ -18,7 +18,10 @@ pub fn register(controller: &Arc<Controller>, hooks: &mut Webhooks) {
     let owner = controller.clone();
     hooks.on("/mutate-v1-pod", move |review| {
         let owner = owner.clone();
-        async move { inject(&owner, &review) }
+        async move {
+            owner.synced().await;
+            inject(&owner, &review)
+        }
     });
 }
 

@@ -61,6 +61,15 @@ struct Controller {
     context: ContainerContext,
 }
 
+impl Controller {
+    /// Returns once the caches that the webhooks read are filled.
+    async fn synced(&self) {
+        for kind in [&MESHES, &VIRTUAL_NODES, &VIRTUAL_GATEWAYS, &NAMESPACES] {
+            self.cluster.cache(kind).synced().await;
+        }
+    }
+}
+
 /// Runs the controller in a container.
 pub fn run(context: ContainerContext) -> BoxFuture<'static, i32> {
     async move {

@@ -21,7 +21,10 @@ pub fn register(controller: &Arc<Controller>, hooks: &mut Webhooks) {
                 concat!("/mutate-appmesh-k8s-aws-v1beta2-", $lower),
                 move |review| {
                     let owner = owner.clone();
-                    async move { mutate(&owner, $kind, &review) }
+                    async move {
+                        owner.synced().await;
+                        mutate(&owner, $kind, &review)
+                    }
                 },
             );
             hooks.on(

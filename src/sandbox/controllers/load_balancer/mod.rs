@@ -121,6 +121,20 @@ struct Controller {
     openings: Mutex<HashMap<Key, networks::Openings>>,
 }
 
+impl Controller {
+    /// Returns once the caches that the webhooks read are filled.
+    async fn synced(&self) {
+        for kind in [
+            &INGRESS_CLASSES,
+            &INGRESS_CLASS_PARAMS,
+            &SERVICES,
+            &TARGET_GROUP_BINDINGS,
+        ] {
+            self.cluster.cache(kind).synced().await;
+        }
+    }
+}
+
 /// Runs the controller in a container.
 pub fn run(context: ContainerContext) -> BoxFuture<'static, i32> {
     async move {

@@ -17,7 +17,10 @@ pub fn register(controller: &Arc<Controller>, hooks: &mut Webhooks) {
     let owner = controller.clone();
     hooks.on("/mutate-v1-pod", move |review| {
         let owner = owner.clone();
-        async move { gates(&owner, &review) }
+        async move {
+            owner.synced().await;
+            gates(&owner, &review)
+        }
     });
     let owner = controller.clone();
     hooks.on("/mutate-v1-service", move |review| {
@@ -37,7 +40,10 @@ pub fn register(controller: &Arc<Controller>, hooks: &mut Webhooks) {
         "/validate-elbv2-k8s-aws-v1beta1-targetgroupbinding",
         move |review| {
             let owner = owner.clone();
-            async move { binding(&owner, &review).map(|()| review["object"].clone()) }
+            async move {
+                owner.synced().await;
+                binding(&owner, &review).map(|()| review["object"].clone())
+            }
         },
     );
     hooks.on(
@@ -47,7 +53,10 @@ pub fn register(controller: &Arc<Controller>, hooks: &mut Webhooks) {
     let owner = controller.clone();
     hooks.on("/validate-networking-v1-ingress", move |review| {
         let owner = owner.clone();
-        async move { ingress(&owner, &review).map(|()| review["object"].clone()) }
+        async move {
+            owner.synced().await;
+            ingress(&owner, &review).map(|()| review["object"].clone())
+        }
     });
 }
 

@@ -37,8 +37,26 @@ struct Inner<K> {
     waiting: HashSet<K>,
     active: HashSet<K>,
     delayed: BTreeMap<(Instant, u64), K>,
+    /// Where each key stands in `delayed`: at most once, at its earliest time.
+    due: HashMap<K, (Instant, u64)>,
     failures: HashMap<K, u32>,
     count: u64,
+}
+
+impl<K: Clone + Eq + Hash> Inner<K> {
+    fn postpone(&mut self, key: K, delay: Duration) {
+        let at = Instant::now() + delay;
+        if let Some(known) = self.due.get(&key) {
+            if known.0 <= at {
+                return;
+            }
+            self.delayed.remove(known);
+        }
+        self.count += 1;
+        let position = (at, self.count);
+        self.due.insert(key.clone(), position);
+        self.delayed.insert(position, key);
+    }
 }
 
 /// A work queue; clones share it.
@@ -78,6 +96,7 @@ impl<K: Clone + Eq + Hash + Send + std::fmt::Debug + 'static> Queue<K> {
                 waiting: HashSet::new(),
                 active: HashSet::new(),
                 delayed: BTreeMap::new(),
+                due: HashMap::new(),
                 failures: HashMap::new(),
                 count: 0,
             })),
@@ -104,11 +123,7 @@ impl<K: Clone + Eq + Hash + Send + std::fmt::Debug + 'static> Queue<K> {
 
     /// Adds a key after a while.
     pub fn add_after(&self, key: K, delay: Duration) {
-        let mut inner = self.lock();
-        inner.count += 1;
-        let position = (Instant::now() + delay, inner.count);
-        inner.delayed.insert(position, key);
-        drop(inner);
+        self.lock().postpone(key, delay);
         self.changed.notify_one();
     }
 
@@ -122,6 +137,7 @@ impl<K: Clone + Eq + Hash + Send + std::fmt::Debug + 'static> Queue<K> {
                         break;
                     }
                     let key = entry.remove();
+                    inner.due.remove(&key);
                     if inner.waiting.insert(key.clone()) && !inner.active.contains(&key) {
                         inner.ready.push_back(key);
                     }
@@ -171,9 +187,7 @@ impl<K: Clone + Eq + Hash + Send + std::fmt::Debug + 'static> Queue<K> {
             }
         };
         if let Some(delay) = delay {
-            inner.count += 1;
-            let position = (Instant::now() + delay, inner.count);
-            inner.delayed.insert(position, key);
+            inner.postpone(key, delay);
         }
         drop(inner);
         self.changed.notify_one();
