@@ -20,11 +20,9 @@ pub fn apply(resource: &Resource, object: &mut Value) {
                 label(object, "kubernetes.io/metadata.name", &name);
             }
         }
-        ("", "nodes") => {
-            if object::at(object, "status.capacity").is_some() {
-                let capacity = object["status"]["capacity"].clone();
-                default(object, "status.allocatable", capacity);
-            }
+        ("", "nodes") if object::at(object, "status.capacity").is_some() => {
+            let capacity = object["status"]["capacity"].clone();
+            default(object, "status.allocatable", capacity);
         }
         ("", "persistentvolumeclaims") => default(object, "spec.volumeMode", "Filesystem"),
         ("", "persistentvolumes") => {
@@ -105,10 +103,10 @@ pub fn apply(resource: &Resource, object: &mut Value) {
             };
             default(object, "spec.policyTypes", types);
         }
-        ("networking.k8s.io", "ingressclasses") => {
-            if object::at(object, "spec.parameters").is_some() {
-                default(object, "spec.parameters.scope", "Cluster");
-            }
+        ("networking.k8s.io", "ingressclasses")
+            if object::at(object, "spec.parameters").is_some() =>
+        {
+            default(object, "spec.parameters.scope", "Cluster");
         }
         ("admissionregistration.k8s.io", _) => webhooks(object),
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => bindings(object),

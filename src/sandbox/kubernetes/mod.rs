@@ -19,6 +19,7 @@ mod keys;
 mod object;
 mod openapi;
 mod patch;
+mod protobuf;
 mod proxy;
 mod rbac;
 mod read;

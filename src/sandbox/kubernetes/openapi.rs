@@ -26,9 +26,19 @@ pub fn answer(api: &Api, info: &Info, accept: &str) -> Result<Response<Body>> {
         return Ok(json_body(200, &json!({"paths": paths})));
     }
     if path == "/openapi/v2" {
-        // Old clients ask for protobuf only; kubectl falls back on what it was built with.
+        // kubectl asks for protobuf where version 3 does not have a kind, and gets a document without kinds too.
         if accept.contains("protobuf") && !accept.contains("json") {
-            return Ok(text(406, "only application/json is served\n"));
+            let version = super::VERSION.2;
+            let mut info = vec![0x0a, 10];
+            info.extend_from_slice(b"Kubernetes");
+            info.extend([0x12, version.len() as u8]);
+            info.extend_from_slice(version.as_bytes());
+            let mut body = vec![0x0a, 3];
+            body.extend_from_slice(b"2.0");
+            body.extend([0x12, info.len() as u8]);
+            body.extend(info);
+            let kind = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+            return Ok(bytes(200, kind, body.into()));
         }
         return Ok(json_body(200, &version2(&index)));
     }

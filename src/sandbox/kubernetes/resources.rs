@@ -169,6 +169,27 @@ const BUILTIN: &[Row] = rows! {
     "storage.k8s.io" "v1" "volumeattachments" "VolumeAttachment" "sg" "" storage::VolumeAttachment;
 };
 
+/// The schema of a built-in kind, those included that only subresources take.
+pub fn builtin_schema(api_version: &str, kind: &str) -> Option<Arc<Schema>> {
+    let (group, version) = object::group_version(api_version);
+    match (api_version, kind) {
+        ("authentication.k8s.io/v1", "TokenRequest") => {
+            return Some(reflect::of::<authentication::TokenRequest>());
+        }
+        ("policy/v1", "Eviction") => return Some(reflect::of::<policy::Eviction>()),
+        (_, "DeleteOptions") => {
+            return Some(reflect::of::<
+                k8s_openapi::apimachinery::pkg::apis::meta::v1::DeleteOptions,
+            >());
+        }
+        _ => {}
+    }
+    BUILTIN
+        .iter()
+        .find(|row| row.group == group && row.version == version && row.kind == kind)
+        .map(|row| (row.schema)())
+}
+
 fn builtin() -> Vec<Arc<Resource>> {
     BUILTIN
         .iter()

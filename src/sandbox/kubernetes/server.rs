@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::future::FutureExt as _;
 use hyper::service::service_fn;
@@ -75,7 +76,7 @@ impl Server {
         // The log ends when the last one who could write has gone.
         drop(self);
         if let Some(saved) = saved {
-            let _ = tokio::time::timeout(std::time::Duration::from_secs(5), saved).await;
+            let _ = tokio::time::timeout(Duration::from_secs(5), saved).await;
         }
     }
 }
@@ -123,6 +124,7 @@ pub(super) async fn start(options: ServerOptions) -> Result<Server, ServeError> 
     definitions::load(&api);
     let tasks = vec![
         tokio::spawn(definitions::follow(api.clone())),
+        tokio::spawn(keep_house(api.clone(), kubernetes)),
         tokio::spawn(accept(
             listener,
             TlsAcceptor::from(Arc::new(tls)),
@@ -221,6 +223,38 @@ fn bootstrap(api: &Api, kubernetes: Ipv4Addr) {
     }
 }
 
+/// Forgets events after an hour, as the real server does, and puts back what a cluster cannot be without.
+async fn keep_house(api: Arc<Api>, kubernetes: Ipv4Addr) {
+    let mut stopped = api.stopped.clone();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(10)) => {}
+            () = ended(&mut stopped) => return,
+        }
+        bootstrap(&api, kubernetes);
+        let limit = object::stamp(jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1));
+        for event in api.store.all("events", "") {
+            let last = [
+                "lastTimestamp",
+                "series.lastObservedTime",
+                "eventTime",
+                "metadata.creationTimestamp",
+            ]
+            .into_iter()
+            .map(|path| object::text(&event.value, path))
+            .find(|time| !time.is_empty())
+            .unwrap_or("");
+            // All of one form, so that they compare as text.
+            if !last.is_empty() && last < limit.as_str() {
+                // Whoever changed it in the meantime keeps it.
+                let _ = api
+                    .store
+                    .delete("events", event.value.clone(), event.revision);
+            }
+        }
+    }
+}
+
 async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>) {
     let mut connections = tokio::task::JoinSet::new();
     let mut stopped = api.stopped.clone();
@@ -230,7 +264,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>) {
                 Ok((stream, _)) => stream,
                 // Out of file descriptors or a connection reset before it was taken: the next one may do.
                 Err(_) => {
-                    tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                    tokio::time::sleep(Duration::from_millis(10)).await;
                     continue;
                 }
             },

@@ -79,7 +79,9 @@ fn bracket<'a>(value: &'a Value, step: &str) -> Vec<&'a Value> {
             .flatten()
             .filter(|item| match super::object::at(item, field) {
                 Some(Value::String(text)) => text == wanted,
-                Some(other) => other.to_string() == wanted,
+                Some(Value::Bool(flag)) => wanted == if *flag { "true" } else { "false" },
+                Some(Value::Number(number)) => wanted.parse().ok().as_ref() == Some(number),
+                Some(_) => false,
                 None => false,
             })
             .collect();

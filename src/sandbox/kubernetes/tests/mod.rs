@@ -571,3 +571,32 @@ async fn a_restart_goes_on_where_it_was() {
     assert_eq!(found.spec.and_then(|spec| spec.cluster_ip), address);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn many_objects_stay_quick() {
+    let (server, kube) = start().await;
+    let services: Api<Service> = Api::namespaced(kube.clone(), "default");
+    let begun = std::time::Instant::now();
+    let mut made = futures::stream::iter(0..1000)
+        .map(|number| {
+            let services = services.clone();
+            async move {
+                let service = json!({"metadata": {"name": format!("s{number}")}, "spec": {"ports": [{"port": 80}]}});
+                services.create(&PostParams::default(), &from(service)).await
+            }
+        })
+        .buffer_unordered(16);
+    let mut addresses = std::collections::HashSet::new();
+    while let Some(service) = made.next().await {
+        let spec = service.expect("created").spec.expect("a spec");
+        assert!(
+            addresses.insert(spec.cluster_ip),
+            "an address is given once"
+        );
+    }
+    let listed = services.list(&ListParams::default()).await.expect("listed");
+    assert_eq!(listed.items.len(), 1001);
+    // Ten times what it takes: this is about the order of growth.
+    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
+    server.stop().await;
+}

@@ -73,13 +73,10 @@ pub fn metadata(resource: &Resource, object: &Value) -> Vec<Cause> {
         }
         // Path segments only: anything but a slash and a percent sign.
         (false, "roles" | "rolebindings" | "clusterroles" | "clusterrolebindings") => {
-            if name.contains('/') || name.contains('%') || matches!(name, "." | "..") {
-                causes.push(Cause::invalid(
-                    "metadata.name",
-                    &name.into(),
-                    "may not contain '/'",
-                ));
-            }
+            let bad = name.contains('/') || name.contains('%') || matches!(name, "." | "..");
+            causes.extend(
+                bad.then(|| Cause::invalid("metadata.name", &name.into(), "may not contain '/'")),
+            );
         }
         (false, "events") => {}
         (false, "namespaces" | "services") => {}
@@ -266,16 +263,15 @@ pub fn builtin(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<
         ("apiextensions.k8s.io", "customresourcedefinitions") => {
             causes.extend(crd::validate(object, old));
         }
-        ("policy", "poddisruptionbudgets") => {
+        ("policy", "poddisruptionbudgets")
             if !object["spec"]["minAvailable"].is_null()
-                && !object["spec"]["maxUnavailable"].is_null()
-            {
-                causes.push(Cause::invalid(
-                    "spec",
-                    &object["spec"],
-                    "minAvailable and maxUnavailable cannot be both set",
-                ));
-            }
+                && !object["spec"]["maxUnavailable"].is_null() =>
+        {
+            causes.push(Cause::invalid(
+                "spec",
+                &object["spec"],
+                "minAvailable and maxUnavailable cannot be both set",
+            ));
         }
         ("coordination.k8s.io", "leases") => {
             let seconds = object["spec"]["leaseDurationSeconds"].as_i64();

@@ -21,7 +21,7 @@ use super::request::Info;
 use super::resources::Resource;
 use super::status::{Result, Status};
 use super::store::Expected;
-use super::{UserInfo, defaults, object, schema, strategy, validation};
+use super::{UserInfo, defaults, object, protobuf, resources, schema, strategy, validation};
 
 /// What happens to fields that a kind does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,17 +257,21 @@ fn identify(resource: &Resource, object: &mut Value) -> Result<()> {
     Ok(())
 }
 
-/// Reads a body, JSON or YAML.
+/// Reads a body: JSON, YAML, or protobuf of the kinds that clients send so.
 pub fn decode(headers: &HeaderMap, body: &Bytes) -> Result<Value> {
-    match content_type(headers).as_str() {
-        "application/json" | "" => json_text(body),
-        "application/yaml" => yaml_text(body),
-        _ => Err(Status::new(
+    let value = match content_type(headers).as_str() {
+        "application/json" | "" => return json_text(body),
+        "application/yaml" => return yaml_text(body),
+        "application/vnd.kubernetes.protobuf" => protobuf::decode(body, resources::builtin_schema),
+        _ => None,
+    };
+    value.ok_or_else(|| {
+        Status::new(
             415,
             "UnsupportedMediaType",
             "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
-        )),
-    }
+        )
+    })
 }
 
 fn json_text(body: &Bytes) -> Result<Value> {
@@ -410,9 +414,9 @@ fn address(call: &Call<'_>, object: &mut Value) -> Result<()> {
         if found.is_empty() {
             object::set(object, "metadata.namespace", wanted);
         } else if found != wanted {
-            return Err(Status::bad_request(format!(
-                "the namespace of the provided object does not match the namespace sent on the request"
-            )));
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
         }
     } else if !found.is_empty() {
         return Err(Status::bad_request(

@@ -59,15 +59,11 @@ pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
         call.warnings.clear();
         call.shape(&mut new, true)?;
         // A resourceVersion in the patch is a wish; the old one merely stayed where it was.
-        if object::at(&patch, "metadata.resourceVersion").is_none()
-            && kind != "application/json-patch+json"
+        let version = "metadata.resourceVersion";
+        if object::at(&patch, version).is_none()
+            && object::at(&new, version) == object::at(old, version)
         {
-            object::remove(&mut new, "metadata.resourceVersion");
-        } else if object::at(&new, "metadata.resourceVersion")
-            == object::at(old, "metadata.resourceVersion")
-            && object::at(&patch, "metadata.resourceVersion").is_none()
-        {
-            object::remove(&mut new, "metadata.resourceVersion");
+            object::remove(&mut new, version);
         }
         address(call, &mut new)?;
         Ok(new)
