@@ -424,7 +424,8 @@ fn a_strangers_interface_makes_deletion_fail() {
     assert!(
         events.iter().any(|event| event
             .starts_with("Subnet DELETE_FAILED Resource handler returned message: \"The subnet")
-            && event.contains("has dependencies and cannot be deleted.")),
+            && event.contains("has dependencies and cannot be deleted.")
+            && event.ends_with("HandlerErrorCode: InvalidRequest)")),
         "{events:#?}"
     );
     assert!(
@@ -682,4 +683,21 @@ fn a_change_set_shows_what_it_would_do_and_does_it() {
         json!({"StackName": "net", "ChangeSetName": "move"}),
     );
     assert_eq!(aws.settle("net"), "UPDATE_COMPLETE");
+}
+
+#[test]
+fn properties_are_checked_before_anything_is_made() {
+    let aws = Account::new();
+    let id = aws.create(
+        "odd",
+        &VPC.replace("VpcId: !Ref Vpc", "VpcId: !Ref Vpc\n      Colour: red"),
+    );
+    assert_eq!(aws.settle(&id), "ROLLBACK_COMPLETE");
+    let reason = "Subnet CREATE_FAILED Properties validation failed for resource Subnet with message:\n#: extraneous key \
+                  [Colour] is not permitted";
+    assert!(
+        aws.events(&id).contains(&reason.to_owned()),
+        "{:#?}",
+        aws.events(&id)
+    );
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::input::{Input, Listing, fault};
+use super::input::{Input, Listing, fault, invalid};
 use super::{Ec2, Fault, done};
 
 /// How many Elastic IP addresses a region of an account may have (`L-0263D0A3`).
@@ -75,7 +75,12 @@ impl Ec2<'_> {
     pub(super) fn release_address(&mut self, input: Input<'_>) -> Result<Value, Fault> {
         let allocation = match (input.text("AllocationId"), input.text("PublicIp")) {
             (Some(allocation), _) => allocation,
-            (None, Some(public)) => self.allocation_of(&public)?,
+            (None, Some(public)) => {
+                self.allocation_of(&public)?;
+                return Err(invalid(
+                    "You must specify an allocation id when releasing a VPC elastic IP address",
+                ));
+            }
             (None, None) => return Err(super::input::missing("AllocationId")),
         };
         let address = self

@@ -89,6 +89,9 @@ pub struct Region {
     tokens: BTreeMap<String, String>,
 }
 
+/// How many client tokens are remembered; AWS forgets them after a while.
+const TOKENS: usize = 1000;
+
 /// One region of EC2, at work.
 pub struct Ec2<'a> {
     next: &'a mut u64,
@@ -157,6 +160,9 @@ impl<'a> Ec2<'a> {
 
     fn remember(&mut self, operation: &str, token: Option<&str>, id: &str) {
         if let Some(token) = token {
+            if self.region.tokens.len() >= TOKENS {
+                self.region.tokens.clear();
+            }
             self.region
                 .tokens
                 .insert(format!("{operation} {token}"), id.to_owned());

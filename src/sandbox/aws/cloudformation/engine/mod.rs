@@ -19,6 +19,11 @@ use crate::sandbox::state::{State, World};
 pub use backward::doom;
 pub use planning::{exports, live, plan, scope};
 
+/// How long a deleted stack can still be described by its ARN.
+const AFTERLIFE: Duration = Duration::from_secs(90 * 24 * 3600);
+/// How many deleted stacks are remembered; AWS remembers all of them that long.
+const DELETED: usize = 100;
+
 /// A stack taken out of the state, at work.
 pub struct Run<'a> {
     world: &'a World,
@@ -52,9 +57,36 @@ pub fn tick(state: &mut State, world: &World) -> bool {
         };
         changed |= run.step();
         let stack = run.stack;
+        let deleted = stack.deleted_at.is_some();
         state.cloudformation.stacks.insert(id, stack);
+        if deleted {
+            forget(state, world);
+        }
     }
     changed
+}
+
+/// Forgets stacks that were deleted long ago, so that the state doesn't grow with every environment that came and went.
+fn forget(state: &mut State, world: &World) {
+    let age = world.clock.scale(AFTERLIFE).as_millis() as Millis;
+    let oldest = world.clock.now().saturating_sub(age);
+    let known = &mut state.cloudformation;
+    let mut deleted: Vec<Millis> = known
+        .stacks
+        .values()
+        .filter_map(|stack| stack.deleted_at)
+        .collect();
+    deleted.sort_unstable_by_key(|at| std::cmp::Reverse(*at));
+    let oldest = oldest.max(deleted.get(DELETED).copied().unwrap_or_default());
+    known
+        .stacks
+        .retain(|_, stack| stack.deleted_at.is_none_or(|at| at > oldest));
+    let stacks = &known.stacks;
+    known.change_sets.retain(|_, set| {
+        stacks
+            .get(&set.stack)
+            .is_some_and(|stack| stack.deleted_at.is_none())
+    });
 }
 
 /// How a step of many resources stands.
@@ -335,7 +367,11 @@ impl Run<'_> {
             code if code.contains("LimitExceeded") => "ServiceLimitExceeded",
             "NotStabilized" => "NotStabilized",
             _ if fault.status == 403 => "AccessDenied",
-            code if code.starts_with("Invalid") || code == "MissingParameter" => "InvalidRequest",
+            code if code.starts_with("Invalid")
+                || ["DependencyViolation", "MissingParameter"].contains(&code) =>
+            {
+                "InvalidRequest"
+            }
             _ => "GeneralServiceException",
         };
         let token = self.state.unique_uuid();

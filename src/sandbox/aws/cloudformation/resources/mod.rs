@@ -170,7 +170,7 @@ impl Handler {
     pub fn validate(&self, logical: &str, properties: &Value) -> Result<(), String> {
         let wrong = |what: String| {
             Err(format!(
-                "Properties validation failed for resource {logical} with message:\n[{what}]"
+                "Properties validation failed for resource {logical} with message:\n{what}"
             ))
         };
         for name in properties.as_object().into_iter().flat_map(Map::keys) {
