@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{API, CONTROLLER_NAME, SYSTEM};
-use crate::clients::kube::{Cluster, Readiness, Reference, Trouble, readiness, remove};
+use crate::clients::kube::{Cluster, Reference, Trouble, remove};
 use crate::engine::{Context, Failure, FailureKind, Result};
 
 /// How long a living controller gets to take one finalizer off.
@@ -21,12 +21,12 @@ fn deployment() -> Reference {
     Reference::namespaced("apps/v1", "Deployment", SYSTEM, CONTROLLER_NAME)
 }
 
-/// Whether the mesh's controller works: all of its Deployment is available.
+/// Whether the mesh's controller works: a pod of it is available. Scaled to zero it is complete, and dead.
 pub(super) async fn is_controller_alive(cluster: &Cluster) -> Result<bool, Trouble> {
     let live = cluster.get(&deployment()).await?;
     Ok(live.is_some_and(|live| {
         live["status"]["availableReplicas"].as_i64().unwrap_or(0) > 0
-            || readiness(&live) == Readiness::Ready
+            && live["spec"]["replicas"] != 0
     }))
 }
 
