@@ -1,6 +1,5 @@
 //! `meshctl canary`.
 
-
 use clap::Subcommand;
 
 use super::args::Global;

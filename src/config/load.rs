@@ -133,7 +133,7 @@ impl Environment {
         let parsed: File = serde_saphyr::from_str(text).map_err(|error| {
             let (line, column) = error
                 .location()
-                .map_or((0, 0), |at| (at.line().into(), at.column().into()));
+                .map_or((0, 0), |at| (at.line(), at.column()));
             let (message, hint) = in_our_words(&error);
             invalid(text, file, vec![(line, column, message, hint)])
         })?;

@@ -66,7 +66,7 @@ impl Outline {
                 None => break,
             }
         }
-        (at.referenced.line().into(), at.referenced.column().into())
+        (at.referenced.line(), at.referenced.column())
     }
 }
 

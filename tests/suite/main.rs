@@ -9,3 +9,5 @@ mod config;
 mod engine;
 mod generated;
 mod harness;
+#[cfg(feature = "sandbox")]
+mod lifecycle;
