@@ -14,7 +14,7 @@ fn last_event(stdout: &str, event: &str) -> Value {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines
         .filter(|line| line["event"] == event)
-        .last()
+        .next_back()
         .unwrap_or_else(|| panic!("no {event} in {stdout}"))
 }
 

@@ -2,10 +2,11 @@
 //!
 //! What ELBv2's state says of listeners, rules and targets becomes Envoy's configuration. Targets are checked as their
 //! target group asks, the interval in modelled time, and what is found goes back into the state, where
-//! `DescribeTargetHealth` shows it. As in reality only healthy targets get traffic, and all of them when none is healthy.
+//! `DescribeTargetHealth` shows it. Without an Envoy load balancers are [modelled]. As in reality only healthy targets get traffic, and all of them when none is healthy.
 
 mod config;
 mod health;
+mod modelled;
 mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -187,6 +188,7 @@ pub async fn run(
 ) {
     let folder = world.directory.join("envoy").join("balancers");
     let mut running: BTreeMap<String, Running> = BTreeMap::new();
+    let mut modelled = modelled::Modelled::default();
     let mut checks = health::Checks::new(world.clock, program.is_some());
     let (mut last, mut told) = (Snapshot::default(), Healths::new());
     loop {
@@ -216,12 +218,16 @@ pub async fn run(
                 one.write(balancer, &now, &healths);
             }
         }
+        if program.is_none() {
+            modelled.follow(&now, &healths);
+        }
         (last, told) = (now, healths);
         tokio::select! {
             () = tokio::time::sleep(PERIOD) => {}
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }
+    modelled.end();
     for (_, one) in running {
         one.end().await;
     }

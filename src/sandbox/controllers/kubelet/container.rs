@@ -76,7 +76,7 @@ enum Found {
 }
 
 enum Handle {
-    Process(process::Process),
+    Process(Box<process::Process>),
     Task(tokio::task::JoinHandle<i32>, watch::Sender<bool>),
     /// Without a data plane nothing runs.
     Nothing,
@@ -756,7 +756,7 @@ impl Runner {
                     )
                 })?;
                 Ok((
-                    Handle::Process(process),
+                    Handle::Process(Box::new(process)),
                     Execute::Process {
                         base: Box::new(base),
                     },

@@ -33,8 +33,6 @@ pub struct Handle {
     pub latest: watch::Sender<Arc<Pod>>,
     /// Its containers.
     pub runtime: Arc<Runtime>,
-    /// Its address, once it has one.
-    pub place: watch::Receiver<Option<Place>>,
     /// Ends it at once when the sandbox ends.
     pub kill: watch::Sender<bool>,
     /// The task.
@@ -48,7 +46,7 @@ pub fn start(kubelet: &Arc<Kubelet>, pod: Arc<Pod>) -> Handle {
     let runtime = Arc::new(Runtime::new(&pod, &folder));
     let (latest, newest) = watch::channel(pod);
     let (kill, killed) = watch::channel(false);
-    let (place, placed) = watch::channel(None);
+    let (place, _) = watch::channel(None);
     let worker = Worker {
         kubelet: kubelet.clone(),
         newest,
@@ -60,7 +58,6 @@ pub fn start(kubelet: &Arc<Kubelet>, pod: Arc<Pod>) -> Handle {
     Handle {
         latest,
         runtime,
-        place: placed,
         kill,
         task: tokio::spawn(worker.run()),
     }

@@ -101,7 +101,7 @@ pub fn whole(before: &Pod, runtime: &Runtime, shown: &Shown, start: Timestamp) -
     );
     let unfinished: Vec<&str> = init_reports
         .iter()
-        .filter(|(name, report)| !succeeded(report) && !(sidecar(name) && report.started))
+        .filter(|(name, report)| !(succeeded(report) || sidecar(name) && report.started))
         .map(|(name, _)| name.as_str())
         .collect();
     let incomplete = (!initialized).then(|| {
