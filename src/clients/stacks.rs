@@ -261,6 +261,8 @@ impl Stack {
     ) -> Result<BTreeMap<String, String>> {
         let wait = Wait::new(self.title(), DEADLINE);
         cx.wait_for(wait, async || {
+            // In this order: a stack that is complete when it is looked at has all its resources a moment later.
+            let found = find(client, id).await?;
             let made = made_resources(client, &self.name, id).await?;
             let missing = logical
                 .iter()
@@ -269,7 +271,6 @@ impl Stack {
             if missing == 0 {
                 return Ok(Poll::Ready(made));
             }
-            let found = find(client, id).await?;
             match found {
                 Some(found) if condition(&found.status) == Condition::Busy => {
                     let done = logical.len() - missing;

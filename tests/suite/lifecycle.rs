@@ -9,12 +9,11 @@ use serde_json::Value;
 use crate::harness::World;
 
 fn last_event(stdout: &str, event: &str) -> Value {
-    let lines = stdout
+    let mut lines = stdout
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
     lines
-        .filter(|line| line["event"] == event)
-        .next_back()
+        .rfind(|line| line["event"] == event)
         .unwrap_or_else(|| panic!("no {event} in {stdout}"))
 }
 
