@@ -2,7 +2,7 @@
 //!
 //! What ELBv2's state says of listeners, rules and targets becomes Envoy's configuration. Targets are checked as their
 //! target group asks, the interval in modelled time, and what is found goes back into the state, where
-//! `DescribeTargetHealth` shows it. Without an Envoy load balancers are [modelled]. As in reality only healthy targets get traffic, and all of them when none is healthy.
+//! `DescribeTargetHealth` shows it. Without an Envoy load balancers are modelled. As in reality only healthy targets get traffic, and all of them when none is healthy.
 
 mod config;
 mod health;

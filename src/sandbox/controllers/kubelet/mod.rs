@@ -2,7 +2,7 @@
 //!
 //! It is an ordinary client of the API server with the rights of `system:node:NAME`, one per instance of a node group.
 //! Containers are processes of this machine, or tasks where the image is one that the sandbox stands in for
-//! ([`program`](super::program)). There is no chroot and no root: absolute paths of a command that exist in the unpacked
+//! (`super::program`). There is no chroot and no root: absolute paths of a command that exist in the unpacked
 //! image are mapped to where it lies, and the environment's POD_IP is the [twin](address::twin) of the address that the
 //! API shows. A pod that got a proxy from the App Mesh controller has its application listen on an inner address
 //! and its egress sent to the proxy, which on a real node is iptables' work.
