@@ -6,6 +6,7 @@ use clap::Subcommand;
 
 use super::settings::state_directory;
 use super::{Error, Exit};
+use crate::clients::{Clients, Credentials, Settings, eks, kube};
 use crate::sandbox::control::{self, Profile, Status};
 use crate::sandbox::{Error as SandboxError, Options};
 use crate::views::Printer;
@@ -156,6 +157,7 @@ pub(super) async fn run(args: Sandbox, printer: &Printer) -> Result<Exit, Error>
                 return Err(Error::new(Exit::Failure, "no sandbox runs")
                     .hint("start it with `meshctl sandbox start`"));
             };
+            write_kubeconfig(&profile, &directory).await?;
             for (name, value) in profile.environment(&directory) {
                 printer.data(&match args.shell {
                     Shell::Posix => format!("export {name}='{value}'"),
@@ -175,6 +177,67 @@ pub(super) async fn run(args: Sandbox, printer: &Printer) -> Result<Exit, Error>
         }
     }
     Ok(Exit::Success)
+}
+
+/// Writes the file that KUBECONFIG of `env` names: an entry for each of the sandbox's clusters.
+async fn write_kubeconfig(profile: &Profile, directory: &Path) -> Result<(), Error> {
+    let clients = Clients::new(settings(profile)).await;
+    let unanswered = |error: &dyn std::fmt::Display| {
+        Error::new(Exit::Failure, format!("the sandbox's EKS: {error}"))
+    };
+    let listed = clients.eks.list_clusters().send().await;
+    let names = listed
+        .map_err(|error| unanswered(&error.into_service_error()))?
+        .clusters
+        .unwrap_or_default();
+    let command = std::env::current_exe()
+        .map_err(|error| Error::new(Exit::Failure, format!("cannot find this program: {error}")))?;
+    let mut text = "apiVersion: v1\nkind: Config\n".to_string();
+    for name in names {
+        let Some(cluster) = eks::find_cluster(&clients.eks, &name).await? else {
+            continue;
+        };
+        let authority = cluster
+            .certificate_authority()
+            .and_then(|authority| authority.data());
+        let (Some(endpoint), Some(authority)) = (cluster.endpoint(), authority) else {
+            continue;
+        };
+        let entry = kube::Kubeconfig {
+            cluster: name.clone(),
+            endpoint: endpoint.into(),
+            certificate_authority: authority.into(),
+            namespace: "default".into(),
+            command: command.display().to_string(),
+            arguments: ["token", "--sandbox", "--cluster-name", &name]
+                .map(Into::into)
+                .to_vec(),
+            environment: vec![(
+                "MESHCTL_STATE_DIR".into(),
+                state_directory()?.display().to_string(),
+            )],
+        };
+        text = kube::merge_kubeconfig(&text, &entry, false)?;
+    }
+    Ok(kube::write_kubeconfig(
+        &directory.join("kubeconfig"),
+        &text,
+    )?)
+}
+
+/// What the clients need to use the sandbox.
+pub(super) fn settings(profile: &Profile) -> Settings {
+    Settings {
+        region: profile.region.clone(),
+        endpoint: Some(profile.endpoint.clone()),
+        credentials: Some(Credentials {
+            access_key_id: profile.access_key_id.clone(),
+            secret_access_key: profile.secret_access_key.clone(),
+            session_token: None,
+        }),
+        mirrors: profile.registry_mirrors.clone(),
+        ..Settings::default()
+    }
 }
 
 fn show(profile: &Profile, printer: &Printer) {

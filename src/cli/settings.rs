@@ -56,14 +56,7 @@ pub(super) async fn scene(global: &Global, printer: &Printer) -> Result<Scene, E
     #[cfg(feature = "sandbox")]
     if global.is_sandbox() {
         let profile = super::sandbox::ensure_running(printer).await?;
-        settings.profile = None;
-        settings.endpoint = Some(profile.endpoint.clone());
-        settings.credentials = Some(crate::clients::Credentials {
-            access_key_id: profile.access_key_id.clone(),
-            secret_access_key: profile.secret_access_key.clone(),
-            session_token: None,
-        });
-        settings.mirrors = profile.registry_mirrors.clone();
+        settings = super::sandbox::settings(&profile);
         if environment.region.is_empty() {
             environment.region = profile.region.clone();
         }
@@ -84,6 +77,7 @@ pub(super) async fn scene(global: &Global, printer: &Printer) -> Result<Scene, E
         return Err(Error::new(Exit::Invalid, message).hint("for example --region us-west-2"));
     }
     settings.region = environment.region.clone();
+    #[cfg(not(feature = "sandbox"))]
     let _ = printer;
     let names = Names::new(&environment.name);
     let clients = Arc::new(Clients::new(settings).await);
