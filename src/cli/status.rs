@@ -73,7 +73,7 @@ pub(super) fn show(overview: &Overview, global: &Global, printer: &Printer) {
                 service
                     .weight
                     .map_or("-".into(), |weight| format!("{weight} %")),
-                service.image.clone(),
+                short(&service.image),
             ]);
         }
         table.print(printer);
@@ -81,5 +81,17 @@ pub(super) fn show(overview: &Overview, global: &Global, printer: &Printer) {
     if let Some(url) = &overview.url {
         printer.data("");
         printer.data(&format!("{}  {}", printer.bold("URL"), printer.cyan(url)));
+    }
+}
+
+/// An image for a table: without its registry, and with as much of its digest as tells it from others.
+fn short(image: &str) -> String {
+    let path = match image.split_once('/') {
+        Some((host, path)) if host.contains(['.', ':']) => path,
+        _ => image,
+    };
+    match path.split_once("@sha256:") {
+        Some((name, digest)) => format!("{name}@{}", &digest[..digest.len().min(12)]),
+        None => path.to_string(),
     }
 }
