@@ -86,7 +86,7 @@ pub(super) async fn run(args: &Canary, global: &Global, printer: &Printer) -> Re
         return Ok(Exit::Success);
     };
     let _hold = hold(&scene, "canary")?;
-    let view = views::for_wait(printer, &format!("canary {} {weight} %", service.name));
+    let view = views::for_run(printer, &format!("canary {} {weight} %", service.name));
     let cx = Context::detached(format!("canary/{}", service.name), view, interruptible());
     let shifted = tokio::time::timeout(global.timeout, rollout.shift(&cx, service, weight)).await;
     drop(cx);

@@ -74,12 +74,11 @@ pub(super) fn hold(scene: &Scene, command: &str) -> Result<Hold, Error> {
         std::process::id(),
         jiff::Timestamp::now()
     );
-    let record = || {
+    let mut record = || {
         lock.set_len(0)?;
         lock.rewind()?;
         lock.write_all(holder.as_bytes())
     };
-    let mut record = record;
     record().map_err(unusable)?;
     let journal = Journal::open(&directory.join(format!("{name}.journal.ndjson")));
     Ok(Hold {

@@ -36,8 +36,3 @@ impl Listener for Both {
         self.1.hear(event);
     }
 }
-
-/// The display for a command that waits for one thing.
-pub fn for_wait(printer: &Printer, title: &str) -> Arc<dyn Listener> {
-    for_run(printer, title)
-}
