@@ -15,6 +15,7 @@ pub mod clusters;
 pub mod control;
 pub mod controllers;
 pub mod data_plane;
+mod http;
 pub mod kubernetes;
 mod log;
 pub mod registry;

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::{Bytes, Incoming as Body};
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -19,6 +19,7 @@ use super::rejection::{self, Rejection};
 use super::signature::{self, Signed};
 use super::{Call, Caller, Fault, Protocol, Service, perform, service};
 use crate::sandbox::Part;
+use crate::sandbox::http;
 use crate::sandbox::state::World;
 
 /// The largest request body: an ECR layer part is 10 MiB in base64.
@@ -74,10 +75,7 @@ async fn accept(
                 let (world, control) = (world.clone(), control.clone());
                 async move { Ok::<_, Infallible>(respond(&world, &control, request).await) }
             });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(hyper_util::rt::TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(60))
-                .serve_connection(TokioIo::new(stream), service);
+            let connection = http::http1().serve_connection(TokioIo::new(stream), service);
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 _ = connection.as_mut() => {}
@@ -99,6 +97,7 @@ async fn respond(
     request: Request<Body>,
 ) -> Response<Full<Bytes>> {
     let request_id = request_id();
+    let here = http::is_addressed_here(&request, &[]);
     let (parts, body) = request.into_parts();
     let headers: Vec<(String, String)> = parts
         .headers
@@ -116,8 +115,7 @@ async fn respond(
             .find(|(key, _)| key == name)
             .map(|(_, value)| value.as_str())
     };
-    // A web page whose own host name resolves to a loopback address must not reach the sandbox.
-    if !header("host").is_some_and(is_loopback) {
+    if !here {
         return plain(
             403,
             &json!({"message": "the sandbox answers on loopback addresses only"}),
@@ -131,36 +129,73 @@ async fn respond(
             header("authorization"),
         );
     }
-    let body = match Limited::new(body, BODY_LIMIT).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(_) => {
-            let fault = Fault::new(
-                413,
-                "RequestEntityTooLarge",
-                "the request body is too large or was cut off",
-            );
-            return finish(
-                protocol::encode_fault(Protocol::RestJson, "", &fault, &request_id),
-                &request_id,
-            );
+    let body = match http::read(body, BODY_LIMIT).await {
+        Ok(body) => body,
+        Err(unread) => {
+            let (signed, incoming) = views(&parts, &headers, b"");
+            let fault = unread_fault(unread);
+            let encoded = refuse_unread(&signed, &incoming, &fault, &request_id);
+            return finish(encoded, &request_id);
         }
     };
+    let (signed, incoming) = views(&parts, &headers, &body);
+    let encoded = answer(world, &signed, &incoming, &request_id);
+    finish(encoded, &request_id)
+}
+
+/// What a signature covers of a request, and what its protocol is decoded from.
+fn views<'a>(
+    parts: &'a hyper::http::request::Parts,
+    headers: &'a [(String, String)],
+    body: &'a [u8],
+) -> (Signed<'a>, Incoming<'a>) {
     let signed = Signed {
         method: parts.method.as_str(),
         path: parts.uri.path(),
         query: parts.uri.query().unwrap_or(""),
-        headers: &headers,
-        body: &body,
+        headers,
+        body,
     };
     let incoming = Incoming {
         method: signed.method,
         path: signed.path,
         query: signed.query,
-        target: header("x-amz-target"),
-        body: &body,
+        target: headers
+            .iter()
+            .find(|(key, _)| key == "x-amz-target")
+            .map(|(_, value)| value.as_str()),
+        body,
     };
-    let encoded = answer(world, &signed, &incoming, &request_id);
-    finish(encoded, &request_id)
+    (signed, incoming)
+}
+
+fn unread_fault(unread: http::Unread) -> Fault {
+    let (status, message) = unread.explain();
+    let code = match unread {
+        http::Unread::TooLarge => "RequestEntityTooLarge",
+        http::Unread::TooSlow => "RequestTimeout",
+        http::Unread::Broken => "MalformedInput",
+    };
+    Fault::new(status, code, message)
+}
+
+/// A request whose body was not read is refused in the terms of the service that its signature names.
+fn refuse_unread(
+    signed: &Signed<'_>,
+    incoming: &Incoming<'_>,
+    fault: &Fault,
+    request_id: &str,
+) -> Encoded {
+    let service = match signature::claim(signed) {
+        Ok(Some(claim)) => service(&claim.service),
+        _ => None,
+    };
+    match service {
+        Some(service) => {
+            protocol::encode_fault(service.protocol(), service.namespace(), fault, request_id)
+        }
+        None => protocol::encode_fault(guess(incoming), "", fault, request_id),
+    }
 }
 
 /// From a complete request to a complete answer.
@@ -331,18 +366,6 @@ fn respond_control(
         }
         _ => plain(404, &json!({"message": "no such endpoint"})),
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(rest),
-        None => host.split(':').next().unwrap_or(host),
-    };
-    name == "localhost"
-        || name.ends_with(".localhost")
-        || name
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 fn finish(encoded: Encoded, request_id: &str) -> Response<Full<Bytes>> {

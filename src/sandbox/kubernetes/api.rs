@@ -1,11 +1,12 @@
 //! What a running server knows, and the way of a request through it: who, what, allowed, done.
 
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, Limited, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::header::HeaderValue;
 use hyper::{HeaderMap, Request, Response, StatusCode};
@@ -20,9 +21,18 @@ use super::store::Store;
 use super::write::Call;
 use super::{Keys, ServerOptions, VERSION};
 use super::{auth, discovery, openapi, proxy, rbac, read, subresource, write};
+use crate::sandbox::http;
 
 /// The body of every answer.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
+
+/// What clients inside a cluster call the server; nobody outside can make these resolve.
+const OWN_NAMES: &[&str] = &[
+    "kubernetes",
+    "kubernetes.default",
+    "kubernetes.default.svc",
+    "kubernetes.default.svc.cluster.local",
+];
 
 /// The largest body that is read: etcd's limit with room for what is around it.
 const LIMIT: usize = 3 * 1024 * 1024;
@@ -83,9 +93,26 @@ impl View {
 
 /// Answers a request.
 pub async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> {
-    match handle(&api, request).await {
-        Ok(response) => response,
-        Err(status) => refused(&status),
+    if !http::is_addressed_here(&request, OWN_NAMES) {
+        let mut status = Status::new(
+            403,
+            "Forbidden",
+            "the sandbox answers on loopback addresses only",
+        );
+        status.details = Some(json!({}));
+        return refused(&status);
+    }
+    // A defect must not take the connection, with all its watches, along.
+    match AssertUnwindSafe(handle(&api, request)).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(status)) => refused(&status),
+        Err(_) => {
+            tracing::error!("the API server panicked");
+            text(
+                500,
+                "This request caused apiserver to panic. Look in the logs for details.",
+            )
+        }
     }
 }
 
@@ -126,15 +153,9 @@ async fn handle(api: &Arc<Api>, request: Request<Incoming>) -> Result<Response<B
         ("watch", "") => read::watch(api, &info, &resource, view),
         ("get", "") => read::get(api, &info, &resource, view),
         _ => {
-            let body = Limited::new(body, LIMIT).collect().await.map_err(|_| {
-                Status::new(
-                    413,
-                    "RequestEntityTooLarge",
-                    format!("Request entity too large: limit is {LIMIT}"),
-                )
-            })?;
+            let body = http::read(body, LIMIT).await.map_err(unread)?;
             let mut call = Call::new(api, &user, &info, &resource, &parts.headers)?;
-            let (code, value) = change(&mut call, &parts.headers, &body.to_bytes()).await?;
+            let (code, value) = change(&mut call, &parts.headers, &body).await?;
             let mut response = match view {
                 View::Table if value["kind"] != "Status" => {
                     json_body(code, &super::table::one(&resource, &value, &info.query))
@@ -149,6 +170,19 @@ async fn handle(api: &Arc<Api>, request: Request<Incoming>) -> Result<Response<B
             }
             Ok(response)
         }
+    }
+}
+
+fn unread(why: http::Unread) -> Status {
+    let (code, message) = why.explain();
+    match why {
+        http::Unread::TooLarge => Status::new(
+            code,
+            "RequestEntityTooLarge",
+            format!("Request entity too large: limit is {LIMIT}"),
+        ),
+        http::Unread::TooSlow => Status::new(code, "Timeout", message),
+        http::Unread::Broken => Status::bad_request(message),
     }
 }
 

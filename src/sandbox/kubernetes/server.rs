@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::FutureExt as _;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -19,6 +19,7 @@ use super::api::{Api, answer};
 use super::resources::Registry;
 use super::store::{Expected, Store};
 use super::{Keys, ServeError, ServerOptions, definitions, object, rbac, strategy};
+use crate::sandbox::http;
 
 /// A running API server. Dropping it stops it; [`Server::stop`] also waits until everything is saved.
 pub struct Server {
@@ -273,18 +274,23 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>) {
         };
         let (tls, api) = (tls.clone(), api.clone());
         connections.spawn(async move {
-            let _ = stream.set_nodelay(true);
-            let Ok(stream) = tls.accept(stream).await else {
+            let Some(stream) = http::secure(&tls, stream).await else {
                 return;
             };
             let service =
                 service_fn(move |request| answer(api.clone(), request).map(Ok::<_, Infallible>));
-            let mut builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-            // A client holds all its watches on one connection.
-            builder.http2().max_concurrent_streams(1000);
-            let _ = builder
-                .serve_connection_with_upgrades(TokioIo::new(stream), service)
-                .await;
+            // A peer that hangs up is no failure.
+            let _ = match http::is_http2(&stream) {
+                true => {
+                    let stream = TokioIo::new(http::Lively::new(stream));
+                    http::http2().serve_connection(stream, service).await
+                }
+                false => {
+                    let stream = TokioIo::new(stream);
+                    let connection = http::http1().serve_connection(stream, service);
+                    connection.with_upgrades().await
+                }
+            };
         });
     }
     connections.shutdown().await;

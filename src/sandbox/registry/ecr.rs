@@ -6,7 +6,7 @@ use std::io::{self, SeekFrom};
 use std::sync::Mutex;
 
 use base64::Engine;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::header::{
     AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, LINK, LOCATION, RANGE,
@@ -21,6 +21,7 @@ use super::route::{self, Route, parameter};
 use super::store::{Blobs, CommitError, is_digest};
 use crate::sandbox::aws::ecr::{self, Token};
 use crate::sandbox::aws::{Call, Check, Fault, Protocol, iam};
+use crate::sandbox::http;
 use crate::sandbox::state::{State, World};
 
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -28,6 +29,8 @@ const UPLOAD: HeaderName = HeaderName::from_static("docker-upload-uuid");
 const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
 /// The largest manifest.
 const MANIFEST: usize = 4 << 20;
+/// The largest layer, as ECR's quota has it: 52 000 MiB.
+const LAYER: u64 = 52_000 << 20;
 
 /// The registry.
 pub struct Registry {
@@ -35,6 +38,31 @@ pub struct Registry {
     blobs: Blobs,
     /// Uploads whose content is being written now.
     busy: Mutex<BTreeSet<String>>,
+}
+
+/// Keeps others from writing to an upload, until dropped: also when the client goes away and the request's future with it.
+struct Writing<'a> {
+    busy: &'a Mutex<BTreeSet<String>>,
+    id: String,
+}
+
+impl<'a> Writing<'a> {
+    fn begin(busy: &'a Mutex<BTreeSet<String>>, id: &str) -> Option<Self> {
+        let mut ids = busy.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        ids.insert(id.to_owned()).then(|| Writing {
+            busy,
+            id: id.to_owned(),
+        })
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.busy
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .remove(&self.id);
+    }
 }
 
 /// A refusal; boxed, as it is larger than what succeeds.
@@ -304,22 +332,17 @@ impl Registry {
 
     /// Writes a request's body at the end of an upload; the answer is how much the upload has then.
     async fn receive(&self, visit: &Visit, id: &str, mut body: Incoming) -> Result<u64, Refusal> {
-        let mut received = self.received(visit, id)?;
-        let first = {
-            let mut busy = self
-                .busy
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            busy.insert(id.to_owned())
-        };
-        if !first {
+        let Some(_writing) = Writing::begin(&self.busy, id) else {
             return Err(no(
                 416,
                 "BLOB_UPLOAD_INVALID",
                 "another request writes to this upload",
             ));
-        }
-        let outcome: io::Result<()> = async {
+        };
+        // Only now: whoever wrote before has said how far it came.
+        let mut received = self.received(visit, id)?;
+        let mut outcome: Result<(), Refusal> = Ok(());
+        let written: io::Result<()> = async {
             let path = self.blobs.upload(id)?;
             let mut file = tokio::fs::OpenOptions::new()
                 .create(true)
@@ -330,9 +353,24 @@ impl Registry {
             // What came of a request that broke off is not counted and is written over.
             file.set_len(received).await?;
             file.seek(SeekFrom::Start(received)).await?;
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(io::Error::other)?;
+            loop {
+                let frame = match tokio::time::timeout(http::PAUSE, body.frame()).await {
+                    Ok(None) => break,
+                    Ok(Some(Ok(frame))) => frame,
+                    Ok(Some(Err(_))) => {
+                        outcome = Err(unread(http::Unread::Broken));
+                        break;
+                    }
+                    Err(_) => {
+                        outcome = Err(unread(http::Unread::TooSlow));
+                        break;
+                    }
+                };
                 if let Some(bytes) = frame.data_ref() {
+                    if received + bytes.len() as u64 > LAYER {
+                        outcome = Err(unread(http::Unread::TooLarge));
+                        break;
+                    }
                     file.write_all(bytes).await?;
                     received += bytes.len() as u64;
                 }
@@ -340,11 +378,8 @@ impl Registry {
             file.flush().await
         }
         .await;
-        self.busy
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .remove(id);
-        outcome.map_err(broken)?;
+        written.map_err(broken)?;
+        outcome?;
         if let Some(upload) = self.world.state().ecr.uploads.get_mut(id) {
             upload.received = received;
         }
@@ -468,11 +503,12 @@ impl Registry {
             .get(CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .map(|value| value.split(';').next().unwrap_or(value).trim().to_owned());
-        let bytes = Limited::new(request.into_body(), MANIFEST)
-            .collect()
+        let bytes = http::read(request.into_body(), MANIFEST)
             .await
-            .map_err(|error| no(413, "MANIFEST_INVALID", error.to_string()))?
-            .to_bytes();
+            .map_err(|unread| {
+                let (status, message) = unread.explain();
+                no(status, "MANIFEST_INVALID", message)
+            })?;
         let tag = (!is_digest(reference)).then_some(reference);
         if tag.is_none() && super::store::digest(&bytes) != reference {
             return Err(no(
@@ -585,6 +621,11 @@ fn created(name: &str, kind: &str, reference: &str, digest: &str) -> Response<Bo
 fn broken(error: io::Error) -> Refusal {
     tracing::error!("the registry's files: {error}");
     no(500, "UNKNOWN", error.to_string())
+}
+
+fn unread(why: http::Unread) -> Refusal {
+    let (status, message) = why.explain();
+    no(status, "BLOB_UPLOAD_INVALID", message)
 }
 
 /// A fault of ECR's API in the registry's terms.

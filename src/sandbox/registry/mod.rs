@@ -14,18 +14,20 @@ mod tests;
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use hyper::body::Incoming;
 use hyper::{Request, Response};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::Part;
 use super::state::World;
+use super::{Part, http};
 use answer::Body;
 
 /// Serves ECR's registry and the public ones on bound listeners until it is stopped.
@@ -73,13 +75,11 @@ where
         let mut ending = stopped.clone();
         connections.spawn(async move {
             let service = hyper::service::service_fn(move |request| {
-                let answer = respond(request);
-                async move { Ok::<_, Infallible>(answer.await) }
+                let here = http::is_addressed_here(&request, &[]);
+                let answer = here.then(|| respond(request));
+                async move { Ok::<_, Infallible>(guarded(answer).await) }
             });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(Duration::from_secs(60))
-                .serve_connection(TokioIo::new(stream), service);
+            let connection = http::http1().serve_connection(TokioIo::new(stream), service);
             tokio::select! {
                 _ = connection => {}
                 _ = ending.wait_for(|stop| *stop) => {}
@@ -87,4 +87,22 @@ where
         });
     }
     connections.shutdown().await;
+}
+
+/// An answer, if there is to be one; a defect must not take the connection with it.
+async fn guarded(answer: Option<impl Future<Output = Response<Body>>>) -> Response<Body> {
+    let Some(answer) = answer else {
+        return answer::refuse(
+            403,
+            "DENIED",
+            "the sandbox answers on loopback addresses only",
+        );
+    };
+    match AssertUnwindSafe(answer).catch_unwind().await {
+        Ok(answer) => answer,
+        Err(_) => {
+            tracing::error!("the registry panicked");
+            answer::refuse(500, "UNKNOWN", "unknown error")
+        }
+    }
 }

@@ -11,7 +11,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -21,6 +21,7 @@ use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use super::Kubelet;
 use super::runtime::State;
 use crate::sandbox::controllers::{Shutdown, stopped};
+use crate::sandbox::http;
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -42,22 +43,25 @@ pub async fn start(kubelet: Arc<Kubelet>, mut shutdown: Shutdown) -> std::io::Re
             let stream = tokio::select! {
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => stream,
-                    Err(_) => continue,
+                    // Out of file descriptors, for one: waiting lets others close theirs.
+                    Err(_) => {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        continue;
+                    }
                 },
                 () = stopped(&mut shutdown) => return,
             };
             let (kubelet, acceptor, mut shutdown) =
                 (kubelet.clone(), acceptor.clone(), shutdown.clone());
             tokio::spawn(async move {
-                let Ok(stream) = acceptor.accept(stream).await else {
+                let Some(stream) = http::secure(&acceptor, stream).await else {
                     return;
                 };
                 let service = hyper::service::service_fn(move |request| {
                     let kubelet = kubelet.clone();
                     async move { Ok::<_, std::convert::Infallible>(answer(&kubelet, &request)) }
                 });
-                let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
-                let connection = builder.serve_connection(TokioIo::new(stream), service);
+                let connection = http::http1().serve_connection(TokioIo::new(stream), service);
                 tokio::select! {
                     _ = connection => {}
                     () = stopped(&mut shutdown) => {}
@@ -78,6 +82,10 @@ fn text(status: StatusCode, text: String) -> Response<Body> {
 }
 
 fn answer(kubelet: &Kubelet, request: &Request<Incoming>) -> Response<Body> {
+    if !http::is_addressed_here(request, &[]) {
+        let message = "the sandbox answers on loopback addresses only\n".to_owned();
+        return text(StatusCode::FORBIDDEN, message);
+    }
     let parts: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
     match parts[..] {
         ["healthz"] => text(StatusCode::OK, "ok".to_owned()),

@@ -2,14 +2,16 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
+
+use crate::sandbox::http;
 
 /// Answers 200 on these paths of an address and 404 on all others, until dropped.
 pub async fn serve(address: SocketAddr, paths: &'static [&'static str]) -> std::io::Result<Probes> {
@@ -17,6 +19,8 @@ pub async fn serve(address: SocketAddr, paths: &'static [&'static str]) -> std::
     let task = tokio::spawn(async move {
         loop {
             let Ok((stream, _)) = listener.accept().await else {
+                // Out of file descriptors, for one: waiting lets others close theirs.
+                tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             };
             tokio::spawn(async move {
@@ -33,7 +37,7 @@ pub async fn serve(address: SocketAddr, paths: &'static [&'static str]) -> std::
                     Ok::<_, Infallible>(response)
                 });
                 // A prober that hangs up early is no failure.
-                let _ = Builder::new(TokioExecutor::new())
+                let _ = http::http1()
                     .serve_connection(TokioIo::new(stream), service)
                     .await;
             });

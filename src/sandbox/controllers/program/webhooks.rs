@@ -4,15 +4,15 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use base64::Engine;
 use futures::future::BoxFuture;
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
@@ -20,6 +20,10 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::super::ContainerContext;
+use crate::sandbox::http;
+
+/// The largest review: an object, what it was, and what is around them.
+const REVIEW: usize = 8 << 20;
 
 /// A review request: `object`, `oldObject`, `operation`, `namespace` ….
 pub type Review = Value;
@@ -102,6 +106,8 @@ impl Webhooks {
         let task = tokio::spawn(async move {
             loop {
                 let Ok((stream, _)) = listener.accept().await else {
+                    // Out of file descriptors, for one: waiting lets others close theirs.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                     continue;
                 };
                 // A certificate that is being replaced at this moment fails this connection only.
@@ -110,7 +116,7 @@ impl Webhooks {
                 };
                 let webhooks = webhooks.clone();
                 tokio::spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else {
+                    let Some(stream) = http::secure(&acceptor, stream).await else {
                         return;
                     };
                     let service = service_fn(move |request: Request<Incoming>| {
@@ -118,9 +124,16 @@ impl Webhooks {
                         async move { Ok::<_, Infallible>(respond(&webhooks, request).await) }
                     });
                     // A peer that hangs up is no failure.
-                    let _ = Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let _ = match http::is_http2(&stream) {
+                        true => {
+                            let stream = TokioIo::new(http::Lively::new(stream));
+                            http::http2().serve_connection(stream, service).await
+                        }
+                        false => {
+                            let stream = TokioIo::new(stream);
+                            http::http1().serve_connection(stream, service).await
+                        }
+                    };
                 });
             }
         });
@@ -130,9 +143,12 @@ impl Webhooks {
 
 async fn respond(webhooks: &Webhooks, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
-    let (status, answer) = match request.into_body().collect().await {
-        Ok(body) => webhooks.answer(&path, &body.to_bytes()).await,
-        Err(_) => (StatusCode::BAD_REQUEST, Value::Null),
+    let (status, answer) = match http::read(request.into_body(), REVIEW).await {
+        Ok(body) => webhooks.answer(&path, &body).await,
+        Err(unread) => {
+            let status = StatusCode::from_u16(unread.explain().0);
+            (status.unwrap_or(StatusCode::BAD_REQUEST), Value::Null)
+        }
     };
     let body = if answer.is_null() {
         Bytes::from_static(b"404 page not found\n")

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::{Healths, Snapshot};
+use crate::sandbox::http;
 
 /// The listeners of all load balancers, by load balancer and port.
 #[derive(Default)]
@@ -68,7 +70,12 @@ async fn listen(address: std::net::SocketAddr, healthy: watch::Receiver<bool>) {
     };
     // Dropped with the listener, so that no connection outlives it.
     let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            // Out of file descriptors, for one: waiting lets others close theirs.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
         while connections.try_join_next().is_some() {}
         let healthy = healthy.clone();
         let service = service_fn(move |_: Request<Incoming>| {
@@ -76,8 +83,9 @@ async fn listen(address: std::net::SocketAddr, healthy: watch::Receiver<bool>) {
             async move { Ok::<_, Infallible>(answer(healthy)) }
         });
         connections.spawn(async move {
-            let served = hyper::server::conn::http1::Builder::new();
-            let _ = served.serve_connection(TokioIo::new(stream), service).await;
+            let _ = http::http1()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
         });
     }
 }
