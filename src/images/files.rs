@@ -147,7 +147,8 @@ mod tests {
 
     #[test]
     fn a_folders_times_do_not_matter_and_its_caches_stay_out() {
-        let folder = std::env::temp_dir().join(format!("meshctl-files-{}", fastrand::u64(..)));
+        let scratch = tempfile::tempdir().unwrap();
+        let folder = scratch.path().to_owned();
         std::fs::create_dir_all(folder.join("__pycache__")).unwrap();
         std::fs::create_dir_all(folder.join("lib")).unwrap();
         std::fs::write(folder.join("main.py"), "print(1)").unwrap();
@@ -170,6 +171,5 @@ mod tests {
         std::fs::remove_file(folder.join("main.py")).unwrap();
         let failure = Files::of(&source).unwrap_err();
         assert_eq!(failure.kind, FailureKind::Input);
-        std::fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -447,30 +447,10 @@ pub fn log_file(directory: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
-    /// A directory of this test alone, removed with it.
-    struct Scratch(PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Self {
-            let unique = format!(
-                "meshctl-{name}-{}-{}",
-                std::process::id(),
-                fastrand::u64(..)
-            );
-            Scratch(std::env::temp_dir().join(unique))
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
-
     #[tokio::test]
     async fn a_sandbox_runs_once_is_found_keeps_its_state_and_stops() {
-        let scratch = Scratch::new("control");
-        let directory = scratch.0.clone();
+        let scratch = tempfile::tempdir().expect("a temporary folder");
+        let directory = scratch.path().join("sandbox");
         assert_eq!(status(&directory).expect("a status"), Status::Absent);
         let serve = || {
             let (directory, options) = (
@@ -535,17 +515,19 @@ mod tests {
 
     #[tokio::test]
     async fn what_cannot_work_is_said_clearly() {
-        let scratch = Scratch::new("refused");
-        std::fs::create_dir(&scratch.0).expect("a directory");
-        std::fs::write(scratch.0.join("thesis.tex"), "").expect("a file");
+        let scratch = tempfile::tempdir().expect("a temporary folder");
+        std::fs::write(scratch.path().join("thesis.tex"), "").expect("a file");
         assert!(matches!(
-            start(&scratch.0, Path::new("x"), &[]).await,
+            start(scratch.path(), Path::new("x"), &[]).await,
             Err(Error::Foreign(_))
         ));
-        assert!(matches!(reset(&scratch.0).await, Err(Error::Foreign(_))));
-        assert!(scratch.0.join("thesis.tex").exists());
+        assert!(matches!(
+            reset(scratch.path()).await,
+            Err(Error::Foreign(_))
+        ));
+        assert!(scratch.path().join("thesis.tex").exists());
 
-        let file = scratch.0.join("thesis.tex").join("sandbox");
+        let file = scratch.path().join("thesis.tex").join("sandbox");
         let refused = start(&file, Path::new("x"), &[])
             .await
             .expect_err("not a directory");
@@ -559,7 +541,7 @@ mod tests {
             ..Options::default()
         };
         let mut said = Vec::new();
-        let refused = super::super::serve(&scratch.0.join("own"), options, &mut said)
+        let refused = super::super::serve(&scratch.path().join("own"), options, &mut said)
             .await
             .expect_err("taken");
         assert!(matches!(refused, Error::Port { .. }));

@@ -223,9 +223,8 @@ mod tests {
     #[test]
     fn only_the_owner_can_read_what_is_written() {
         use std::os::unix::fs::PermissionsExt;
-        let folder =
-            std::env::temp_dir().join(format!("meshctl-kubeconfig-{}", std::process::id()));
-        let path = folder.join("deep/config");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("deep/config");
         write(&path, "a: b\n").expect("written");
         write(&path, "a: c\n").expect("written again");
         let mode = std::fs::metadata(&path)
@@ -240,6 +239,5 @@ mod tests {
                 .count(),
             1
         );
-        std::fs::remove_dir_all(folder).expect("removed");
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::engine::{Cancellation, Context, Event, FailureKind, Listener, Observed};
-use crate::sandbox::kubernetes::{Server, testing};
+use crate::sandbox::kubernetes::testing::{self, TestServer};
 
 struct Silence;
 
@@ -34,7 +34,7 @@ fn access(environment: &str) -> Access {
     }
 }
 
-async fn start() -> (Server, Cluster) {
+async fn start() -> (TestServer, Cluster) {
     let (server, client) = testing::start().await;
     (server, Cluster::with_client(access("demo"), client))
 }

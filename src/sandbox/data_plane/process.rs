@@ -277,7 +277,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_process_logs_and_answers_its_code() {
-        let marks = tempfile_dir();
+        let scratch = tempfile::tempdir().unwrap();
+        let marks = scratch.path().to_owned();
         let (log, mut said) = lines();
         let mut process =
             Process::start(&shell("echo out; echo err >&2; exit 7", &marks), &log).unwrap();
@@ -289,7 +290,8 @@ mod tests {
 
     #[tokio::test]
     async fn stopping_takes_the_whole_group_even_when_it_will_not_end() {
-        let marks = tempfile_dir();
+        let scratch = tempfile::tempdir().unwrap();
+        let marks = scratch.path().to_owned();
         let (log, mut said) = lines();
         let script = "trap '' TERM; sleep 600 & echo $!; while :; do sleep 600; done";
         let mut process = Process::start(&shell(script, &marks), &log).unwrap();
@@ -303,7 +305,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_an_earlier_sandbox_left_is_killed_and_nothing_else() {
-        let marks = tempfile_dir();
+        let scratch = tempfile::tempdir().unwrap();
+        let marks = scratch.path().to_owned();
         let (log, mut said) = lines();
         let mut process = Process::start(&shell("echo $$; exec sleep 600", &marks), &log).unwrap();
         let pid = said.recv().await.unwrap();
@@ -314,11 +317,5 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(5), gone(&pid))
             .await
             .unwrap();
-    }
-
-    fn tempfile_dir() -> PathBuf {
-        let path = std::env::temp_dir().join(format!("meshctl-test-{:016x}", fastrand::u64(..)));
-        std::fs::create_dir_all(&path).unwrap();
-        path
     }
 }

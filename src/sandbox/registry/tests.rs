@@ -1,7 +1,5 @@
 //! The registry over HTTP, as a client meets it.
 
-use std::path::PathBuf;
-
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 
@@ -14,17 +12,11 @@ use crate::sandbox::state::State;
 
 struct Sandbox {
     world: World,
-    directory: PathBuf,
+    directory: tempfile::TempDir,
     ecr: String,
     public: String,
     client: Client,
     _part: Part,
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
 }
 
 impl Sandbox {
@@ -38,15 +30,14 @@ impl Sandbox {
                 .unwrap_or_default()
         };
         let (ecr_host, public_host) = (host(&ecr), host(&public));
-        let directory =
-            std::env::temp_dir().join(format!("meshctl-registry-{:016x}", fastrand::u64(..)));
+        let directory = tempfile::tempdir().expect("a temporary folder");
         let mut state = State::default();
         let world = World::new(
             Clock::new(3600.0),
             "us-west-2",
             "http://127.0.0.1:9",
             &ecr_host,
-            &directory,
+            directory.path(),
             State::default(),
         );
         crate::sandbox::aws::iam::bootstrap(&world, &mut state);
@@ -309,7 +300,7 @@ async fn a_repository_with_images_goes_only_by_force_and_takes_its_files() {
         Err("RepositoryNotEmptyException".to_owned())
     );
     let files = || {
-        std::fs::read_dir(sandbox.directory.join("registry/blobs"))
+        std::fs::read_dir(sandbox.directory.path().join("registry/blobs"))
             .map(|f| f.count())
             .unwrap_or(0)
     };

@@ -10,11 +10,11 @@ use super::super::runtime::kinds::*;
 use super::super::runtime::object::{self, Meta, items};
 use super::super::runtime::{Cluster, Key, Resource};
 use super::{ControlPlaneOptions, run_control_plane};
-use crate::sandbox::kubernetes::{Server, testing};
+use crate::sandbox::kubernetes::testing::{self, TestServer};
 
 struct Fixture {
     cluster: Cluster,
-    _server: Server,
+    _server: TestServer,
     _stop: watch::Sender<bool>,
 }
 

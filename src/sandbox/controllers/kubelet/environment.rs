@@ -453,7 +453,8 @@ mod tests {
 
     #[test]
     fn paths_lead_into_mounts_then_the_image_then_nowhere() {
-        let root = std::env::temp_dir().join(format!("meshctl-test-{:016x}", fastrand::u64(..)));
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().to_owned();
         std::fs::create_dir_all(root.join("app")).unwrap();
         std::fs::write(root.join("app/main.py"), "").unwrap();
         let mounts = BTreeMap::from([(PathBuf::from("/etc/certs"), PathBuf::from("/volumes/x"))]);

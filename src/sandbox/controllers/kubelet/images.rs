@@ -531,15 +531,16 @@ mod tests {
         builder.into_inner().unwrap()
     }
 
-    fn folder() -> PathBuf {
-        let folder = std::env::temp_dir().join(format!("meshctl-test-{:016x}", fastrand::u64(..)));
-        std::fs::create_dir_all(folder.join("root")).unwrap();
+    fn folder() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("root")).unwrap();
         folder
     }
 
     #[test]
     fn later_layers_replace_and_hide() {
-        let root = folder().join("root");
+        let folder = folder();
+        let root = folder.path().join("root");
         let unpack = |items: &[Item]| unpack_layer(&layer(items), "", &root).unwrap();
         unpack(&[
             Item::File("etc/a", "1"),
@@ -566,8 +567,8 @@ mod tests {
     #[test]
     fn nothing_is_written_outside_of_the_image() {
         let folder = folder();
-        let root = folder.join("root");
-        let outside = folder.join("outside");
+        let root = folder.path().join("root");
+        let outside = folder.path().join("outside");
         std::fs::create_dir_all(&outside).unwrap();
         for hostile in [
             layer(&[Item::File("../outside/x", "1")]),

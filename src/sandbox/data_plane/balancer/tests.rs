@@ -126,13 +126,13 @@ async fn a_load_balancer_serves_what_is_healthy() {
         groups: BTreeMap::from([(arn.to_owned(), group(arn, &["10.214.1.1", "10.214.1.2"]))]),
     };
     let shared = Arc::new(Mutex::new((snapshot, Healths::new())));
-    let folder = std::env::temp_dir().join(format!("meshctl-test-{:016x}", fastrand::u64(..)));
+    let folder = tempfile::tempdir().unwrap();
     let world = World::new(
         crate::sandbox::clock::Clock::new(600.0),
         "us-west-2",
         "http://127.0.0.1:9",
         "127.0.0.1:9",
-        &folder,
+        folder.path(),
         Default::default(),
     );
     let (stop, stopped) = watch::channel(false);
@@ -177,5 +177,4 @@ async fn a_load_balancer_serves_what_is_healthy() {
     stop.send_replace(true);
     task.await.unwrap();
     assert_eq!(ask("/").await.0, 0);
-    let _ = std::fs::remove_dir_all(folder);
 }

@@ -83,12 +83,6 @@ fn write(folder: &Path, files: &Files) {
     }
 }
 
-fn folder() -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("meshctl-test-{:016x}", fastrand::u64(..)));
-    std::fs::create_dir_all(&folder).unwrap();
-    folder
-}
-
 fn host<'a>(files: &'a Files, name: &str) -> &'a Value {
     let hosts = files["rds.json"]["resources"][0]["virtual_hosts"]
         .as_array()
@@ -258,7 +252,8 @@ async fn envoy_accepts_the_configuration() {
     let Some(program) = program() else {
         return;
     };
-    let folder = folder();
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().to_owned();
     let settings = settings(&folder, 2);
     put(&folder, "bootstrap.json", &bootstrap(&settings, "id")).unwrap();
     let endpoint: SocketAddr = "127.213.2.9:80".parse().unwrap();
@@ -317,7 +312,8 @@ async fn weights_are_followed_by_real_traffic() {
     let Some(program) = program() else {
         return;
     };
-    let folder = folder();
+    let scratch = tempfile::tempdir().unwrap();
+    let folder = scratch.path().to_owned();
     let settings = Settings {
         tracing: None,
         ..settings(&folder, 3)

@@ -556,9 +556,9 @@ async fn a_restart_goes_on_where_it_was() {
             .as_ref()
             .is_some_and(|address| address.starts_with("10.100."))
     );
-    let (directory, ca) = (server.directory().to_owned(), server.ca_pem().to_owned());
-    server.stop().await;
-    let mut options = super::ServerOptions::new(directory);
+    let ca = server.ca_pem().to_owned();
+    let folder = server.stop().await;
+    let mut options = super::ServerOptions::new(folder.path());
     options.issuer = "https://example".into();
     let server = super::serve(options).await.expect("started again");
     assert_eq!(server.ca_pem(), ca);
