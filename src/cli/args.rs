@@ -105,6 +105,9 @@ impl Global {
         if let Some(region) = &self.region {
             flags += &format!(" --region {region}");
         }
+        if let Some(profile) = &self.profile {
+            flags += &format!(" --profile {profile}");
+        }
         if self.is_sandbox() {
             flags += " --sandbox";
         }

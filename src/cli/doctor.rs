@@ -12,7 +12,9 @@ pub(super) struct Doctor {}
 
 pub(super) async fn run(global: &Global, printer: &Printer) -> Result<Exit, Error> {
     let scene = scene(global, printer).await?;
-    let checks = preflight::checks(&scene.environment, &scene.clients).await?;
+    let mut checks = preflight::checks(&scene.environment, &scene.clients).await?;
+    let mesh = crate::mesh::provider(&scene.environment, &scene.clients);
+    checks.push(preflight::mesh(&*mesh).await);
     let mut exit = Exit::Success;
     for check in &checks {
         if printer.is_json() {

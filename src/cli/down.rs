@@ -19,8 +19,9 @@ pub(super) struct Down {}
 pub(super) struct Audit {}
 
 pub(super) async fn run(_: &Down, global: &Global, printer: &Printer) -> Result<Exit, Error> {
+    expect_answers(global)?;
     let scene = scene(global, printer).await?;
-    confirm(&scene, global, printer)?;
+    confirm(&scene, global, printer).await?;
     let hold = hold(&scene, "down")?;
     let title = format!(
         "down {} in {}",
@@ -103,22 +104,29 @@ fn show(audit: &steps::audit::Audit, printer: &Printer) {
     }
 }
 
+fn refused(message: String) -> Error {
+    Error::new(Exit::Blocked, message).hint("add --yes to remove it without a question")
+}
+
+/// Refuses where a question would have to be asked and there is nobody to answer.
+fn expect_answers(global: &Global) -> Result<(), Error> {
+    if global.yes || (!global.no_input && std::io::stdin().is_terminal()) {
+        return Ok(());
+    }
+    Err(refused(
+        "removing an environment needs a confirmation, and there is nobody to ask".into(),
+    ))
+}
+
 /// Asks, unless told not to.
-fn confirm(scene: &Scene, global: &Global, printer: &Printer) -> Result<(), Error> {
+async fn confirm(scene: &Scene, global: &Global, printer: &Printer) -> Result<(), Error> {
     if global.yes {
         return Ok(());
     }
     let name = &scene.environment.name;
-    let refused = |message: String| {
-        Error::new(Exit::Blocked, message).hint("add --yes to remove it without a question")
-    };
-    if global.no_input || !std::io::stdin().is_terminal() {
-        return Err(refused(format!(
-            "removing `{name}` needs a confirmation, and there is nobody to ask"
-        )));
-    }
+    let account = &scene.clients.identity().await?.account;
     printer.say(&format!(
-        "This removes everything of the environment `{name}` in {}: cluster, load balancer, images, network.",
+        "This removes everything of the environment `{name}` in {}, account {account}: cluster, load balancer, images, network.",
         scene.environment.region
     ));
     let mut stderr = std::io::stderr().lock();

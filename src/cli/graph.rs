@@ -1,7 +1,7 @@
 //! `meshctl graph`.
 
 use super::args::Global;
-use super::settings::scene;
+use super::settings::scene_unasked;
 use super::{Error, Exit};
 use crate::views::Printer;
 
@@ -25,7 +25,7 @@ pub(super) async fn run(
     global: &Global,
     printer: &Printer,
 ) -> Result<Exit, Error> {
-    let scene = scene(global, printer).await?;
+    let scene = scene_unasked(global, printer).await?;
     let graph = crate::steps::deployment(&scene.environment, &scene.clients);
     if printer.is_json() {
         for (id, title, expected, needs) in graph.steps() {

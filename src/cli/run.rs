@@ -1,5 +1,6 @@
 //! What `up`, `down` and `plan` share: the lock, the signals, the journal, the display.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::sync::Arc;
@@ -7,7 +8,9 @@ use std::sync::Arc;
 use super::args::Global;
 use super::settings::{Scene, state_directory};
 use super::{Error, Exit};
-use crate::engine::{Cancellation, Executor, FailureKind, Journal, Listener, Outcome, Report};
+use crate::engine::{
+    Cancellation, Executor, FailureKind, Journal, Listener, Outcome, Report, StepId,
+};
 use crate::views::{self, Both, Printer};
 
 /// A run's hold on its environment: on this machine nobody else runs on it meanwhile.
@@ -150,6 +153,20 @@ pub(super) fn conclude(report: &Report, printer: &Printer, again: &str) -> Exit 
             false => format!("{}: {failure}", step.title),
         };
         printer.error(&message, failure.hint.as_deref());
+    }
+    let mut skipped: BTreeMap<&StepId, usize> = BTreeMap::new();
+    for step in &report.steps {
+        if let Outcome::Skipped { because } = &step.outcome {
+            *skipped.entry(because).or_default() += 1;
+        }
+    }
+    for (because, count) in skipped {
+        let cause = report.steps.iter().find(|step| step.id == *because);
+        let cause = cause.map_or(because.as_str(), |step| &step.title);
+        printer.say(&format!(
+            "{count} {} skipped because of {cause}",
+            if count == 1 { "step was" } else { "steps were" }
+        ));
     }
     let cancelled = report
         .steps

@@ -8,6 +8,7 @@ use super::settings::state_directory;
 use super::{Error, Exit};
 use crate::clients::{Clients, Credentials, Settings, eks, kube};
 use crate::sandbox::control::{self, Profile, Status};
+use crate::sandbox::data_plane::envoy;
 use crate::sandbox::{Error as SandboxError, Options};
 use crate::views::Printer;
 
@@ -136,7 +137,14 @@ pub(super) async fn run(args: Sandbox, printer: &Printer) -> Result<Exit, Error>
             });
         }
         Command::Status => match control::status(&directory()?).map_err(failed)? {
-            Status::Running(profile) => show(&profile, printer),
+            Status::Running(profile) => {
+                let condition = control::condition(&profile).await.map_err(|error| {
+                    let message = format!("process {} does not answer: {error}", profile.pid);
+                    failed(SandboxError::Start(message))
+                })?;
+                show(&profile, printer);
+                show_condition(&condition, printer);
+            }
             Status::Stopped | Status::Absent => {
                 match printer.is_json() {
                     true => {
@@ -254,6 +262,56 @@ fn show(profile: &Profile, printer: &Printer) {
     ));
 }
 
+/// Says how a running sandbox is: what of it is not as one would expect comes as a warning.
+fn show_condition(condition: &serde_json::Value, printer: &Printer) {
+    if printer.is_json() {
+        printer.json(&serde_json::json!({ "event": "sandbox-condition", "condition": condition }));
+        return;
+    }
+    let clusters: Vec<&str> = condition["clusters"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|name| name.as_str())
+        .collect();
+    let envoy = &condition["envoy"];
+    printer.data(&match clusters.is_empty() {
+        true => "clusters: none".to_owned(),
+        false => format!("clusters: {}", clusters.join(", ")),
+    });
+    printer.data(&match envoy["program"].as_str() {
+        Some(program) => format!("data plane: {program}"),
+        None => format!(
+            "data plane: none, {}",
+            envoy["missing"].as_str().unwrap_or("for an unknown reason")
+        ),
+    });
+    printer.data(&format!("speed: {}", condition["speed"]));
+    if let Some(error) = condition["unsaved"].as_str() {
+        printer.warn(&format!(
+            "its state cannot be saved: {error}; make room, or it is lost when the sandbox stops"
+        ));
+    }
+}
+
+/// Sees to it that there is an Envoy. Without one the sandbox still runs, so that is a warning.
+async fn provide_envoy(printer: &Printer) -> Result<(), Error> {
+    let found = envoy::find().map_err(|error| Error::new(Exit::Invalid, error))?;
+    if found.is_some() {
+        return Ok(());
+    }
+    let working = printer.working("installing Envoy, once (37 MB)");
+    let installed = envoy::install().await;
+    drop(working);
+    match installed {
+        Ok(_) => printer.say("installed Envoy"),
+        Err(error) => printer.warn(&format!(
+            "{error}; going on without a data plane: pods are modelled and no request passes a proxy"
+        )),
+    }
+    Ok(())
+}
+
 async fn start(args: &Start, printer: &Printer) -> Result<Profile, Error> {
     let directory = directory()?;
     let executable = std::env::current_exe()
@@ -262,6 +320,9 @@ async fn start(args: &Start, printer: &Printer) -> Result<Profile, Error> {
         control::status(&directory).map_err(failed)?,
         Status::Running(_)
     ) {
+        if !args.no_data_plane {
+            provide_envoy(printer).await?;
+        }
         printer.say("starting the sandbox");
     }
     control::start(&directory, &executable, &args.serve_arguments(&directory))

@@ -46,8 +46,15 @@ fn region_from_outside(global: &Global) -> Option<String> {
     }
 }
 
-/// Resolves everything; starts the sandbox where it is asked for and not running.
+/// Resolves everything and asks who the caller is, so that nothing starts with credentials that do not work.
 pub(super) async fn scene(global: &Global, printer: &Printer) -> Result<Scene, Error> {
+    let scene = scene_unasked(global, printer).await?;
+    scene.clients.identity().await?;
+    Ok(scene)
+}
+
+/// Resolves everything and asks AWS nothing; starts the sandbox where it is asked for and not running.
+pub(super) async fn scene_unasked(global: &Global, printer: &Printer) -> Result<Scene, Error> {
     let mut environment = environment(global)?;
     let mut settings = Settings {
         profile: global.profile.clone(),

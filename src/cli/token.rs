@@ -1,7 +1,7 @@
 //! `meshctl token`.
 
 use super::args::Global;
-use super::settings::scene;
+use super::settings::scene_unasked;
 use super::{Error, Exit};
 use crate::clients::kube::token;
 use crate::views::Printer;
@@ -15,7 +15,7 @@ pub(super) struct Token {
 }
 
 pub(super) async fn run(args: &Token, global: &Global, printer: &Printer) -> Result<Exit, Error> {
-    let scene = scene(global, printer).await?;
+    let scene = scene_unasked(global, printer).await?;
     let cluster = args
         .cluster_name
         .clone()

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use aws_config::meta::region::ProvideRegion;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -100,11 +100,7 @@ where
     move |error| {
         let resource = resource.into();
         let Some(service) = error.as_service_error() else {
-            return unanswered(
-                resource,
-                &DisplayErrorContext(&error).to_string(),
-                is_about_credentials(&error),
-            );
+            return unanswered(resource, &words(&error), is_about_credentials(&error));
         };
         let code = service.code().unwrap_or("an error without a code");
         let message = service.message().unwrap_or_default();
@@ -132,12 +128,48 @@ where
 {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.is::<aws_credential_types::provider::error::CredentialsError>() {
+        if error.is::<CredentialsError>() {
             return true;
         }
         cause = error.source();
     }
     false
+}
+
+/// Why no answer came, in the words of the causes that have some of their own: the SDK nests up to ten errors of which
+/// most only repeat the next.
+fn words<E>(error: &SdkError<E, HttpResponse>) -> String
+where
+    E: std::error::Error + 'static,
+{
+    const EMPTY: &[&str] = &[
+        "dispatch failure",
+        "other",
+        "io error",
+        "request has timed out",
+    ];
+    let mut words: Vec<String> = Vec::new();
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(CredentialsError::CredentialsNotLoaded(_)) = error.downcast_ref() {
+            return "there are no credentials: not in the environment, the profile files or the instance's metadata"
+                .to_owned();
+        }
+        let said = error.to_string();
+        let said = said
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .trim_end_matches(':');
+        if !EMPTY.contains(&said) && !words.iter().any(|known| known.contains(said)) {
+            words.push(said.to_owned());
+        }
+        cause = error.source();
+    }
+    match words.is_empty() {
+        true => error.to_string(),
+        false => words.join(": "),
+    }
 }
 
 fn unanswered(resource: String, message: &str, credentials: bool) -> Failure {
@@ -268,7 +300,10 @@ mod tests {
             .map_err(failed("the caller's identity"))
             .unwrap_err();
         assert_eq!(failure.kind, FailureKind::Service);
-        assert!(failure.message.contains("refused"), "{}", failure.message);
+        assert_eq!(
+            failure.message,
+            "client error (Connect): tcp connect error: Connection refused (os error 111)"
+        );
         assert!(failure.hint.is_some());
     }
 }

@@ -1,5 +1,6 @@
 //! Who runs this.
 
+use aws_smithy_types::retry::RetryConfig;
 use serde::Serialize;
 
 use super::aws::failed;
@@ -24,8 +25,13 @@ pub struct Identity {
 /// Missing, expired or unknown credentials.
 pub(super) async fn ask(sts: &aws_sdk_sts::Client, iam: &aws_sdk_iam::Client) -> Result<Identity> {
     const WHAT: &str = "the caller's identity";
+    // Nothing is under way yet that patience would save.
+    let quickly = aws_sdk_sts::config::Builder::new()
+        .retry_config(RetryConfig::standard().with_max_attempts(3));
     let caller = sts
         .get_caller_identity()
+        .customize()
+        .config_override(quickly)
         .send()
         .await
         .map_err(failed(WHAT))?;

@@ -306,6 +306,9 @@ impl Refusal {
             Error::Port { port, what, source } => {
                 json!({"error": error.to_string(), "port": port, "what": what, "source": source.to_string()})
             }
+            Error::Directory { directory, source } => {
+                json!({"error": error.to_string(), "directory": directory, "source": source.to_string()})
+            }
             error => json!({"error": error.to_string()}),
         }
     }
@@ -315,18 +318,18 @@ impl Refusal {
         let port = answer["port"]
             .as_u64()
             .and_then(|port| u16::try_from(port).ok());
-        Some(match port {
-            Some(port) => Error::Port {
+        let source = || io::Error::other(answer["source"].as_str().unwrap_or(message).to_owned());
+        Some(match (port, answer["directory"].as_str()) {
+            (Some(port), _) => Error::Port {
                 port,
                 what: answer["what"].as_str().unwrap_or("endpoint").to_owned(),
-                source: io::Error::other(
-                    answer["source"]
-                        .as_str()
-                        .unwrap_or("it is in use")
-                        .to_owned(),
-                ),
+                source: source(),
             },
-            None => Error::Start(message.to_owned()),
+            (None, Some(directory)) => Error::Directory {
+                directory: directory.into(),
+                source: source(),
+            },
+            (None, None) => Error::Start(message.to_owned()),
         })
     }
 }
@@ -370,8 +373,15 @@ pub async fn stop(directory: &Path) -> Result<bool, Error> {
         .map_err(|()| Error::Stop(profile.pid))
 }
 
-/// Asks the running process something over its endpoint.
-async fn ask(profile: &Profile, method: &str, what: &str) -> io::Result<()> {
+/// How a running sandbox is: `envoy` (`program` or why it is `missing`), `clusters`, `speed`, and why its state is
+/// `unsaved`, or null.
+pub async fn condition(profile: &Profile) -> io::Result<serde_json::Value> {
+    let answer = ask(profile, "GET", "status").await?;
+    serde_json::from_slice(&answer).map_err(io::Error::other)
+}
+
+/// Asks the running process something over its endpoint; the answer's body.
+async fn ask(profile: &Profile, method: &str, what: &str) -> io::Result<Vec<u8>> {
     let exchange = async {
         let host = profile.endpoint.trim_start_matches("http://");
         let mut stream = tokio::net::TcpStream::connect(host).await?;
@@ -381,10 +391,11 @@ async fn ask(profile: &Profile, method: &str, what: &str) -> io::Result<()> {
         );
         stream.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
-        stream.take(4096).read_to_end(&mut answer).await?;
-        match answer.starts_with(b"HTTP/1.1 2") {
-            true => Ok(()),
-            false => Err(io::Error::other("refused")),
+        stream.take(1 << 20).read_to_end(&mut answer).await?;
+        let body = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
+        match (answer.starts_with(b"HTTP/1.1 2"), body) {
+            (true, Some(end)) => Ok(answer.split_off(end + 4)),
+            _ => Err(io::Error::other("refused")),
         }
     };
     tokio::time::timeout(Duration::from_secs(5), exchange)

@@ -199,7 +199,10 @@ async fn start(directory: &Path, options: &Options) -> Result<Sandbox, Error> {
     let (stop, stopped) = watch::channel(false);
     let endpoint = aws::server::Control {
         token: profile.token.clone(),
-        status: json!({"version": profile.version, "pid": profile.pid}),
+        status: {
+            let world = world.clone();
+            Box::new(move || condition(&world))
+        },
         stop: stop.clone(),
     };
     let mut parts = vec![aws::server::start(world.clone(), aws, endpoint)];
@@ -247,6 +250,21 @@ impl Sandbox {
             tracing::error!("cannot save the state: {error}");
         }
     }
+}
+
+/// How the sandbox is, for `meshctl sandbox status`.
+fn condition(world: &World) -> serde_json::Value {
+    let envoy = match data_plane::envoy_of(&world.endpoint) {
+        Ok(program) => json!({"program": program}),
+        Err(reason) => json!({"missing": reason}),
+    };
+    let clusters: Vec<String> = world.state().eks.clusters.keys().cloned().collect();
+    json!({
+        "envoy": envoy,
+        "clusters": clusters,
+        "speed": world.clock.speed(),
+        "unsaved": *world.unsaved(),
+    })
 }
 
 /// Lets due transitions happen in every AWS service.

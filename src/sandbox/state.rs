@@ -84,6 +84,8 @@ pub struct World {
     pub directory: Arc<Path>,
     state: Arc<Mutex<State>>,
     changed: Arc<watch::Sender<u64>>,
+    /// Why the last save failed, if it did.
+    unsaved: Arc<Mutex<Option<String>>>,
 }
 
 impl World {
@@ -105,6 +107,7 @@ impl World {
             directory: directory.into(),
             state: Arc::new(Mutex::new(state)),
             changed: Arc::new(watch::Sender::new(0)),
+            unsaved: Arc::default(),
         }
     }
 
@@ -141,7 +144,16 @@ impl World {
     /// Saves the state now.
     pub fn save(&self) -> io::Result<()> {
         let bytes = serde_json::to_vec(&*self.state())?;
-        write_private(&state_file(&self.directory), &bytes)
+        let saved = write_private(&state_file(&self.directory), &bytes);
+        *self.unsaved() = saved.as_ref().err().map(ToString::to_string);
+        saved
+    }
+
+    /// Why the state on disk is not the state in memory, if the last save failed.
+    pub fn unsaved(&self) -> MutexGuard<'_, Option<String>> {
+        self.unsaved
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Saves the traces, which are too many to go with every save of the rest.

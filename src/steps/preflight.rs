@@ -13,6 +13,7 @@ use crate::clients::identity::Identity;
 use crate::clients::stacks;
 use crate::config::{Environment, Names, Nat};
 use crate::engine::{Change, Context, Expected, Failure, Observed, Result, Step, StepId};
+use crate::mesh::MeshProvider;
 
 /// VPCs that a region allows unless the quota was raised.
 const USUAL_VPCS: usize = 5;
@@ -104,6 +105,20 @@ pub struct Check {
 pub async fn checks(environment: &Environment, clients: &Clients) -> Result<Vec<Check>> {
     let identity = clients.identity().await?;
     Ok(checks_as(environment, clients, identity).await)
+}
+
+/// Whether the mesh can be had with this account and region.
+pub async fn mesh(mesh: &dyn MeshProvider) -> Check {
+    let check = |verdict, hint| Check {
+        code: "mesh",
+        title: format!("{} control plane", mesh.title()),
+        verdict,
+        hint,
+    };
+    match mesh.preflight().await {
+        Ok(()) => check(Verdict::Passed, None),
+        Err(failure) => check(Verdict::Failed(failure.message), failure.hint),
+    }
 }
 
 async fn checks_as(

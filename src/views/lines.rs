@@ -73,7 +73,8 @@ pub(super) fn describe(progress: &Progress, kind: &EventKind) -> Option<(String,
                 Outcome::Failed { failure } => {
                     normal(format!("FAILED    {title}: {}", failure.message))
                 }
-                Outcome::Skipped { because } => normal(format!(
+                // Who failed says how many were skipped at the end; their names are noise.
+                Outcome::Skipped { because } => verbose(format!(
                     "skipped   {title}, because {} failed",
                     progress.title(because)
                 )),

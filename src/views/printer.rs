@@ -41,6 +41,17 @@ pub enum Verbosity {
     Verbose,
 }
 
+/// Something being done; shown until it is dropped.
+pub struct Working(Option<indicatif::ProgressBar>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 /// The version of every JSON line's shape.
 const JSON_VERSION: u32 = 1;
 
@@ -122,6 +133,20 @@ impl Printer {
         if self.verbosity > Verbosity::Quiet && !self.is_json() {
             self.stderr(line);
         }
+    }
+
+    /// Says what is being done, with the time it takes while it is done; nothing of it stays on a terminal.
+    pub fn working(&self, what: &str) -> Working {
+        let shown = self.verbosity > Verbosity::Quiet && self.format == Format::Human;
+        if !(shown && self.terminal) {
+            self.say(what);
+            return Working(None);
+        }
+        let bar = indicatif::ProgressBar::new_spinner();
+        bar.set_style(super::tree::style("{spinner} {msg} {elapsed}"));
+        bar.set_message(what.to_owned());
+        bar.enable_steady_tick(super::tree::TICK);
+        Working(Some(bar))
     }
 
     /// Says something on stderr when asked for more.

@@ -12,7 +12,7 @@ use super::{Printer, Verbosity};
 use crate::engine::{Event, EventKind, Listener, Outcome, Phase, StepId};
 
 /// How often the display moves.
-const TICK: Duration = Duration::from_millis(120);
+pub(super) const TICK: Duration = Duration::from_millis(120);
 
 /// Draws the tree.
 pub struct Tree {
@@ -73,7 +73,7 @@ impl Drop for Tree {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
+pub(super) fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .expect("a constant template")
         .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ")

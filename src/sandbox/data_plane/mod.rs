@@ -32,20 +32,12 @@ use super::clock::Clock;
 use super::controllers::{ContainerContext, repository};
 use super::state::World;
 
-/// Whether there is an Envoy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Envoy {
-    /// It is being looked for or installed.
-    Looking,
-    /// Here it is.
-    Found(PathBuf),
-    /// There is none, and why; or the user wants none.
-    Missing(String),
-}
+/// Where Envoy is, or why there is none.
+pub type Envoy = Result<PathBuf, String>;
 
 /// One sandbox's data plane.
 struct DataPlane {
-    envoy: watch::Receiver<Envoy>,
+    envoy: Envoy,
     directory: PathBuf,
     clock: Clock,
 }
@@ -61,75 +53,42 @@ fn of(endpoint: &str) -> Option<Arc<DataPlane>> {
     all().get(endpoint).cloned()
 }
 
-/// Starts the data plane of a sandbox. Envoy is looked for in the background, since nothing needs it for minutes of
-/// modelled time.
+/// Starts the data plane of a sandbox, with the Envoy that is here: whoever starts the sandbox has seen to that.
 pub fn start(world: World, wanted: bool) -> Part {
     process::clean_up(&world.directory.join("processes"));
-    let first = match wanted {
-        true => Envoy::Looking,
-        false => Envoy::Missing("the data plane is switched off".to_owned()),
+    let envoy = match wanted.then(envoy::find) {
+        None => Err("the data plane is switched off".to_owned()),
+        Some(Ok(Some(program))) => Ok(program),
+        Some(Ok(None)) => Err("Envoy is not installed".to_owned()),
+        Some(Err(error)) => Err(error.to_string()),
     };
-    let (sender, envoy) = watch::channel(first);
+    if let (true, Err(reason)) = (wanted, &envoy) {
+        tracing::warn!("going on without a data plane: {reason}");
+    }
+    let program = envoy.clone().ok();
     let plane = DataPlane {
         envoy,
         directory: world.directory.to_path_buf(),
         clock: world.clock,
     };
     all().insert(world.endpoint.to_string(), Arc::new(plane));
-    let looking = wanted.then(|| {
-        tokio::spawn(async move {
-            let found =
-                envoy::find_or_install(&|progress: &str| tracing::info!("{progress}")).await;
-            sender.send_replace(match found {
-                Ok(path) => Envoy::Found(path),
-                Err(error) => {
-                    tracing::warn!("going on without a data plane: {error}");
-                    Envoy::Missing(error.to_string())
-                }
-            });
-            // Kept for as long as the sandbox runs: a sender that is gone would look like an end.
-            std::future::pending::<()>().await;
-        })
-    });
     let endpoint = world.endpoint.clone();
     let (stop, stopped) = watch::channel(false);
     let balancing = tokio::spawn(async move {
-        let mut stop = stopped.clone();
-        let program = tokio::select! {
-            program = settled(&world.endpoint) => program,
-            _ = stop.wait_for(|stop| *stop) => return,
-        };
         balancer::run(world.clone(), balancer::OfWorld(world), program, stopped).await;
     });
     Part::new("data plane", async move {
         stop.send_replace(true);
         let _ = balancing.await;
-        if let Some(looking) = looking {
-            looking.abort();
-        }
         all().remove(&*endpoint);
     })
 }
 
-/// How it is with Envoy, for the sandbox's status.
+/// Where a sandbox's Envoy is, or why it has none.
 pub fn envoy_of(endpoint: &str) -> Envoy {
     match of(endpoint) {
-        Some(plane) => plane.envoy.borrow().clone(),
-        None => Envoy::Missing("the sandbox has no data plane".to_owned()),
-    }
-}
-
-/// Waits until it is known whether there is an Envoy; its path if there is.
-pub async fn settled(endpoint: &str) -> Option<PathBuf> {
-    let plane = of(endpoint)?;
-    let mut envoy = plane.envoy.clone();
-    match envoy
-        .wait_for(|envoy| *envoy != Envoy::Looking)
-        .await
-        .as_deref()
-    {
-        Ok(Envoy::Found(path)) => Some(path.clone()),
-        _ => None,
+        Some(plane) => plane.envoy.clone(),
+        None => Err("the sandbox has no data plane".to_owned()),
     }
 }
 

@@ -50,7 +50,7 @@ pub fn run(context: ContainerContext) -> BoxFuture<'static, i32> {
 
 /// Whether the container's Envoy says that it is live.
 pub async fn is_live(context: &ContainerContext) -> bool {
-    if super::settled(&context.aws_endpoint).await.is_none() {
+    if super::envoy_of(&context.aws_endpoint).is_err() {
         return true;
     }
     let url = format!(
@@ -128,9 +128,12 @@ async fn serve(context: ContainerContext) -> i32 {
             return 1;
         }
     };
-    let Some(program) = super::settled(&context.aws_endpoint).await else {
-        context.say("no Envoy on this machine: nothing is proxied");
-        return std::future::pending().await;
+    let program = match super::envoy_of(&context.aws_endpoint) {
+        Ok(program) => program,
+        Err(reason) => {
+            context.say(format!("nothing is proxied: {reason}"));
+            return std::future::pending().await;
+        }
     };
     if let Err(error) = std::fs::create_dir_all(&folder) {
         context.say(format!("[error] {}: {error}", folder.display()));

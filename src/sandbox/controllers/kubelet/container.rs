@@ -317,9 +317,7 @@ impl Runner {
             &format!("Created container: {name}"),
         ));
         let started = Timestamp::now();
-        let processes = data_plane::settled(&self.kubelet.world.endpoint)
-            .await
-            .is_some();
+        let processes = data_plane::envoy_of(&self.kubelet.world.endpoint).is_ok();
         let (mut handle, execute) = match self.start(found, env, &log, processes) {
             Ok(started) => started,
             Err(message) => {
