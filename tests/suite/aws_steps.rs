@@ -1,13 +1,11 @@
 //! The AWS steps against the sandbox: half-made things, foreign things, twice, and gone again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use meshctl::clients::{Clients, Credentials, Settings};
+use meshctl::clients::Clients;
 use meshctl::config::{Environment, OWNER_TAG};
 use meshctl::engine::{Cancellation, Change, Event, Executor, Graph, Listener, Outcome, Report};
 use meshctl::steps::{audit, image, launch_template, log_group, network, repository, roles};
-use serde_json::Value;
 
 use crate::harness::World;
 
@@ -28,28 +26,12 @@ impl Scene {
     async fn new() -> Self {
         let world = World::without_data_plane();
         world.start_sandbox();
-        let profile =
-            std::fs::read_to_string(world.sandbox_directory().join("profile.json")).unwrap();
-        let profile: Value = serde_json::from_str(&profile).unwrap();
-        let text = |name: &str| profile[name].as_str().unwrap().to_owned();
-        let mirrors: BTreeMap<String, String> =
-            serde_json::from_value(profile["registryMirrors"].clone()).unwrap();
-        let settings = Settings {
-            region: text("region"),
-            endpoint: Some(text("endpoint")),
-            credentials: Some(Credentials {
-                access_key_id: text("accessKeyId"),
-                secret_access_key: text("secretAccessKey"),
-                session_token: None,
-            }),
-            mirrors,
-            profile: None,
-        };
+        let clients = Arc::new(world.clients().await);
         let mut environment = Environment::demo();
-        environment.region = text("region");
+        environment.region = clients.region().to_owned();
         Scene {
             _world: world,
-            clients: Arc::new(Clients::new(settings).await),
+            clients,
             environment: Arc::new(environment),
         }
     }

@@ -99,6 +99,7 @@ fn credentials_that_do_not_work_end_every_command_before_it_starts() {
         endpoint,
         access_key_id,
         secret_access_key,
+        ..
     } = world.profile();
     let endpoint = ("AWS_ENDPOINT_URL", endpoint.as_str());
     let key = ("AWS_ACCESS_KEY_ID", access_key_id.as_str());

@@ -1,8 +1,11 @@
 //! Runs `meshctl` as a user does, in a world of its own: state, home and sandbox in a temporary folder that is stopped
 //! and removed with the test.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+
+use meshctl::clients::{Clients, Credentials, Settings};
 
 /// How much faster than real time sandboxes run in tests.
 pub const SPEED: &str = "2000";
@@ -76,22 +79,28 @@ impl World {
         serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap()
     }
 
+    /// Clients of its AWS, as administrator.
+    pub async fn clients(&self) -> Clients {
+        let profile = self.profile();
+        Clients::new(Settings {
+            region: profile.region,
+            endpoint: Some(profile.endpoint),
+            credentials: Some(Credentials {
+                access_key_id: profile.access_key_id,
+                secret_access_key: profile.secret_access_key,
+                session_token: None,
+            }),
+            mirrors: profile.registry_mirrors,
+            profile: None,
+        })
+        .await
+    }
+
     /// A session with all rights.
     pub fn assume_administrator(&self) -> Session {
-        let profile = self.profile();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
-            let settings = meshctl::clients::Settings {
-                region: "us-west-2".into(),
-                endpoint: Some(profile.endpoint),
-                credentials: Some(meshctl::clients::Credentials {
-                    access_key_id: profile.access_key_id,
-                    secret_access_key: profile.secret_access_key,
-                    session_token: None,
-                }),
-                ..Default::default()
-            };
-            let clients = meshctl::clients::Clients::new(settings).await;
+            let clients = self.clients().await;
             let trust = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"*"}}]}"#;
             let role = clients.iam.create_role().role_name("Administrator");
             let role = role.assume_role_policy_document(trust).send().await.unwrap();
@@ -124,6 +133,8 @@ impl World {
 #[serde(rename_all = "camelCase")]
 pub struct Profile {
     pub endpoint: String,
+    pub region: String,
+    pub registry_mirrors: BTreeMap<String, String>,
     pub access_key_id: String,
     pub secret_access_key: String,
 }

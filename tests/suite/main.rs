@@ -6,6 +6,8 @@ mod aws_clients;
 mod aws_steps;
 mod command_line;
 mod config;
+#[cfg(feature = "sandbox")]
+mod dead_ends;
 mod engine;
 mod generated;
 mod harness;
