@@ -17,7 +17,7 @@ async fn endpoint() -> Endpoint {
     let address = listener.local_addr().expect("an address");
     let control = Control {
         token: "token".into(),
-        status: json!({}),
+        status: Box::new(|| json!({})),
         stop: watch::Sender::new(false),
     };
     let part = start(world.clone(), listener, control);
