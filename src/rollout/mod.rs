@@ -1,5 +1,6 @@
 //! Moving traffic from one version of a service to another, and proving on real traffic that it moved.
 
+pub mod auto;
 mod canary;
 mod entrance;
 mod sampling;

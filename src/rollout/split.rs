@@ -106,7 +106,7 @@ fn log_probability(hits: u64, total: u64, p: f64) -> f64 {
 }
 
 /// The logarithm of the gamma function for positive `x`: Lanczos' approximation, g = 7, nine terms.
-fn log_gamma(x: f64) -> f64 {
+pub(super) fn log_gamma(x: f64) -> f64 {
     const TERMS: [f64; 9] = [
         0.999_999_999_999_809_9,
         676.520_368_121_885_1,
