@@ -1,0 +1,163 @@
+//! Two answers side by side, without what must differ between two servers.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
+use serde_json::Value;
+
+fn regex(text: &str) -> Regex {
+    Regex::new(text).expect("a regular expression")
+}
+
+static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+    vec![
+        (
+            regex("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"),
+            "<uid>",
+        ),
+        (regex(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"), "<time>"),
+        // What generateName adds.
+        (
+            regex("(gen-|kube-api-access-)[bcdfghjklmnpqrstvwxz2456789]{5}"),
+            "${1}<random>",
+        ),
+        // Allocated addresses; sequences ask only for others by name.
+        (regex(r"10\.100\.\d+\.\d+"), "<address>"),
+        (
+            regex(r"too old resource version: \d+ \(\d+\)"),
+            "too old resource version: <rv> (<rv>)",
+        ),
+        (
+            regex(r"Too large resource version: \d+, current: \d+"),
+            "Too large resource version: <rv>, current: <rv>",
+        ),
+    ]
+});
+
+static RUN: LazyLock<Regex> = LazyLock::new(|| regex(r"run\d{6}"));
+static PRECONDITION: LazyLock<Regex> = LazyLock::new(|| {
+    regex(r"ResourceVersion in precondition: (\d+), ResourceVersion in object meta: (\d+)")
+});
+
+/// Replaces what must differ, the same thing by the same name throughout a sequence.
+#[derive(Default)]
+pub struct Normal {
+    revisions: HashMap<String, usize>,
+}
+
+impl Normal {
+    fn revision(&mut self, text: &str) -> String {
+        let next = self.revisions.len() + 1;
+        format!(
+            "rv{}",
+            self.revisions.entry(text.to_owned()).or_insert(next)
+        )
+    }
+
+    fn text(&mut self, text: &str) -> String {
+        let mut text = RUN.replace_all(text, "RUN").into_owned();
+        for (pattern, name) in PATTERNS.iter() {
+            text = pattern.replace_all(&text, *name).into_owned();
+        }
+        if PRECONDITION.is_match(&text) {
+            text = PRECONDITION
+                .replace_all(&text, |found: &Captures<'_>| {
+                    format!(
+                        "ResourceVersion in precondition: {}, ResourceVersion in object meta: {}",
+                        self.revision(&found[1]),
+                        self.revision(&found[2])
+                    )
+                })
+                .into_owned();
+        }
+        text
+    }
+
+    /// A body in its comparable form.
+    pub fn value(&mut self, value: &Value) -> Value {
+        let list = value.get("items").is_some() || value.get("rows").is_some();
+        self.part(value, list)
+    }
+
+    fn part(&mut self, value: &Value, list: bool) -> Value {
+        match value {
+            Value::String(text) => self.text(text).into(),
+            Value::Array(items) => items.iter().map(|item| self.part(item, false)).collect(),
+            Value::Object(map) => map
+                .iter()
+                .map(|(key, item)| {
+                    let item = match (key.as_str(), item) {
+                        ("metadata", Value::Object(meta)) if list => self.list_meta(meta),
+                        ("resourceVersion", Value::String(text)) => self.revision(text).into(),
+                        ("managedFields", Value::Array(entries)) => self.managers(entries),
+                        ("nodePort", Value::Number(_)) => "<port>".into(),
+                        ("deletionTimestamp", Value::String(_)) => "<time>".into(),
+                        _ => self.part(item, false),
+                    };
+                    (self.text(key), item)
+                })
+                .collect(),
+            other => other.clone(),
+        }
+    }
+
+    fn list_meta(&mut self, meta: &serde_json::Map<String, Value>) -> Value {
+        meta.iter()
+            .map(|(key, item)| {
+                let item = match key.as_str() {
+                    "resourceVersion" => "<revision of the list>".into(),
+                    "continue" => "<token>".into(),
+                    _ => item.clone(),
+                };
+                (key.clone(), item)
+            })
+            .collect()
+    }
+
+    /// Entries are sorted by time in seconds, and two servers do not pass a second at the same moment.
+    fn managers(&mut self, entries: &[Value]) -> Value {
+        let mut entries: Vec<Value> = entries
+            .iter()
+            .map(|entry| self.part(entry, false))
+            .collect();
+        entries.sort_by_key(|entry| {
+            ["operation", "manager", "subresource", "apiVersion"]
+                .map(|key| entry[key].as_str().unwrap_or("").to_owned())
+        });
+        Value::Array(entries)
+    }
+}
+
+/// Where two values differ: path, ours, theirs.
+pub fn differences(ours: &Value, theirs: &Value) -> Vec<(String, String, String)> {
+    let mut found = Vec::new();
+    walk("", ours, theirs, &mut found);
+    found
+}
+
+fn walk(path: &str, ours: &Value, theirs: &Value, found: &mut Vec<(String, String, String)>) {
+    match (ours, theirs) {
+        (Value::Object(a), Value::Object(b)) => {
+            let mut keys: Vec<&String> = a.keys().chain(b.keys()).collect();
+            keys.sort();
+            keys.dedup();
+            for key in keys {
+                let path = format!("{path}.{key}");
+                match (a.get(key), b.get(key)) {
+                    (Some(a), Some(b)) => walk(&path, a, b, found),
+                    (Some(a), None) => found.push((path, a.to_string(), "absent".into())),
+                    (None, Some(b)) => found.push((path, "absent".into(), b.to_string())),
+                    (None, None) => {}
+                }
+            }
+        }
+        (Value::Array(a), Value::Array(b)) if a.len() == b.len() => {
+            for (index, (a, b)) in a.iter().zip(b).enumerate() {
+                walk(&format!("{path}[{index}]"), a, b, found);
+            }
+        }
+        _ if ours == theirs => {}
+        _ => found.push((path.to_owned(), ours.to_string(), theirs.to_string())),
+    }
+}

@@ -1,0 +1,110 @@
+//! The same seeded random requests go to the embedded API server and to a real kube-apiserver, and the answers are
+//! compared: status, reason, causes, body, warnings and watch events.
+//!
+//! The real one comes from `KUBEBUILDER_ASSETS`, a folder with `etcd` and `kube-apiserver`; without it the test says so
+//! and does nothing. `MESHCTL_DIFFERENTIAL_REQUESTS` is how many requests to send, `MESHCTL_DIFFERENTIAL_SEED` the seed
+//! of the first sequence (one sequence alone with `MESHCTL_DIFFERENTIAL_REQUESTS=1`), `MESHCTL_DIFFERENTIAL_ALL` makes it
+//! go on after a difference and count them by class.
+//!
+//! Neither server has controllers here: what is compared is what an API server itself does.
+
+#![expect(clippy::print_stderr, reason = "the test says what it did")]
+
+mod compare;
+mod definitions;
+mod generate;
+mod objects;
+mod peers;
+mod play;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use play::{Difference, Players};
+
+/// How many sequences are under way at once.
+const WORKERS: usize = 6;
+/// How many requests go out when nobody says a number: about a minute.
+const REQUESTS: usize = 2000;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn the_embedded_server_answers_as_the_real_one() {
+    let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from) else {
+        eprintln!("without a real kube-apiserver: KUBEBUILDER_ASSETS names no folder");
+        return;
+    };
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    runtime.block_on(run(assets));
+}
+
+async fn run(assets: PathBuf) {
+    let seed = number("MESHCTL_DIFFERENTIAL_SEED").unwrap_or(1);
+    let wanted = number("MESHCTL_DIFFERENTIAL_REQUESTS").unwrap_or(REQUESTS as u64) as usize;
+    let all = std::env::var_os("MESHCTL_DIFFERENTIAL_ALL").is_some();
+    let real = peers::Real::start(&assets).await;
+    let embedded = peers::Embedded::start().await;
+    let players = Arc::new(Players::new(embedded.side(), real.side()).await);
+    let began = std::time::Instant::now();
+    let (next, sent) = (
+        Arc::new(AtomicU64::new(seed)),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..WORKERS {
+        let (players, next, sent) = (players.clone(), next.clone(), sent.clone());
+        workers.spawn(async move {
+            let mut found: Vec<(u64, Vec<play::Request>, Difference)> = Vec::new();
+            while sent.load(Ordering::SeqCst) < wanted && (all || found.is_empty()) {
+                let seed = next.fetch_add(1, Ordering::SeqCst);
+                let sequence = generate::sequence(seed);
+                let (count, difference) = players.play(&sequence).await;
+                sent.fetch_add(count.max(1), Ordering::SeqCst);
+                if let Some(difference) = difference {
+                    found.push((seed, sequence, difference));
+                }
+            }
+            found
+        });
+    }
+    let mut found = Vec::new();
+    while let Some(worker) = workers.join_next().await {
+        found.extend(worker.expect("a worker"));
+    }
+    eprintln!(
+        "{} requests from seed {seed} in {:.0} s: {} sequences differ",
+        sent.load(Ordering::SeqCst),
+        began.elapsed().as_secs_f64(),
+        found.len(),
+    );
+    let mut classes: BTreeMap<String, Vec<(u64, Vec<play::Request>, Difference)>> = BTreeMap::new();
+    for one in found {
+        classes.entry(one.2.class()).or_default().push(one);
+    }
+    let mut classes: Vec<_> = classes.into_iter().collect();
+    classes.sort_by_key(|(_, found)| std::cmp::Reverse(found.len()));
+    let failed = !classes.is_empty();
+    for (class, mut found) in classes {
+        let count = found.len();
+        let (seed, sequence, difference) = found.swap_remove(0);
+        let (sequence, difference) = players.shrink(sequence, difference).await;
+        eprintln!("\n=== {count} × {class}\nseed {seed}, shrunk to:");
+        for request in &sequence {
+            eprintln!("  {request}");
+        }
+        eprintln!("{difference}");
+    }
+    drop(players);
+    embedded.stop().await;
+    real.stop().await;
+    assert!(!failed, "the embedded server differs from the real one");
+}
