@@ -13,6 +13,7 @@ use hyper::{HeaderMap, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
+use super::accept::{View, metadata};
 use super::rbac::Rules;
 use super::request::Info;
 use super::resources::{Registry, Resource};
@@ -59,38 +60,6 @@ pub struct Api {
     pub definitions: tokio::sync::Notify,
 }
 
-/// How an answer is to be shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum View {
-    /// As it is.
-    Plain,
-    /// As a table, for kubectl.
-    Table,
-    /// Only the metadata.
-    Metadata,
-}
-
-impl View {
-    fn of(headers: &HeaderMap) -> View {
-        let accept = headers
-            .get("accept")
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or("");
-        for part in accept.split(',') {
-            if !part.contains("json") || part.contains("v1beta1") {
-                continue;
-            }
-            if part.contains("as=Table") {
-                return View::Table;
-            }
-            if part.contains("as=PartialObjectMetadata") {
-                return View::Metadata;
-            }
-        }
-        View::Plain
-    }
-}
-
 /// Answers a request.
 pub async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> {
     if !http::is_addressed_here(&request, OWN_NAMES) {
@@ -134,11 +103,14 @@ async fn handle(api: &Arc<Api>, request: Request<Incoming>) -> Result<Response<B
     let resource = index
         .find(&info.group, &info.version, &info.resource)
         .cloned()
-        .ok_or_else(|| {
-            let mut status = Status::no_resource();
-            status.details = Some(json!({}));
-            status
-        })?;
+        .ok_or_else(Status::no_resource);
+    let resource = match resource {
+        // A group that only custom resources are in knows of no others.
+        Err(_) if !index.builtin_group(&info.group) => {
+            return Ok(text(404, "404 page not found\n"));
+        }
+        other => other?,
+    };
     if resource.namespaced && info.namespace.is_empty() && !info.name.is_empty() {
         return Err(Status::no_resource());
     }
@@ -146,7 +118,7 @@ async fn handle(api: &Arc<Api>, request: Request<Incoming>) -> Result<Response<B
         return proxy::forward(api, &info, request).await;
     }
     let (parts, body) = request.into_parts();
-    let view = View::of(&parts.headers);
+    let view = View::of(&parts.headers, resource.custom.is_some())?;
     match (info.verb, info.subresource.as_str()) {
         _ if resource.review && info.verb != "create" => Err(Status::method_not_allowed()),
         ("list", "") => read::list(api, &info, &resource, view),
@@ -155,13 +127,11 @@ async fn handle(api: &Arc<Api>, request: Request<Incoming>) -> Result<Response<B
         _ => {
             let body = http::read(body, LIMIT).await.map_err(unread)?;
             let mut call = Call::new(api, &user, &info, &resource, &parts.headers)?;
-            let (code, value) = change(&mut call, &parts.headers, &body).await?;
-            let mut response = match view {
-                View::Table if value["kind"] != "Status" => {
-                    json_body(code, &super::table::one(&resource, &value, &info.query))
-                }
-                _ => json_body(code, &value),
-            };
+            // Warnings are said with an error too.
+            let mut response = change(&mut call, &parts.headers, &body)
+                .await
+                .and_then(|(code, value)| show(&resource, &info, view, code, &value))
+                .unwrap_or_else(|status| refused(&status));
             for warning in call.warnings {
                 let warning = format!("299 - {}", Value::from(warning));
                 if let Ok(warning) = HeaderValue::from_str(&warning) {
@@ -186,38 +156,71 @@ fn unread(why: http::Unread) -> Status {
     }
 }
 
+/// The answer to a change, as the client wants to see it.
+fn show(
+    resource: &Resource,
+    info: &Info,
+    view: View,
+    code: u16,
+    value: &Value,
+) -> Result<Response<Body>> {
+    if value["kind"] == "Status" {
+        return Ok(json_body(code, value));
+    }
+    let list = value.get("items").is_some_and(Value::is_array)
+        && value["kind"] == resource.list_kind.as_str();
+    view.check(resource, list)?;
+    Ok(match view {
+        View::Table if !list => json_body(code, &super::table::one(resource, value, &info.query)),
+        View::Metadata => json_body(code, &metadata(value)),
+        _ => json_body(code, value),
+    })
+}
+
+/// The resource does not have that verb.
+fn unsupported(resource: &Resource, verb: &str) -> Status {
+    let mut status = Status::method_not_allowed();
+    if resource.custom.is_some() {
+        let name = super::status::qualified(&resource.group, &resource.plural);
+        status.message = format!("{verb} is not supported on resources of kind {name:?}");
+        status.details = Some(json!({"group": resource.group, "kind": resource.plural}));
+    }
+    status
+}
+
 /// Everything that changes something, and the smaller subresources.
 async fn change(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Value)> {
     let info = call.info;
     let resource = call.resource.clone();
     if resource.review {
-        return subresource::review(call, write::decode(headers, body)?).await;
+        let body = write::decode(headers, body, &resource.kind)?;
+        return subresource::review(call, body).await;
     }
     match (info.verb, info.subresource.as_str()) {
-        ("create", "") => {
-            let body = write::decode(headers, body)?;
-            write::create(call, body).await
+        ("create" | "delete", "status" | "scale") if resource.has(&info.subresource) => {
+            Err(unsupported(&resource, info.verb))
         }
-        ("update", "") => {
-            let body = write::decode(headers, body)?;
-            write::replace(call, body).await
-        }
+        ("create", "") if !info.name.is_empty() => Err(unsupported(&resource, info.verb)),
+        ("update" | "patch", "") if info.name.is_empty() => Err(unsupported(&resource, info.verb)),
+        ("create", "") => write::create(call, headers, body).await,
+        ("update", "") => write::replace(call, headers, body).await,
         ("patch", "") => write::patch(call, headers, body).await,
         ("delete", "") => {
             let options = write::delete_options(info, headers, body)?;
             write::delete(call, &options).await
         }
+        ("deletecollection", "") if resource.is("", "namespaces") => {
+            Err(Status::method_not_allowed())
+        }
         ("deletecollection", "") => {
+            super::options::listing(info)?;
             let options = write::delete_options(info, headers, body)?;
             write::delete_collection(call, &options).await
         }
         ("get", "status") if resource.status => {
             read::one(call.api, info, &resource).map(|v| (200, v))
         }
-        ("update", "status") if resource.status => {
-            let body = write::decode(headers, body)?;
-            write::replace(call, body).await
-        }
+        ("update", "status") if resource.status => write::replace(call, headers, body).await,
         ("patch", "status") if resource.status => write::patch(call, headers, body).await,
         (_, "scale") if resource.scale.is_some() => subresource::scale(call, headers, body).await,
         _ => subresource::other(call, headers, body).await,

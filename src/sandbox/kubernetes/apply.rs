@@ -147,12 +147,21 @@ pub fn track(schema: &Schema, old: &Value, new: &mut Value, writer: &Writer<'_>,
                         .is_some_and(serde_json::Map::is_empty)
         });
     let mut managers = if cleared { Vec::new() } else { read(old) };
+    let zero = if old.is_null() {
+        zero(schema, new)
+    } else {
+        Value::Null
+    };
+    let old = if old.is_null() { &zero } else { old };
     let (before, after) = (reached(old, writer, status), reached(new, writer, status));
-    let difference = compare(schema, &before, &after);
+    let difference = without_metadata(compare(schema, &before, &after));
     if difference.changed.is_empty() && difference.removed.is_empty() {
         return write(new, managers);
     }
     settle(&mut managers, writer, "Update", &difference);
+    if difference.changed.is_empty() {
+        return write(new, managers);
+    }
     let place = managers.iter_mut().find(|manager| {
         manager.operation == "Update"
             && manager.name == writer.manager
@@ -175,6 +184,60 @@ pub fn track(schema: &Schema, old: &Value, new: &mut Value, writer: &Writer<'_>,
         }),
     }
     write(new, managers);
+}
+
+/// The metadata as a whole belongs to nobody.
+fn without_metadata(mut difference: Difference) -> Difference {
+    let place = Element::Field("metadata".into());
+    for set in [&mut difference.changed, &mut difference.removed] {
+        if let Some(child) = set.children.get_mut(&place) {
+            child.member = false;
+            if child.is_empty() {
+                set.children.remove(&place);
+            }
+        }
+        set.member = false;
+    }
+    difference
+}
+
+/// What a kind's Go type writes when nothing is set: structures that are no pointers are always there, and nobody owns
+/// them. Custom resources have nothing.
+fn zero(schema: &Schema, object: &Value) -> Value {
+    if matches!(schema.shape, Shape::Struct("", _)) {
+        return json!({"metadata": {}});
+    }
+    let pod = json!({"metadata": {}, "spec": {"containers": null}});
+    let spec = match object::text(object, "kind") {
+        "Deployment" => json!({"selector": null, "template": pod, "strategy": {}}),
+        "DaemonSet" | "StatefulSet" => {
+            json!({"selector": null, "template": pod, "updateStrategy": {}})
+        }
+        "ReplicaSet" => json!({"selector": null, "template": pod}),
+        "Job" => json!({"template": pod}),
+        "CronJob" => json!({"jobTemplate": {"metadata": {}, "spec": {"template": pod}}}),
+        "Pod" => json!({"containers": null}),
+        "PersistentVolumeClaim" => json!({"resources": {}}),
+        "HorizontalPodAutoscaler" => {
+            json!({"scaleTargetRef": {"kind": "", "name": ""}, "maxReplicas": 0})
+        }
+        "NetworkPolicy" => json!({"podSelector": {}}),
+        "CustomResourceDefinition" => {
+            json!({"group": "", "names": {"plural": "", "kind": ""}, "scope": "", "versions": null})
+        }
+        _ => json!({}),
+    };
+    let mut zero = json!({"metadata": {}, "spec": spec, "status": {}});
+    if matches!(object::text(object, "kind"), "Service" | "Ingress") {
+        zero["status"] = json!({"loadBalancer": {}});
+    }
+    if object::text(object, "kind") == "PodTemplate" {
+        zero["template"] = pod;
+    }
+    if object.get("rules").is_some_and(Value::is_array) {
+        zero["rules"] = Value::Null;
+    }
+    zero
 }
 
 /// Takes from everybody else what was changed, and from everybody what is gone.
@@ -221,7 +284,7 @@ pub fn apply(
         others.union(&manager.fields);
     }
     prune(schema, &mut merged, &dropped, &others);
-    let difference = compare(schema, &owned(live), &owned(&merged));
+    let difference = without_metadata(compare(schema, &owned(live), &owned(&merged)));
     let mut conflicts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for manager in managers.iter().filter(|manager| !is_own(manager)) {
         let common = manager.fields.intersection(&difference.changed);
@@ -234,9 +297,6 @@ pub fn apply(
         }
         if manager.operation == "Update" {
             said.push_str(&format!(" using {}", manager.api_version));
-            if let Some(time) = &manager.time {
-                said.push_str(&format!(" at {time}"));
-            }
         }
         conflicts.entry(said).or_default().extend(common.paths());
     }
@@ -245,12 +305,11 @@ pub fn apply(
     }
     settle(&mut managers, writer, "Apply", &difference);
     let now = object::now();
+    // Who applies what is there already leaves no time.
+    let changes = live.is_null() || owned(live) != owned(&merged);
     match managers.iter_mut().find(|manager| is_own(manager)) {
         Some(manager) => {
-            if manager.fields != set
-                || !difference.changed.is_empty()
-                || !difference.removed.is_empty()
-            {
+            if changes {
                 manager.time = Some(now);
             }
             manager.fields = set;
@@ -261,7 +320,7 @@ pub fn apply(
             operation: "Apply",
             api_version: writer.api_version.to_owned(),
             subresource: writer.subresource.to_owned(),
-            time: Some(now),
+            time: changes.then_some(now),
             fields: set,
         }),
     }
@@ -389,43 +448,54 @@ fn hollow(value: &Value) -> bool {
     }
 }
 
-/// Fields of a configuration that the schema does not have, and lists in which two items are the same.
-pub fn check(schema: &Schema, value: &Value, path: &str) -> Result<(), String> {
+/// What keeps a configuration from being merged: unknown fields, wrong types, two items that are the same.
+pub fn check(schema: &Schema, value: &Value) -> Result<(), String> {
+    let mut wrong = Vec::new();
+    visit(schema, value, "", &mut wrong);
+    wrong.sort();
+    wrong.dedup();
+    match wrong.as_slice() {
+        [] => Ok(()),
+        [one] => Err(one.clone()),
+        many => Err(format!("errors:\n  {}", many.join("\n  "))),
+    }
+}
+
+fn visit(schema: &Schema, value: &Value, path: &str, wrong: &mut Vec<String>) {
     match (&schema.shape, value) {
         (Shape::Struct(_, fields), Value::Object(map)) => {
             for (key, item) in map {
                 match fields.get(key) {
-                    Some(field) => check(field, item, &format!("{path}.{key}"))?,
+                    Some(field) => visit(field, item, &format!("{path}.{key}"), wrong),
                     None if schema.preserve => {}
-                    None => return Err(format!("{path}.{key}: field not declared in schema")),
+                    None => wrong.push(format!("{path}.{key}: field not declared in schema")),
                 }
             }
         }
         (Shape::Map(values), Value::Object(map)) => {
             for (key, item) in map {
-                check(values, item, &format!("{path}.{key}"))?;
+                visit(values, item, &format!("{path}.{key}"), wrong);
             }
         }
         (Shape::List(items), Value::Array(list)) => {
             let mut seen = Vec::new();
             for (index, item) in list.iter().enumerate() {
+                let mut place = format!("[{index}]");
                 if let Some(element) = identity(schema, item) {
+                    place = element.shown();
                     if seen.contains(&element) {
-                        let shown = match &element {
-                            Element::Keys(keys) => keys.clone(),
-                            Element::Item(item) => item.clone(),
-                            Element::Field(name) => name.clone(),
-                        };
-                        return Err(format!("{path}: duplicate entries for key [{shown}]"));
+                        wrong.push(format!("{path}: duplicate entries for key {place}"));
+                        continue;
                     }
                     seen.push(element);
                 } else if let ListType::Map(keys) = &schema.list {
-                    return Err(format!(
+                    wrong.push(format!(
                         "{path}: element {index}: associative list with keys has an element that omits key field {:?} (and doesn't have default value)",
                         keys.first().map_or("", String::as_str)
                     ));
+                    continue;
                 }
-                check(items, item, &format!("{path}[{index}]"))?;
+                visit(items, item, &format!("{path}{place}"), wrong);
             }
         }
         (Shape::Bool, Value::Bool(_))
@@ -436,16 +506,75 @@ pub fn check(schema: &Schema, value: &Value, path: &str) -> Result<(), String> {
         | (Shape::Any, _)
         | (_, Value::Null) => {}
         (shape, _) => {
-            let expected = match shape {
-                Shape::Bool => "boolean",
-                Shape::Integer(_) | Shape::Number => "numeric (int or float)",
-                Shape::String(_) | Shape::IntOrString => "string",
-                Shape::List(_) => "list",
-                Shape::Map(_) | Shape::Struct(..) => "map",
-                Shape::Any => "anything",
+            let why = match shape {
+                Shape::Bool => format!("expected boolean, got {}", got(value)),
+                Shape::Integer(_) | Shape::Number => {
+                    format!("expected numeric (int or float), got {}", go_type(value))
+                }
+                Shape::String(_) | Shape::IntOrString => format!(
+                    "expected string, got &value.valueUnstructured{{Value:{}}}",
+                    go_syntax(value)
+                ),
+                Shape::List(_) => format!("expected list, got {}", got(value)),
+                _ => format!("expected map, got {}", got(value)),
             };
-            return Err(format!("{path}: expected {expected}, got {value}"));
+            wrong.push(format!("{path}: {why}"));
         }
     }
-    Ok(())
+}
+
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(number) if number.is_f64() => "float64",
+        Value::Number(_) => "int64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
+    }
+}
+
+fn go_syntax(value: &Value) -> String {
+    match value {
+        Value::Array(list) => {
+            let items: Vec<String> = list.iter().map(go_syntax).collect();
+            format!("{}{{{}}}", go_type(value), items.join(", "))
+        }
+        Value::Object(map) => {
+            let mut items: Vec<String> = map
+                .iter()
+                .map(|(key, value)| format!("{key:?}:{}", go_syntax(value)))
+                .collect();
+            items.sort();
+            format!("{}{{{}}}", go_type(value), items.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A value as Go prints what is inside the merger.
+fn got(value: &Value) -> String {
+    format!("&{{{}}}", go(value))
+}
+
+/// A value as Go's `%v` prints it.
+pub fn go(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(list) => {
+            let items: Vec<String> = list.iter().map(go).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(map) => {
+            let mut items: Vec<String> = map
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", go(value)))
+                .collect();
+            items.sort();
+            format!("map[{}]", items.join(" "))
+        }
+        other => other.to_string(),
+    }
 }

@@ -11,7 +11,16 @@ pub fn apply(resource: &Resource, object: &mut Value) {
         return;
     }
     match (resource.group.as_str(), resource.plural.as_str()) {
-        ("", "pods") => pod_spec(&mut object["spec"]),
+        ("", "pods") => {
+            let spec = &mut object["spec"];
+            pod_spec(spec);
+            if spec.is_object() {
+                default(spec, "enableServiceLinks", true);
+                if spec["hostNetwork"] == true {
+                    host_ports(spec);
+                }
+            }
+        }
         ("", "services") => service(object),
         ("", "secrets") => default(object, "type", "Opaque"),
         ("", "namespaces") => {
@@ -19,6 +28,7 @@ pub fn apply(resource: &Resource, object: &mut Value) {
             if !name.is_empty() {
                 label(object, "kubernetes.io/metadata.name", &name);
             }
+            default(object, "status.phase", "Active");
         }
         ("", "nodes") if object::at(object, "status.capacity").is_some() => {
             let capacity = object["status"]["capacity"].clone();
@@ -175,10 +185,9 @@ pub fn pod_spec(spec: &mut Value) {
     } else if let Some(account) = spec["serviceAccount"].as_str().map(str::to_owned) {
         object::set(spec, "serviceAccountName", account);
     }
-    let host = spec["hostNetwork"] == true;
     for list in ["initContainers", "containers"] {
         for container in spec[list].as_array_mut().into_iter().flatten() {
-            self::container(container, host);
+            self::container(container);
         }
     }
     if spec["initContainers"].is_null() {
@@ -195,7 +204,24 @@ pub fn pod_spec(spec: &mut Value) {
     }
 }
 
-fn container(container: &mut Value, host: bool) {
+/// In the host's network a port of a container is the host's; of a pod, not of a template.
+fn host_ports(spec: &mut Value) {
+    for list in ["initContainers", "containers"] {
+        let Some(containers) = spec.get_mut(list).and_then(Value::as_array_mut) else {
+            continue;
+        };
+        for container in containers {
+            let ports = container.get_mut("ports").and_then(Value::as_array_mut);
+            for port in ports.into_iter().flatten() {
+                if let Some(number) = port.get("containerPort").cloned() {
+                    default(port, "hostPort", number);
+                }
+            }
+        }
+    }
+}
+
+fn container(container: &mut Value) {
     if !container.is_object() {
         return;
     }
@@ -216,9 +242,6 @@ fn container(container: &mut Value, host: bool) {
     if let Some(ports) = container.get_mut("ports").and_then(Value::as_array_mut) {
         for port in ports {
             default(port, "protocol", "TCP");
-            if host && let Some(number) = port.get("containerPort").cloned() {
-                default(port, "hostPort", number);
-            }
         }
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
@@ -384,8 +407,8 @@ fn webhooks(object: &mut Value) {
 
 fn bindings(object: &mut Value) {
     let own = object["metadata"]["namespace"].as_str().map(str::to_owned);
-    if object::at(object, "roleRef").is_some() {
-        default(object, "roleRef.apiGroup", "rbac.authorization.k8s.io");
+    if object::text(object, "roleRef.apiGroup").is_empty() {
+        object::set(object, "roleRef.apiGroup", "rbac.authorization.k8s.io");
     }
     for subject in object
         .get_mut("subjects")

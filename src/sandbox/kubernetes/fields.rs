@@ -26,6 +26,22 @@ impl Element {
         }
     }
 
+    /// In the words of messages: `.image`, `[name="web"]`.
+    pub fn shown(&self) -> String {
+        match self {
+            Element::Field(name) => format!(".{name}"),
+            Element::Keys(keys) => {
+                let keys: Map<String, Value> = serde_json::from_str(keys).unwrap_or_default();
+                let keys: Vec<String> = keys
+                    .iter()
+                    .map(|(key, value)| format!("{key}={value}"))
+                    .collect();
+                format!("[{}]", keys.join(","))
+            }
+            Element::Item(value) => format!("[={value}]"),
+        }
+    }
+
     fn read(text: &str) -> Option<Element> {
         let (kind, rest) = text.split_once(':')?;
         Some(match kind {
@@ -110,21 +126,7 @@ impl FieldSet {
         }
         for (element, child) in &self.children {
             let length = path.len();
-            match element {
-                Element::Field(name) => {
-                    path.push('.');
-                    path.push_str(name);
-                }
-                Element::Keys(keys) => {
-                    let keys: Map<String, Value> = serde_json::from_str(keys).unwrap_or_default();
-                    let keys: Vec<String> = keys
-                        .iter()
-                        .map(|(key, value)| format!("{key}={value}"))
-                        .collect();
-                    path.push_str(&format!("[{}]", keys.join(",")));
-                }
-                Element::Item(value) => path.push_str(&format!("[={value}]")),
-            }
+            path.push_str(&element.shown());
             child.collect(path, paths);
             path.truncate(length);
         }
@@ -290,82 +292,128 @@ pub fn compare(schema: &Schema, old: &Value, new: &Value) -> Difference {
     difference
 }
 
+/// Everything of a value that only one side has, its own place included.
+fn whole(schema: &Schema, value: &Value, set: &mut FieldSet) {
+    set.member = true;
+    match (grain(schema, value), value) {
+        (Grain::Keys, Value::Object(map)) => {
+            for (key, item) in map {
+                whole(
+                    below(schema, key),
+                    item,
+                    set.child(Element::Field(key.clone())),
+                );
+            }
+        }
+        (Grain::Items(items), Value::Array(list)) => {
+            for (element, found) in by_identity(schema, list) {
+                let child = set.child(element);
+                match found.as_slice() {
+                    [item] => whole(items, item, child),
+                    // Of those that are there twice only the place is known.
+                    _ => child.member = true,
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+fn by_identity<'a>(schema: &Schema, list: &'a [Value]) -> BTreeMap<Element, Vec<&'a Value>> {
+    let mut found: BTreeMap<Element, Vec<&Value>> = BTreeMap::new();
+    for item in list {
+        if let Some(element) = identity(schema, item) {
+            found.entry(element).or_default().push(item);
+        }
+    }
+    found
+}
+
 fn walk(schema: &Schema, old: &Value, new: &Value, changed: &mut FieldSet, removed: &mut FieldSet) {
     if old == new {
         return;
     }
-    match (grain(schema, new), old, new) {
-        (Grain::Keys, Value::Object(before), Value::Object(after)) => {
-            let named = matches!(schema.shape, Shape::Struct(..));
+    let shaped = if new.is_null() { old } else { new };
+    let (none, no_items) = (Map::new(), Vec::new());
+    match (grain(schema, shaped), old, new) {
+        // A null is an empty map or list when the other side is one.
+        (Grain::Keys, Value::Object(_) | Value::Null, Value::Object(_) | Value::Null) => {
+            let before = old.as_object().unwrap_or(&none);
+            let after = new.as_object().unwrap_or(&none);
+            if before.is_empty() && after.is_empty() {
+                changed.member = true;
+            }
             for (key, item) in after {
-                let schema_below = below(schema, key);
-                let element = Element::Field(key.clone());
+                let (place, element) = (below(schema, key), Element::Field(key.clone()));
                 match before.get(key) {
-                    Some(was) => {
-                        if was != item {
-                            let (changed, removed) =
-                                (changed.child(element.clone()), removed.child(element));
-                            walk(schema_below, was, item, changed, removed);
-                        }
-                    }
-                    None => {
-                        let child = changed.child(element);
-                        add(schema_below, item, child);
-                        let empty = item.is_null() || item.as_object().is_some_and(Map::is_empty);
-                        if empty || !named || schema.field(key).is_none() {
-                            child.member = true;
-                        }
-                    }
+                    Some(was) if was == item => {}
+                    Some(was) => walk(
+                        place,
+                        was,
+                        item,
+                        changed.child(element.clone()),
+                        removed.child(element),
+                    ),
+                    None => whole(place, item, changed.child(element)),
                 }
             }
             for (key, item) in before {
                 if !after.contains_key(key) {
-                    let child = removed.child(Element::Field(key.clone()));
-                    add(below(schema, key), item, child);
-                    child.member = true;
+                    let element = Element::Field(key.clone());
+                    whole(below(schema, key), item, removed.child(element));
                 }
             }
         }
-        (Grain::Items(items), Value::Array(before), Value::Array(after)) => {
-            let index = |list: &[Value]| -> BTreeMap<Element, Value> {
-                list.iter()
-                    .filter_map(|item| Some((identity(schema, item)?, item.clone())))
-                    .collect()
-            };
-            let (before, after) = (index(before), index(after));
-            let set = matches!(schema.list, ListType::Set);
-            for (element, item) in &after {
-                match before.get(element) {
-                    Some(was) => {
-                        let (changed, removed) = (
-                            changed.child(element.clone()),
-                            removed.child(element.clone()),
-                        );
-                        walk(items, was, item, changed, removed);
+        (Grain::Items(items), Value::Array(_) | Value::Null, Value::Array(_) | Value::Null) => {
+            let before = old.as_array().unwrap_or(&no_items);
+            let after = new.as_array().unwrap_or(&no_items);
+            if before.is_empty() && after.is_empty() {
+                changed.member = true;
+            }
+            let (before, after) = (by_identity(schema, before), by_identity(schema, after));
+            for (element, now) in &after {
+                match (before.get(element).map(Vec::as_slice), now.as_slice()) {
+                    (Some([was]), [item]) => walk(
+                        items,
+                        was,
+                        item,
+                        changed.child(element.clone()),
+                        removed.child(element.clone()),
+                    ),
+                    (Some([was]), _) => {
+                        whole(items, was, removed.child(element.clone()));
+                        changed.child(element.clone()).member = true;
                     }
-                    None => {
-                        let child = changed.child(element.clone());
-                        if !set {
-                            add(items, item, child);
+                    (Some(was), [item]) => {
+                        debug_assert!(was.len() > 1);
+                        whole(items, item, changed.child(element.clone()));
+                        removed.child(element.clone()).member = true;
+                    }
+                    (Some(was), now) => {
+                        if was != now {
+                            changed.child(element.clone()).member = true;
                         }
-                        child.member = true;
                     }
+                    (None, [item]) => whole(items, item, changed.child(element.clone())),
+                    (None, _) => changed.child(element.clone()).member = true,
                 }
             }
-            for (element, item) in &before {
+            for (element, was) in &before {
                 if !after.contains_key(element) {
                     let child = removed.child(element.clone());
-                    if !set {
-                        add(items, item, child);
+                    match was.as_slice() {
+                        [item] => whole(items, item, child),
+                        _ => child.member = true,
                     }
-                    child.member = true;
                 }
             }
         }
+        (Grain::Leaf, _, _) => changed.member = true,
         _ => {
-            // One shape became another, or a leaf has another value.
-            add(schema, new, changed);
-            changed.member |= !matches!(grain(schema, new), Grain::Keys | Grain::Items(_));
+            // One shape became another.
+            whole(schema, old, removed);
+            removed.member = false;
+            whole(schema, new, changed);
         }
     }
 }

@@ -6,6 +6,7 @@
 //! InternalIP address (or the sandbox's loopback) and `status.daemonEndpoints.kubeletEndpoint.Port`, with the kubelet's
 //! own paths (`/containerLogs/NAMESPACE/POD/CONTAINER`, `/exec/…`, `/portForward/NAMESPACE/POD`).
 
+mod accept;
 mod admission;
 mod api;
 mod apply;
@@ -15,12 +16,15 @@ mod defaults;
 mod definitions;
 mod discovery;
 mod fields;
+mod gojson;
 mod keys;
 mod object;
 mod openapi;
+mod options;
 mod patch;
 mod protobuf;
 mod proxy;
+mod quantity;
 mod rbac;
 mod read;
 mod reflect;

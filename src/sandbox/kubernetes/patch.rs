@@ -10,12 +10,14 @@ use super::status::{Result, Status};
 pub fn json(object: &mut Value, patch: &Value) -> Result<()> {
     let patch: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    json_patch::patch(object, &patch).map_err(|error| {
-        Status::new(
+    json_patch::patch(object, &patch).map_err(|_| {
+        let mut status = Status::new(
             422,
             "Invalid",
-            format!("the server rejected our request due to an error in our request: {error}"),
-        )
+            "the server rejected our request due to an error in our request",
+        );
+        status.details = Some(serde_json::json!({}));
+        status
     })
 }
 

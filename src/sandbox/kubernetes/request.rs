@@ -28,9 +28,23 @@ impl Query {
             .map_or("", |(_, value)| value)
     }
 
-    /// Whether a key is there and true.
+    /// Whether a key is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.0.iter().any(|(one, _)| one == key)
+    }
+
+    /// All values of a key.
+    pub fn all(&self, key: &str) -> Vec<&str> {
+        self.0
+            .iter()
+            .filter(|(one, _)| one == key)
+            .map(|(_, value)| value.as_str())
+            .collect()
+    }
+
+    /// Whether a key is there and not false: anything else counts as true.
     pub fn flag(&self, key: &str) -> bool {
-        matches!(self.get(key), "true" | "1" | "True" | "t" | "T" | "TRUE")
+        self.has(key) && !matches!(self.get(key).to_lowercase().as_str(), "false" | "0")
     }
 
     /// A number.

@@ -89,6 +89,15 @@ impl Resource {
         }
     }
 
+    /// Whether it has that subresource.
+    pub fn has(&self, subresource: &str) -> bool {
+        match subresource {
+            "status" => self.status,
+            "scale" => self.scale.is_some(),
+            _ => false,
+        }
+    }
+
     /// Whether this is the built-in resource of that group and plural.
     pub fn is(&self, group: &str, plural: &str) -> bool {
         self.custom.is_none() && self.group == group && self.plural == plural
@@ -317,6 +326,12 @@ impl Index {
     }
 
     /// Whether a group in this version is served at all.
+    /// Whether a group is one of the built-in kinds.
+    pub fn builtin_group(&self, group: &str) -> bool {
+        BUILTIN.iter().any(|row| row.group == group)
+    }
+
+    /// Whether a version of a group is served.
     pub fn has_version(&self, group: &str, version: &str) -> bool {
         self.listed
             .contains_key(&(group.to_owned(), version.to_owned()))

@@ -116,12 +116,23 @@ fn visit(
 ) -> Result<(), String> {
     let expected = match (&schema.shape, &*value) {
         (_, Value::Null) | (Shape::Any, _) => return Ok(()),
-        (Shape::Bool, Value::Bool(_)) | (Shape::String(_), Value::String(_)) => return Ok(()),
         (Shape::Number, Value::Number(_)) => return Ok(()),
-        (Shape::String("quantity"), Value::Number(number)) => {
-            *value = Value::String(number.to_string());
+        (Shape::String("quantity"), Value::Number(_) | Value::String(_)) => {
+            let text = match &*value {
+                Value::String(text) => text.clone(),
+                number => number.to_string(),
+            };
+            *value = super::quantity::canonical(&text)?.into();
             return Ok(());
         }
+        (Shape::String("byte"), Value::String(text)) => {
+            use base64::Engine as _;
+            return match base64::engine::general_purpose::STANDARD.decode(text) {
+                Ok(_) => Ok(()),
+                Err(_) => Err(bad_base64(text)),
+            };
+        }
+        (Shape::Bool, Value::Bool(_)) | (Shape::String(_), Value::String(_)) => return Ok(()),
         (Shape::IntOrString, Value::Number(_) | Value::String(_)) => return Ok(()),
         (Shape::Integer(bits), Value::Number(number)) => {
             let fits = number
@@ -212,6 +223,17 @@ fn visit(
     Err(cannot(got, place, &expected))
 }
 
+/// Where Go's decoder stops.
+fn bad_base64(text: &str) -> String {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let bytes = text.as_bytes();
+    let at = bytes
+        .iter()
+        .position(|byte| !good(*byte))
+        .unwrap_or(bytes.len() / 4 * 4);
+    format!("illegal base64 data at input byte {at}")
+}
+
 fn enter<T>(place: &mut Place, key: &str, visit: impl FnOnce(&mut Place) -> T) -> T {
     let (path, fields) = (place.path.len(), place.fields.len());
     for text in [&mut place.path, &mut place.fields] {
@@ -295,6 +317,20 @@ pub fn from_openapi(schema: &Value, metadata: &Arc<Schema>, root: bool) -> Schem
             },
             _ => Shape::Any,
         };
+    // Where everything may stand, what is named is not looked at when it is merged.
+    let shape = match shape {
+        Shape::Struct(name, mut fields)
+            if schema["x-kubernetes-preserve-unknown-fields"] == true =>
+        {
+            if embedded {
+                fields.retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata"));
+                Shape::Struct(name, fields)
+            } else {
+                Shape::Any
+            }
+        }
+        shape => shape,
+    };
     let mut node = Schema::new(shape);
     node.preserve = schema["x-kubernetes-preserve-unknown-fields"] == true;
     node.nullable = schema["nullable"] == true;

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::object;
 use super::status::{Result, Status};
+use super::validation::{key_errors, value_errors};
 
 /// One requirement on a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,58 +22,12 @@ enum Requirement {
 pub struct Labels(Vec<Requirement>);
 
 impl Labels {
-    /// Reads `a=b,c in (d,e),!f`.
+    /// Reads `a=b,c in (d,e),!f`, and says what is wrong as upstream's parser does.
     pub fn parse(text: &str) -> Result<Labels> {
-        let wrong = |part: &str| {
-            Status::bad_request(format!(
-                "unable to parse requirement: found '{part}', expected: a label selector requirement"
-            ))
-        };
-        let mut requirements = Vec::new();
-        for part in split(text) {
-            let part = part.trim();
-            if part.is_empty() {
-                continue;
-            }
-            let word = |text: &str| -> Result<String> {
-                let text = text.trim();
-                let good = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-                if text.chars().all(good) {
-                    Ok(text.to_owned())
-                } else {
-                    Err(wrong(part))
-                }
-            };
-            let values = |text: &str| -> Result<Vec<String>> {
-                let inner = text
-                    .trim()
-                    .strip_prefix('(')
-                    .and_then(|text| text.strip_suffix(')'))
-                    .ok_or_else(|| wrong(part))?;
-                inner.split(',').map(word).collect()
-            };
-            let requirement = if let Some(key) = part.strip_prefix('!') {
-                Requirement::Absent(word(key)?)
-            } else if let Some((key, value)) = part.split_once("!=") {
-                Requirement::NotIn(word(key)?, vec![word(value)?])
-            } else if let Some((key, list)) = part.split_once(" notin ") {
-                Requirement::NotIn(word(key)?, values(list)?)
-            } else if let Some((key, list)) = part.split_once(" in ") {
-                Requirement::In(word(key)?, values(list)?)
-            } else if let Some((key, value)) = part.split_once("==").or(part.split_once('=')) {
-                Requirement::In(word(key)?, vec![word(value)?])
-            } else if let Some((key, value)) = part.split_once('>') {
-                let value = value.trim().parse().map_err(|_| wrong(part))?;
-                Requirement::Greater(word(key)?, value)
-            } else if let Some((key, value)) = part.split_once('<') {
-                let value = value.trim().parse().map_err(|_| wrong(part))?;
-                Requirement::Less(word(key)?, value)
-            } else {
-                Requirement::Exists(word(part)?)
-            };
-            requirements.push(requirement);
-        }
-        Ok(Labels(requirements))
+        Parser::new(text)
+            .parse()
+            .map(Labels)
+            .map_err(Status::bad_request)
     }
 
     /// Reads a `LabelSelector` object. Nothing selects nothing's opposite: an empty one selects everything.
@@ -129,22 +84,207 @@ impl Labels {
     }
 }
 
-/// Splits at commas outside parentheses.
-fn split(text: &str) -> Vec<&str> {
-    let (mut parts, mut depth, mut start) = (Vec::new(), 0, 0);
-    for (index, c) in text.char_indices() {
-        match c {
-            '(' => depth += 1,
-            ')' => depth -= 1,
-            ',' if depth == 0 => {
-                parts.push(&text[start..index]);
-                start = index + 1;
+/// A token and the text it was made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Word,
+    Symbol,
+    End,
+}
+
+/// Upstream's grammar of label selectors.
+struct Parser {
+    tokens: Vec<(Token, String)>,
+    at: usize,
+}
+
+const OPERATORS: &str = "in, notin, =, ==, !=, gt, lt";
+
+impl Parser {
+    fn new(text: &str) -> Parser {
+        let special = |c: char| "=!(),><".contains(c);
+        let letters: Vec<char> = text.chars().collect();
+        let (mut tokens, mut at) = (Vec::new(), 0);
+        while at < letters.len() {
+            let start = at;
+            if letters[at].is_ascii_whitespace() {
+                at += 1;
+            } else if special(letters[at]) {
+                at += 1;
+                // The longest one that there is: ==, !=.
+                if matches!(letters[start], '=' | '!') && letters.get(at) == Some(&'=') {
+                    at += 1;
+                }
+                tokens.push((Token::Symbol, letters[start..at].iter().collect()));
+            } else {
+                while at < letters.len()
+                    && !special(letters[at])
+                    && !letters[at].is_ascii_whitespace()
+                {
+                    at += 1;
+                }
+                tokens.push((Token::Word, letters[start..at].iter().collect()));
             }
-            _ => {}
+        }
+        tokens.push((Token::End, String::new()));
+        Parser { tokens, at: 0 }
+    }
+
+    fn look(&self) -> (&Token, &str) {
+        let (token, text) = &self.tokens[self.at.min(self.tokens.len() - 1)];
+        (token, text)
+    }
+
+    fn take(&mut self) -> (Token, String) {
+        let taken = self.tokens[self.at.min(self.tokens.len() - 1)].clone();
+        self.at += 1;
+        taken
+    }
+
+    fn parse(mut self) -> std::result::Result<Vec<Requirement>, String> {
+        let mut requirements = Vec::new();
+        loop {
+            match self.look() {
+                (Token::End, _) => return Ok(requirements),
+                (Token::Word, _) | (Token::Symbol, "!") => {}
+                (_, text) => {
+                    return Err(format!(
+                        "found '{text}', expected: !, identifier, or 'end of string'"
+                    ));
+                }
+            }
+            let requirement = self
+                .requirement()
+                .map_err(|error| format!("unable to parse requirement: {error}"))?;
+            requirements.push(requirement);
+            let (token, text) = self.take();
+            match (token, text.as_str()) {
+                (Token::End, _) => return Ok(requirements),
+                (_, ",") => match self.look() {
+                    (Token::Word, _) | (Token::Symbol, "!") => {}
+                    (_, text) => {
+                        return Err(format!("found '{text}', expected: identifier after ','"));
+                    }
+                },
+                (_, text) => {
+                    return Err(format!("found '{text}', expected: ',' or 'end of string'"));
+                }
+            }
         }
     }
-    parts.push(&text[start..]);
-    parts
+
+    fn requirement(&mut self) -> std::result::Result<Requirement, String> {
+        let (mut token, mut key) = self.take();
+        let absent = token == Token::Symbol && key == "!";
+        if absent {
+            (token, key) = self.take();
+        }
+        if token != Token::Word {
+            return Err(format!("found '{key}', expected: identifier"));
+        }
+        refused("<nil>", &key, &key_errors(&key))?;
+        if absent {
+            return Ok(Requirement::Absent(key));
+        }
+        if matches!(self.look(), (Token::End, _) | (_, ",")) {
+            return Ok(Requirement::Exists(key));
+        }
+        let (_, operator) = self.take();
+        let values = match operator.as_str() {
+            "in" | "notin" => self.values()?,
+            "=" | "==" | "!=" | ">" | "<" => vec![self.exact()?],
+            other => return Err(format!("found '{other}', expected: {OPERATORS}")),
+        };
+        if matches!(operator.as_str(), ">" | "<") && values[0].parse::<i64>().is_err() {
+            return Err(format!(
+                "values[0]: Invalid value: {:?}: for 'Gt', 'Lt' operators, the value must be an integer",
+                values[0]
+            ));
+        }
+        for (index, value) in values.iter().enumerate() {
+            refused(
+                &format!("values[{index}][{key}]"),
+                value,
+                &value_errors(value),
+            )?;
+        }
+        let number = || values[0].parse().unwrap_or(0);
+        Ok(match operator.as_str() {
+            "in" | "=" | "==" => Requirement::In(key, values),
+            ">" => Requirement::Greater(key, number()),
+            "<" => Requirement::Less(key, number()),
+            _ => Requirement::NotIn(key, values),
+        })
+    }
+
+    fn exact(&mut self) -> std::result::Result<String, String> {
+        if matches!(self.look(), (Token::End, _) | (_, ",")) {
+            return Ok(String::new());
+        }
+        match self.take() {
+            (Token::Word, text) => Ok(text),
+            (_, text) => Err(format!("found '{text}', expected: identifier")),
+        }
+    }
+
+    fn values(&mut self) -> std::result::Result<Vec<String>, String> {
+        let (_, open) = self.take();
+        if open != "(" {
+            return Err(format!("found '{open}', expected: '('"));
+        }
+        let mut values = std::collections::BTreeSet::new();
+        match self.look() {
+            (_, ")") => {
+                self.take();
+                return Ok(vec![String::new()]);
+            }
+            (Token::Word, _) | (_, ",") => {}
+            (_, text) => {
+                return Err(format!("found '{text}', expected: ',', ')' or identifier"));
+            }
+        }
+        loop {
+            match self.take() {
+                (Token::Word, text) => {
+                    values.insert(text);
+                    match self.look() {
+                        (_, ",") => {}
+                        (_, ")") => break,
+                        (_, text) => return Err(format!("found '{text}', expected: ',' or ')'")),
+                    }
+                }
+                (_, text) if text == "," => {
+                    if values.is_empty() {
+                        values.insert(String::new());
+                    }
+                    match self.look() {
+                        (_, ")") => {
+                            values.insert(String::new());
+                            break;
+                        }
+                        (_, ",") => {
+                            self.take();
+                            values.insert(String::new());
+                        }
+                        _ => {}
+                    }
+                }
+                (_, text) => return Err(format!("found '{text}', expected: ',', or identifier")),
+            }
+        }
+        self.take();
+        Ok(values.into_iter().collect())
+    }
+}
+
+fn refused(place: &str, value: &str, why: &[String]) -> std::result::Result<(), String> {
+    if why.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "{place}: Invalid value: {value:?}: {}",
+        why.join("; ")
+    ))
 }
 
 /// A field selector: path, value, and whether they must be equal.
@@ -153,7 +293,14 @@ pub struct Fields(Vec<(String, String, bool)>);
 
 impl Fields {
     /// Reads `metadata.name=x,status.phase!=Running`; only fields that the resource offers are allowed.
-    pub fn parse(text: &str, group: &str, plural: &str, selectable: &[String]) -> Result<Fields> {
+    pub fn parse(
+        text: &str,
+        group: &str,
+        plural: &str,
+        namespaced: bool,
+        custom: bool,
+        selectable: &[String],
+    ) -> Result<Fields> {
         let mut terms = Vec::new();
         for part in text.split(',').filter(|part| !part.is_empty()) {
             let (field, value, equal) = if let Some((field, value)) = part.split_once("!=") {
@@ -167,9 +314,17 @@ impl Fields {
                     "invalid selector: '{text}'; can't understand '{part}'"
                 )));
             };
-            let known = matches!(field, "metadata.name" | "metadata.namespace")
+            // Kinds with fields of their own say it in other words than those without.
+            let own = !offered(group, plural).is_empty() || custom;
+            let known = field == "metadata.name"
+                || field == "metadata.namespace" && (namespaced || !own)
                 || offered(group, plural).contains(&field)
                 || selectable.iter().any(|one| one == field);
+            if !known && !own {
+                return Err(Status::bad_request(format!(
+                    "{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+                )));
+            }
             if !known {
                 return Err(Status::bad_request(format!(
                     "field label not supported: {field}"

@@ -49,9 +49,6 @@ pub fn before_create(_api: &Api, resource: &Resource, object: &mut Value) {
     if resource.is("apiextensions.k8s.io", "customresourcedefinitions") {
         crd::default(object);
     }
-    if resource.is("", "secrets") {
-        strings_to_data(object);
-    }
 }
 
 /// A changed object: the main resource does not change the status, and the status nothing else.
@@ -102,15 +99,48 @@ pub fn before_update(resource: &Resource, subresource: &str, old: &Value, new: &
             if resource.is("apiextensions.k8s.io", "customresourcedefinitions") {
                 crd::default(new);
             }
-            if resource.is("", "secrets") {
-                strings_to_data(new);
-            }
             if resource.is("", "services") {
                 inherit_addresses(old, new);
             }
         }
         _ => {}
     }
+}
+
+/// Whether a PUT of what is not there makes it.
+pub fn creates_on_update(resource: &Resource) -> bool {
+    resource.custom.is_none()
+        && matches!(
+            resource.plural.as_str(),
+            "leases"
+                | "endpoints"
+                | "events"
+                | "limitranges"
+                | "services"
+                | "runtimeclasses"
+                | "clusterroles"
+                | "clusterrolebindings"
+                | "roles"
+                | "rolebindings"
+        )
+}
+
+/// Whether a PUT may leave the version out that it means.
+pub fn updates_unconditionally(resource: &Resource) -> bool {
+    resource.custom.is_none()
+        && !matches!(
+            resource.plural.as_str(),
+            "mutatingwebhookconfigurations"
+                | "validatingwebhookconfigurations"
+                | "customresourcedefinitions"
+                | "apiservices"
+                | "leases"
+                | "runtimeclasses"
+                | "poddisruptionbudgets"
+                | "csidrivers"
+                | "csinodes"
+                | "volumeattachments"
+        )
 }
 
 /// Counts changes of what a controller acts on.
@@ -186,7 +216,7 @@ pub fn finalizers_for(propagation: &str, object: &mut Value) {
 }
 
 /// `stringData` is only another way to write `data`.
-fn strings_to_data(object: &mut Value) {
+pub fn strings_to_data(object: &mut Value) {
     use base64::Engine as _;
     let Some(Value::Object(strings)) = object::remove(object, "stringData") else {
         return;

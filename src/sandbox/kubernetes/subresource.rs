@@ -41,14 +41,23 @@ pub async fn other(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
     match (info.verb, info.subresource.as_str()) {
         ("create", "token") if core("serviceaccounts") => {
             let account = find(call.api, info, &resource)?;
-            auth::issue(call.api, &account.value, decode(headers, body)?).map(|token| (201, token))
+            auth::issue(
+                call.api,
+                &account.value,
+                decode(headers, body, "TokenRequest")?,
+            )
+            .map(|token| (201, token))
         }
         ("create", "binding") if core("pods") => {
             let name = info.name.clone();
-            bind(call, name, &decode(headers, body)?)
+            bind(call, name, &decode(headers, body, "Binding")?)
         }
-        ("create", "eviction") if core("pods") => evict(call, &decode(headers, body)?).await,
-        ("update", "finalize") if core("namespaces") => finalize(call, decode(headers, body)?),
+        ("create", "eviction") if core("pods") => {
+            evict(call, &decode(headers, body, "Eviction")?).await
+        }
+        ("update", "finalize") if core("namespaces") => {
+            finalize(call, decode(headers, body, "Namespace")?)
+        }
         ("update" | "patch", "ephemeralcontainers" | "resize") if core("pods") => {
             Err(Status::method_not_allowed())
         }
@@ -230,7 +239,7 @@ pub async fn scale(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
         .unwrap_or("")
         .to_owned();
     let body: Value = match call.info.verb {
-        "update" => decode(headers, body)?,
+        "update" => decode(headers, body, "Scale")?,
         "patch" => serde_yaml::from_slice(body)
             .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?,
         _ => return Err(Status::method_not_allowed()),

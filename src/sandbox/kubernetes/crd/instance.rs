@@ -63,6 +63,38 @@ fn cut(schema: &Value, value: &mut Value, path: &str, root: bool, unknown: &mut 
     }
 }
 
+/// Takes away nulls that may not stand where they stand and that no default replaces.
+pub fn drop_nulls(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            let mut drop = Vec::new();
+            for (key, item) in map.iter_mut() {
+                let field = match schema.get("properties").and_then(|fields| fields.get(key)) {
+                    Some(field) => field,
+                    None => match schema.get("additionalProperties") {
+                        Some(more) if more.is_object() => more,
+                        _ => continue,
+                    },
+                };
+                if item.is_null() && field["nullable"] != true && field.get("default").is_none() {
+                    drop.push(key.clone());
+                } else {
+                    drop_nulls(field, item);
+                }
+            }
+            for key in drop {
+                map.shift_remove(&key);
+            }
+        }
+        Value::Array(list) if schema["items"].is_object() => {
+            for item in list {
+                drop_nulls(&schema["items"], item);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Fills in defaults; a null that may not be one counts as missing.
 pub fn default(schema: &Value, value: &mut Value) {
     match value {
@@ -101,14 +133,48 @@ pub fn default(schema: &Value, value: &mut Value) {
     }
 }
 
-/// What is wrong with an object; `old` is what it replaces, for transition rules.
-pub fn validate(schema: &Value, value: &Value, old: Option<&Value>) -> Vec<Cause> {
+/// What is wrong with an object; `old` is what it replaces, for transition rules. `others` was found wrong before: when
+/// something is wrong in its shape, rules are not looked at.
+pub fn validate(
+    schema: &Value,
+    value: &Value,
+    old: Option<&Value>,
+    others: &[Cause],
+) -> Vec<Cause> {
     let mut causes = Vec::new();
     check(schema, value, "", &mut causes);
-    if causes.is_empty() {
+    if !has_rules(schema) {
+        return causes;
+    }
+    let blocks = |cause: &Cause| {
+        matches!(
+            cause.reason,
+            "FieldValueNotSupported"
+                | "FieldValueRequired"
+                | "FieldValueTooLong"
+                | "FieldValueTooMany"
+                | "FieldValueTypeInvalid"
+        )
+    };
+    if others.iter().chain(&causes).any(blocks) {
+        causes.push(Cause::invalid(
+            "<nil>",
+            &Value::Null,
+            "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
+        ));
+    } else {
         rules(schema, value, old, "", &mut causes);
     }
     causes
+}
+
+fn has_rules(schema: &Value) -> bool {
+    match schema {
+        Value::Object(map) => {
+            map.contains_key("x-kubernetes-validations") || map.values().any(has_rules)
+        }
+        _ => false,
+    }
 }
 
 fn pattern(text: &str) -> Option<Arc<Regex>> {
@@ -235,7 +301,11 @@ fn check(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
             if let Some(min) = schema["minItems"].as_u64()
                 && length < min
             {
-                invalid(causes, format!("should have at least {min} items"));
+                causes.push(Cause::invalid(
+                    shown,
+                    &length.into(),
+                    format!("{path} in body should have at least {min} items"),
+                ));
             }
             for (index, item) in list.iter().enumerate() {
                 check(&schema["items"], item, &format!("{path}[{index}]"), causes);
@@ -268,9 +338,6 @@ fn numbers(schema: &Value, number: f64, wrong: &mut dyn FnMut(String)) {
         && (number / step).fract() != 0.0
     {
         wrong(format!("should be a multiple of {}", schema["multipleOf"]));
-    }
-    if schema["format"] == "int32" && i32::try_from(number as i64).is_err() {
-        wrong(format!("must be of type int32: {number:?}"));
     }
 }
 
@@ -365,44 +432,46 @@ fn properties(schema: &Value, map: &Map<String, Value>, path: &str, causes: &mut
     }
 }
 
-/// allOf, anyOf, oneOf, not.
+/// allOf, anyOf, oneOf, not. Such a failure is said of no field, and with it what is wrong with the nearest choice.
 fn combined(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
-    let passes = |one: &Value| {
+    let wrong = |one: &Value| {
         let mut wrong = Vec::new();
         check(one, value, path, &mut wrong);
-        wrong.is_empty()
+        wrong
     };
-    let shown = if path.is_empty() { "<nil>" } else { path };
-    let mut say = |why: String| causes.push(Cause::invalid(shown, value, why));
-    if let Some(all) = schema["allOf"].as_array()
-        && !all.iter().all(passes)
-    {
-        say(format!("{path:?} must validate all the schemas (allOf)"));
+    let said = |why: String| Cause::invalid("<nil>", &"".into(), format!("{path:?} {why}"));
+    let choices = |word: &str| -> Vec<Vec<Cause>> {
+        let list = schema[word].as_array();
+        list.into_iter().flatten().map(wrong).collect()
+    };
+    for failed in choices("allOf").into_iter().filter(|one| !one.is_empty()) {
+        causes.extend(failed);
+        causes.push(said("must validate all the schemas (allOf)".into()));
     }
-    if let Some(any) = schema["anyOf"].as_array()
-        && !any.iter().any(passes)
-    {
-        say(format!(
-            "{path:?} must validate at least one schema (anyOf)"
-        ));
+    let any = choices("anyOf");
+    if !any.is_empty() && !any.iter().any(Vec::is_empty) {
+        causes.push(said("must validate at least one schema (anyOf)".into()));
+        causes.extend(any.into_iter().next().unwrap_or_default());
     }
-    if let Some(one) = schema["oneOf"].as_array() {
-        let valid = one.iter().filter(|one| passes(one)).count();
-        if valid != 1 {
-            let found = if valid == 0 {
-                "Found none valid".to_owned()
-            } else {
-                format!("Found {valid} valid alternatives")
-            };
-            say(format!(
-                "{path:?} must validate one and only one schema (oneOf). {found}"
-            ));
+    let one = choices("oneOf");
+    let valid = one.iter().filter(|wrong| wrong.is_empty()).count();
+    if !one.is_empty() && valid != 1 {
+        let found = if valid == 0 {
+            "Found none valid".to_owned()
+        } else {
+            format!("Found {valid} valid alternatives")
+        };
+        causes.push(said(format!(
+            "must validate one and only one schema (oneOf). {found}"
+        )));
+        if valid == 0 {
+            causes.extend(one.into_iter().next().unwrap_or_default());
         }
     }
     if let Some(not) = schema.get("not")
-        && passes(not)
+        && wrong(not).is_empty()
     {
-        say(format!("{path:?} must not validate the schema (not)"));
+        causes.push(said("must not validate the schema (not)".into()));
     }
 }
 

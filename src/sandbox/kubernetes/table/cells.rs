@@ -1,6 +1,6 @@
 //! The columns of the built-in kinds.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::object::{self, list, text};
 use super::super::resources::Resource;
@@ -8,15 +8,45 @@ use super::super::subresource::selector_text;
 use super::column;
 use super::rich::{event, ingress, node, pod, service};
 
+/// What the API server says of its columns: name (with its kind when they differ by kind), type, format, priority,
+/// description.
+const COLUMNS: &str = include_str!("columns.tsv");
+
 /// The columns of a kind. A name with `*` is only shown wide.
 pub fn columns(resource: &Resource) -> Vec<Value> {
     names(resource)
         .iter()
-        .map(|name| match name.strip_suffix('*') {
-            Some(name) => column(name, "string", 1),
-            None => column(name, "string", 0),
+        .map(|name| {
+            let plain = name.trim_end_matches('*');
+            described(&resource.kind, plain)
+                .unwrap_or_else(|| column(plain, "string", i64::from(plain != *name)))
         })
         .collect()
+}
+
+/// The definition of a column as the API server gives it.
+fn described(kind: &str, name: &str) -> Option<Value> {
+    let own = format!("{kind}/{name}");
+    let line = |wanted: &str| {
+        COLUMNS
+            .lines()
+            .find_map(|line| line.strip_prefix(wanted)?.strip_prefix('\t'))
+    };
+    let mut fields = line(&own).or_else(|| line(name))?.splitn(4, '\t');
+    let mut next = || fields.next().unwrap_or("");
+    let (kind, format, priority, description) = (next(), next(), next(), next());
+    let description = description.replace("\\n", "\n").replace("\\\\", "\\");
+    Some(json!({
+        "name": name, "type": kind, "format": format, "description": description,
+        "priority": priority.parse().unwrap_or(0),
+    }))
+}
+
+/// How a kind's name is described; custom resources have it too.
+pub fn name_description() -> String {
+    described("", "Name")
+        .and_then(|column| Some(column["description"].as_str()?.to_owned()))
+        .unwrap_or_default()
 }
 
 fn names(resource: &Resource) -> &'static [&'static str] {

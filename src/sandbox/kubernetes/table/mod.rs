@@ -64,7 +64,9 @@ fn column(name: &str, kind: &str, priority: i64) -> Value {
 
 fn custom_columns(columns: &[Value]) -> Vec<Value> {
     let mut all = vec![column("Name", "string", 0)];
+    all[0]["description"] = cells::name_description().into();
     for one in columns {
+        let path = object::text(one, "jsonPath");
         let mut column = column(
             object::text(one, "name"),
             object::text(one, "type"),
@@ -73,11 +75,18 @@ fn custom_columns(columns: &[Value]) -> Vec<Value> {
         if let Some(format) = one["format"].as_str() {
             column["format"] = format.into();
         }
-        column["description"] = object::text(one, "description").into();
+        column["description"] = match object::text(one, "description") {
+            "" => format!("Custom resource definition column (in JSONPath format): {path}").into(),
+            text => text.into(),
+        };
         all.push(column);
     }
     if columns.is_empty() {
-        all.push(column("Age", "date", 0));
+        let mut age = column("Age", "date", 0);
+        age["description"] =
+            "Custom resource definition column (in JSONPath format): .metadata.creationTimestamp"
+                .into();
+        all.push(age);
     }
     all
 }

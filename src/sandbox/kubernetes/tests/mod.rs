@@ -265,7 +265,7 @@ async fn server_side_apply_knows_who_owns_what() {
         (code, text.as_str()),
         (
             500,
-            "failed to create typed patch object (default/web; apps/v1, Kind=Deployment): .spec.nonsense: field not declared in schema"
+            "failed to create typed patch object (/; apps/v1, Kind=Deployment): .spec.nonsense: field not declared in schema"
         )
     );
     server.stop().await;

@@ -2,6 +2,7 @@
 
 mod networking;
 mod pods;
+mod rbac;
 
 use std::collections::HashSet;
 
@@ -51,9 +52,15 @@ fn is_qualified(text: &str) -> bool {
 }
 
 /// Names, labels, annotations, finalizers, owners: of every kind.
-pub fn metadata(resource: &Resource, object: &Value) -> Vec<Cause> {
+pub fn metadata(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<Cause> {
     let mut causes = Vec::new();
     let name = object::name(object);
+    if name.is_empty() {
+        causes.push(Cause::required(
+            "metadata.name",
+            "name or generateName is required",
+        ));
+    }
     let bad = |why: &str, max: usize| {
         if name.len() > max {
             return Cause::invalid(
@@ -65,6 +72,7 @@ pub fn metadata(resource: &Resource, object: &Value) -> Vec<Cause> {
         Cause::invalid("metadata.name", &name.into(), why)
     };
     match (resource.custom.is_some(), resource.plural.as_str()) {
+        _ if name.is_empty() => {}
         (false, "namespaces") if !is_label(name) => causes.push(bad(LABEL, 63)),
         (false, "services")
             if !is_label(name) || name.starts_with(|c: char| c.is_ascii_digit()) =>
@@ -106,23 +114,33 @@ pub fn metadata(resource: &Resource, object: &Value) -> Vec<Cause> {
             });
         }
     }
-    for finalizer in object::finalizers(object) {
-        let name = finalizer.as_str().unwrap_or("");
-        let known = matches!(name, "orphan" | "foregroundDeletion" | "kubernetes");
-        if !known && !name.contains('/') && resource.custom.is_none() && !is_subdomain(name) {
-            causes.push(Cause::invalid("metadata.finalizers", finalizer, QUALIFIED));
-        }
-    }
     let mut controllers = 0;
-    for (index, owner) in list(object, "metadata.ownerReferences").iter().enumerate() {
-        for field in ["apiVersion", "kind", "name", "uid"] {
+    for owner in list(object, "metadata.ownerReferences") {
+        let place = "metadata.ownerReferences";
+        let version = text(owner, "apiVersion");
+        if version.is_empty() {
+            causes.push(Cause::invalid(
+                format!("{place}.apiVersion"),
+                &"".into(),
+                "version must not be empty",
+            ));
+        }
+        for field in ["kind", "name", "uid"] {
             if text(owner, field).is_empty() {
                 causes.push(Cause::invalid(
-                    format!("metadata.ownerReferences[{index}].{field}"),
+                    format!("{place}.{field}"),
                     &"".into(),
                     "must not be empty",
                 ));
             }
+        }
+        if text(owner, "kind") == "Event" && matches!(version, "v1" | "events.k8s.io/v1") {
+            let slash = if version == "v1" { "/" } else { "" };
+            causes.push(Cause::invalid(
+                place,
+                owner,
+                format!("{slash}{version}, Kind=Event is disallowed from being an owner"),
+            ));
         }
         controllers += usize::from(owner["controller"] == true);
     }
@@ -133,38 +151,115 @@ pub fn metadata(resource: &Resource, object: &Value) -> Vec<Cause> {
             "Only one reference can have Controller set to true.",
         ));
     }
+    finalizers_valid(resource, object, old, &mut causes);
     causes
 }
 
-fn key_valid(key: &str, shown: &str, field: &str, causes: &mut Vec<Cause>) {
-    let (prefix, name) = match key.split_once('/') {
-        Some((prefix, name)) => (Some(prefix), name),
-        None => (None, key),
-    };
-    if prefix.is_some_and(|prefix| !is_subdomain(prefix)) {
-        causes.push(Cause::invalid(
-            field,
-            &shown.into(),
-            format!("prefix part {SUBDOMAIN}"),
-        ));
+fn finalizers_valid(
+    resource: &Resource,
+    object: &Value,
+    old: Option<&Value>,
+    causes: &mut Vec<Cause>,
+) {
+    let finalizers = object::finalizers(object);
+    for finalizer in finalizers {
+        for why in key_errors(finalizer.as_str().unwrap_or("")) {
+            causes.push(Cause::invalid("metadata.finalizers", finalizer, why));
+        }
     }
-    if !is_qualified(name) {
-        causes.push(Cause::invalid(field, &shown.into(), QUALIFIED));
+    if let Some(old) = old
+        && object::terminating(old)
+    {
+        let before = object::finalizers(old);
+        let mut fresh: Vec<&str> = finalizers
+            .iter()
+            .filter(|one| !before.contains(one))
+            .filter_map(Value::as_str)
+            .collect();
+        fresh.sort_unstable();
+        if !fresh.is_empty() {
+            let words: Vec<String> = fresh.iter().map(|one| format!("{one:?}")).collect();
+            let why = format!(
+                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+                words.join(", ")
+            );
+            causes.push(Cause::forbidden("metadata.finalizers", &why));
+        }
+    }
+    if resource.custom.is_some() || old.is_some() {
+        return;
+    }
+    for (index, finalizer) in finalizers.iter().enumerate() {
+        let name = finalizer.as_str().unwrap_or("");
+        if !name.contains('/') && !matches!(name, "orphan" | "foregroundDeletion" | "kubernetes") {
+            causes.push(Cause::invalid(
+                format!("metadata.finalizers[{index}]"),
+                finalizer,
+                "name is neither a standard finalizer name nor is it fully qualified",
+            ));
+        }
+    }
+}
+
+/// What is wrong with a qualified name: `example.com/name` or `name`.
+pub fn key_errors(key: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    let parts: Vec<&str> = key.split('/').collect();
+    let name = match parts.as_slice() {
+        [name] => name,
+        [prefix, name] => {
+            if prefix.is_empty() {
+                errors.push("prefix part must be non-empty".into());
+            } else {
+                if prefix.len() > 253 {
+                    errors.push("prefix part must be no more than 253 bytes".into());
+                }
+                if !is_subdomain(prefix) {
+                    errors.push(format!("prefix part {SUBDOMAIN}"));
+                }
+            }
+            name
+        }
+        _ => {
+            return vec![format!(
+                "a valid label key {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
+                QUALIFIED.trim_start_matches("name part ")
+            )];
+        }
+    };
+    if name.is_empty() {
+        errors.push("name part must be non-empty".into());
+    } else if name.len() > 63 {
+        errors.push("name part must be no more than 63 bytes".into());
+    }
+    if name.len() > 63 && is_qualified(&name[..1]) || !is_qualified(name) && name.len() <= 63 {
+        errors.push(QUALIFIED.into());
+    }
+    errors
+}
+
+/// What is wrong with the value of a label.
+pub fn value_errors(value: &str) -> Vec<String> {
+    if value.len() > 63 {
+        vec!["must be no more than 63 bytes".into()]
+    } else if value.is_empty() || is_qualified(value) {
+        Vec::new()
+    } else {
+        vec![LABEL_VALUE.into()]
+    }
+}
+
+fn key_valid(key: &str, shown: &str, field: &str, causes: &mut Vec<Cause>) {
+    for why in key_errors(key) {
+        causes.push(Cause::invalid(field, &shown.into(), why));
     }
 }
 
 fn labels_valid(labels: &serde_json::Map<String, Value>, field: &str, causes: &mut Vec<Cause>) {
     for (key, value) in labels {
         key_valid(key, key, field, causes);
-        let text = value.as_str().unwrap_or("");
-        if text.len() > 63 {
-            causes.push(Cause::invalid(
-                field,
-                value,
-                "must be no more than 63 bytes",
-            ));
-        } else if !text.is_empty() && !is_qualified(text) {
-            causes.push(Cause::invalid(field, value, LABEL_VALUE));
+        for why in value_errors(value.as_str().unwrap_or("")) {
+            causes.push(Cause::invalid(field, value, why));
         }
     }
 }
@@ -214,50 +309,10 @@ pub fn builtin(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<
             }
         }
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => {
-            if text(object, "roleRef.name").is_empty() {
-                causes.push(Cause::required("roleRef.name", ""));
-            }
-            if let Some(old) = old
-                && old["roleRef"] != object["roleRef"]
-            {
-                causes.push(Cause::invalid(
-                    "roleRef",
-                    &object["roleRef"],
-                    "cannot change roleRef",
-                ));
-            }
-            for (index, subject) in list(object, "subjects").iter().enumerate() {
-                if text(subject, "name").is_empty() {
-                    causes.push(Cause::required(format!("subjects[{index}].name"), ""));
-                }
-                if subject["kind"] == "ServiceAccount" && text(subject, "namespace").is_empty() {
-                    causes.push(Cause::required(format!("subjects[{index}].namespace"), ""));
-                }
-            }
+            rbac::binding(resource, object, old, &mut causes);
         }
         ("rbac.authorization.k8s.io", "roles" | "clusterroles") => {
-            for (index, rule) in list(object, "rules").iter().enumerate() {
-                if list(rule, "verbs").is_empty() {
-                    causes.push(Cause::required(
-                        format!("rules[{index}].verbs"),
-                        "verbs must contain at least one value",
-                    ));
-                }
-                if list(rule, "nonResourceURLs").is_empty() {
-                    if list(rule, "apiGroups").is_empty() {
-                        causes.push(Cause::required(
-                            format!("rules[{index}].apiGroups"),
-                            "resource rules must supply at least one api group",
-                        ));
-                    }
-                    if list(rule, "resources").is_empty() {
-                        causes.push(Cause::required(
-                            format!("rules[{index}].resources"),
-                            "resource rules must supply at least one resource",
-                        ));
-                    }
-                }
-            }
+            rbac::role(resource, object, &mut causes);
         }
         ("admissionregistration.k8s.io", _) => webhooks(object, &mut causes),
         ("apiextensions.k8s.io", "customresourcedefinitions") => {
@@ -288,6 +343,26 @@ pub fn builtin(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<
         _ => {}
     }
     causes
+}
+
+fn port_name_valid(name: &str, path: &str, causes: &mut Vec<Cause>) {
+    let mut say = |why: &str| causes.push(Cause::invalid(path, &name.into(), why));
+    if name.len() > 15 {
+        say("must be no more than 15 characters");
+    }
+    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    if !name.chars().all(good) {
+        say("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
+    }
+    if !name.chars().any(|c| c.is_ascii_lowercase()) {
+        say("must contain at least one letter (a-z)");
+    }
+    if name.contains("--") {
+        say("must not contain consecutive hyphens");
+    }
+    if name.starts_with('-') || name.ends_with('-') {
+        say("must not begin or end with a hyphen");
+    }
 }
 
 fn port_valid(number: i64, path: &str, causes: &mut Vec<Cause>) {

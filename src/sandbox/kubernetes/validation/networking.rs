@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::super::object::{list, text};
 use super::super::status::Cause;
-use super::{LABEL, SERVICE, SUBDOMAIN, immutable, is_label, is_subdomain, port_valid};
+use super::{
+    LABEL, SERVICE, SUBDOMAIN, immutable, is_label, is_subdomain, port_name_valid, port_valid,
+};
 
 pub fn service(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     let spec = &object["spec"];
@@ -44,8 +46,14 @@ pub fn service(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
         }
         let number = port["port"].as_i64().unwrap_or(0);
         port_valid(number, &format!("{at}.port"), causes);
-        if let Some(target) = port["targetPort"].as_i64() {
-            port_valid(target, &format!("{at}.targetPort"), causes);
+        match &port["targetPort"] {
+            Value::Number(target) => port_valid(
+                target.as_i64().unwrap_or(0),
+                &format!("{at}.targetPort"),
+                causes,
+            ),
+            Value::String(name) => port_name_valid(name, &format!("{at}.targetPort"), causes),
+            _ => {}
         }
         let protocol = text(port, "protocol");
         if !matches!(protocol, "TCP" | "UDP" | "SCTP") {
@@ -66,6 +74,33 @@ pub fn service(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
                 "provided port is not in the valid range. The range of valid ports is 30000-32767",
             ));
         }
+    }
+    let affinity = text(spec, "sessionAffinity");
+    if !matches!(affinity, "" | "ClientIP" | "None") {
+        causes.push(Cause::unsupported(
+            "spec.sessionAffinity",
+            &affinity.into(),
+            &["ClientIP", "None"],
+        ));
+    }
+    let external =
+        matches!(kind, "NodePort" | "LoadBalancer") || !list(spec, "externalIPs").is_empty();
+    let traffic = text(spec, "externalTrafficPolicy");
+    if !external && !traffic.is_empty() {
+        causes.push(Cause::invalid(
+            "spec.externalTrafficPolicy",
+            &traffic.into(),
+            "may only be set for externally-accessible services",
+        ));
+    } else if external && !matches!(traffic, "Cluster" | "Local" | "") {
+        causes.push(Cause::unsupported(
+            "spec.externalTrafficPolicy",
+            &traffic.into(),
+            &["Cluster", "Local"],
+        ));
+    }
+    for (index, address) in list(spec, "externalIPs").iter().enumerate() {
+        address_valid(address, &format!("spec.externalIPs[{index}]"), causes);
     }
     if let Some(old) = old {
         let (before, now) = (text(old, "spec.clusterIP"), text(spec, "clusterIP"));

@@ -8,7 +8,10 @@ use super::super::object::{self, list, text};
 use super::super::resources::Resource;
 use super::super::selector::Labels;
 use super::super::status::Cause;
-use super::{LABEL, SUBDOMAIN, immutable, is_label, is_subdomain, labels_valid, port_valid};
+use super::{
+    LABEL, SUBDOMAIN, immutable, is_label, is_subdomain, key_errors, labels_valid, port_name_valid,
+    port_valid,
+};
 
 fn positive(object: &Value, path: &str, causes: &mut Vec<Cause>) {
     if let Some(number) = object::at(object, path).and_then(Value::as_i64)
@@ -31,41 +34,75 @@ pub fn workload(resource: &Resource, object: &Value, old: Option<&Value>, causes
             .is_none_or(serde_json::Map::is_empty)
             && list(value, "matchExpressions").is_empty()
     };
+    let mut understood = true;
     if selector.is_null() {
         causes.push(Cause::required("spec.selector", ""));
-    } else if empty(selector) {
-        let kind = match resource.plural.as_str() {
-            "daemonsets" => "daemonset",
-            "statefulsets" => "statefulset",
-            _ => "deployment",
-        };
+    } else {
+        understood = selector_valid(selector, "spec.selector", causes);
+        if empty(selector) {
+            let kind = match resource.plural.as_str() {
+                "daemonsets" => "daemonset",
+                "statefulsets" => "statefulset",
+                _ => "deployment",
+            };
+            causes.push(Cause::invalid(
+                "spec.selector",
+                selector,
+                format!("empty selector is invalid for {kind}"),
+            ));
+        }
+    }
+    if understood {
+        let labels = object::at(object, "spec.template.metadata.labels");
+        let matches = !selector.is_null() && Labels::from_object(selector).matches_labels(labels);
+        if !matches {
+            causes.push(Cause::invalid(
+                "spec.template.metadata.labels",
+                labels.unwrap_or(&Value::Null),
+                "`selector` does not match template `labels`",
+            ));
+        }
+        if let Some(labels) = labels.and_then(Value::as_object) {
+            labels_valid(labels, "spec.template.labels", causes);
+        }
+        template(object, "spec.template", causes);
+        let restart = object::at(object, "spec.template.spec.restartPolicy");
+        if let Some(restart) = restart
+            && restart != "Always"
+        {
+            causes.push(Cause::unsupported(
+                "spec.template.spec.restartPolicy",
+                restart,
+                &["Always"],
+            ));
+        }
+    } else {
         causes.push(Cause::invalid(
             "spec.selector",
             selector,
-            format!("empty selector is invalid for {kind}"),
+            "invalid label selector",
         ));
     }
-    let labels = object::at(object, "spec.template.metadata.labels");
-    if !selector.is_null() && !Labels::from_object(selector).matches_labels(labels) {
-        causes.push(Cause::invalid(
-            "spec.template.metadata.labels",
-            labels.unwrap_or(&Value::Null),
-            "`selector` does not match template `labels`",
-        ));
-    }
-    if let Some(labels) = labels.and_then(Value::as_object) {
-        labels_valid(labels, "spec.template.labels", causes);
-    }
-    template(object, "spec.template", causes);
-    let restart = object::at(object, "spec.template.spec.restartPolicy");
-    if let Some(restart) = restart
-        && restart != "Always"
-    {
-        causes.push(Cause::unsupported(
-            "spec.template.spec.restartPolicy",
-            restart,
-            &["Always"],
-        ));
+    if resource.plural == "deployments" {
+        strategy(&object["spec"]["strategy"], causes);
+        for field in [
+            "minReadySeconds",
+            "revisionHistoryLimit",
+            "progressDeadlineSeconds",
+        ] {
+            positive(object, &format!("spec.{field}"), causes);
+        }
+        let ready = object["spec"]["minReadySeconds"].as_i64().unwrap_or(0);
+        if let Some(deadline) = object["spec"]["progressDeadlineSeconds"].as_i64()
+            && deadline <= ready
+        {
+            causes.push(Cause::invalid(
+                "spec.progressDeadlineSeconds",
+                &deadline.into(),
+                "must be greater than minReadySeconds",
+            ));
+        }
+        status(object, causes);
     }
     if let Some(old) = old {
         if resource.plural == "statefulsets" {
@@ -94,6 +131,158 @@ pub fn workload(resource: &Resource, object: &Value, old: Option<&Value>, causes
             immutable(object, old, "spec.selector", causes);
         }
     }
+}
+
+/// The numbers of a Deployment's status agree with each other.
+fn status(object: &Value, causes: &mut Vec<Cause>) {
+    let status = &object["status"];
+    for field in [
+        "observedGeneration",
+        "replicas",
+        "updatedReplicas",
+        "readyReplicas",
+        "availableReplicas",
+        "unavailableReplicas",
+    ] {
+        positive(object, &format!("status.{field}"), causes);
+    }
+    let number = |field: &str| status[field].as_i64().unwrap_or(0);
+    for (field, other, why) in [
+        (
+            "updatedReplicas",
+            "replicas",
+            "cannot be greater than status.replicas",
+        ),
+        (
+            "readyReplicas",
+            "replicas",
+            "cannot be greater than status.replicas",
+        ),
+        (
+            "availableReplicas",
+            "replicas",
+            "cannot be greater than status.replicas",
+        ),
+        (
+            "availableReplicas",
+            "readyReplicas",
+            "cannot be greater than readyReplicas",
+        ),
+    ] {
+        if number(field) > number(other) {
+            causes.push(Cause::invalid(
+                format!("status.{field}"),
+                &number(field).into(),
+                why,
+            ));
+        }
+    }
+}
+
+fn strategy(strategy: &Value, causes: &mut Vec<Cause>) {
+    let rolling = &strategy["rollingUpdate"];
+    let at = "spec.strategy.rollingUpdate";
+    match text(strategy, "type") {
+        "Recreate" if !rolling.is_null() => causes.push(Cause::forbidden(
+            at,
+            "may not be specified when strategy `type` is 'Recreate'",
+        )),
+        "Recreate" => {}
+        "RollingUpdate" => {
+            let mut zero = true;
+            for field in ["maxUnavailable", "maxSurge"] {
+                let value = &rolling[field];
+                let percent = value.as_str().map(|text| {
+                    text.strip_suffix('%')
+                        .and_then(|text| text.parse::<u32>().ok())
+                });
+                match (value.as_i64(), percent) {
+                    (Some(number), _) => {
+                        zero &= number == 0;
+                        if number < 0 {
+                            causes.push(Cause::invalid(
+                                format!("{at}.{field}"),
+                                value,
+                                "must be greater than or equal to 0",
+                            ));
+                        }
+                    }
+                    (_, Some(Some(percent))) => {
+                        zero &= percent == 0;
+                        if field == "maxUnavailable" && percent > 100 {
+                            causes.push(Cause::invalid(
+                                format!("{at}.{field}"),
+                                value,
+                                "must not be greater than 100%",
+                            ));
+                        }
+                    }
+                    (_, Some(None)) => causes.push(Cause::invalid(
+                        format!("{at}.{field}"),
+                        value,
+                        "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
+                    )),
+                    _ => {}
+                }
+            }
+            if zero {
+                causes.push(Cause::invalid(
+                    format!("{at}.maxUnavailable"),
+                    &rolling["maxUnavailable"],
+                    "may not be 0 when `maxSurge` is 0",
+                ));
+            }
+        }
+        _ => causes.push(Cause::unsupported(
+            "spec.strategy.type",
+            &strategy["type"],
+            &["Recreate", "RollingUpdate"],
+        )),
+    }
+}
+
+/// Checks a label selector; false when it has no meaning at all.
+pub fn selector_valid(selector: &Value, at: &str, causes: &mut Vec<Cause>) -> bool {
+    let mut understood = true;
+    if let Some(labels) = selector["matchLabels"].as_object() {
+        labels_valid(labels, &format!("{at}.matchLabels"), causes);
+    }
+    for (index, one) in list(selector, "matchExpressions").iter().enumerate() {
+        let at = format!("{at}.matchExpressions[{index}]");
+        let values = list(one, "values");
+        match text(one, "operator") {
+            "In" | "NotIn" => {
+                if values.is_empty() {
+                    understood = false;
+                    causes.push(Cause::required(
+                        format!("{at}.values"),
+                        "must be specified when `operator` is 'In' or 'NotIn'",
+                    ));
+                }
+            }
+            "Exists" | "DoesNotExist" => {
+                if !values.is_empty() {
+                    understood = false;
+                    causes.push(Cause::forbidden(
+                        format!("{at}.values"),
+                        "may not be specified when `operator` is 'Exists' or 'DoesNotExist'",
+                    ));
+                }
+            }
+            other => {
+                understood = false;
+                causes.push(Cause::invalid(
+                    format!("{at}.operator"),
+                    &other.into(),
+                    "not a valid selector operator",
+                ));
+            }
+        }
+        for why in key_errors(text(one, "key")) {
+            causes.push(Cause::invalid(format!("{at}.key"), &one["key"], why));
+        }
+    }
+    understood
 }
 
 fn template(object: &Value, path: &str, causes: &mut Vec<Cause>) {
@@ -147,8 +336,8 @@ pub fn pod_spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
     }
     let mut names = HashSet::new();
     for (kind, containers) in [
-        ("initContainers", list(spec, "initContainers")),
         ("containers", containers),
+        ("initContainers", list(spec, "initContainers")),
     ] {
         for (index, container) in containers.iter().enumerate() {
             let at = format!("{path}.{kind}[{index}]");
@@ -180,6 +369,7 @@ pub fn pod_spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
         &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
         causes,
     );
+    tolerations(spec, path, causes);
     let account = text(spec, "serviceAccountName");
     if !account.is_empty() && !is_subdomain(account) {
         causes.push(Cause::invalid(
@@ -187,6 +377,166 @@ pub fn pod_spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
             &account.into(),
             SUBDOMAIN,
         ));
+    }
+}
+
+fn tolerations(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
+    for (index, one) in list(spec, "tolerations").iter().enumerate() {
+        let at = format!("{path}.tolerations[{index}]");
+        let (key, operator) = (text(one, "key"), text(one, "operator"));
+        if !key.is_empty() {
+            for why in key_errors(key) {
+                causes.push(Cause::invalid(format!("{at}.key"), &key.into(), why));
+            }
+        } else if operator != "Exists" {
+            causes.push(Cause::invalid(
+                format!("{at}.operator"),
+                &operator.into(),
+                "operator must be Exists when `key` is empty, which means \"match all values and all keys\"",
+            ));
+        }
+        match operator {
+            "" | "Equal" => {}
+            "Exists" if text(one, "value").is_empty() => {}
+            "Exists" => causes.push(Cause::invalid(
+                format!("{at}.operator"),
+                one,
+                "value must be empty when `operator` is 'Exists'",
+            )),
+            _ => causes.push(Cause::unsupported(
+                format!("{at}.operator"),
+                &operator.into(),
+                &["Equal", "Exists"],
+            )),
+        }
+        let effect = text(one, "effect");
+        if !matches!(effect, "" | "NoSchedule" | "PreferNoSchedule" | "NoExecute") {
+            causes.push(Cause::unsupported(
+                format!("{at}.effect"),
+                &effect.into(),
+                &["NoExecute", "NoSchedule", "PreferNoSchedule"],
+            ));
+        }
+    }
+}
+
+/// The fields of a pod that its environment may show.
+const FIELDS: [&str; 8] = [
+    "metadata.name",
+    "metadata.namespace",
+    "metadata.uid",
+    "spec.nodeName",
+    "spec.serviceAccountName",
+    "status.hostIP",
+    "status.podIP",
+    "status.podIPs",
+];
+
+fn field_valid(field: &Value, at: &str, causes: &mut Vec<Cause>) {
+    let path = text(field, "fieldPath");
+    if path.is_empty() {
+        causes.push(Cause::required(format!("{at}.fieldPath"), ""));
+        return;
+    }
+    let known = FIELDS.contains(&path)
+        || path == "status.hostIPs"
+        || path.starts_with("metadata.labels['")
+        || path.starts_with("metadata.annotations['");
+    if !known {
+        causes.push(Cause::invalid(
+            format!("{at}.fieldPath"),
+            &path.into(),
+            format!("error converting fieldPath: field label not supported: {path}"),
+        ));
+    }
+}
+
+fn variable_valid(variable: &Value, at: &str, causes: &mut Vec<Cause>) {
+    let name = text(variable, "name");
+    if name.is_empty() {
+        causes.push(Cause::required(format!("{at}.name"), ""));
+    } else if !name.chars().all(|c| (' '..='~').contains(&c) && c != '=') {
+        causes.push(Cause::invalid(
+            format!("{at}.name"),
+            &name.into(),
+            "a valid environment variable name must consist only of printable ASCII characters other than '='",
+        ));
+    }
+    let Some(from) = variable["valueFrom"].as_object() else {
+        return;
+    };
+    let at = format!("{at}.valueFrom");
+    if let Some(field) = from.get("fieldRef") {
+        field_valid(field, &format!("{at}.fieldRef"), causes);
+    }
+    for kind in ["configMapKeyRef", "secretKeyRef"] {
+        if let Some(reference) = from.get(kind) {
+            for field in ["name", "key"] {
+                if text(reference, field).is_empty() {
+                    causes.push(Cause::required(format!("{at}.{kind}.{field}"), ""));
+                }
+            }
+        }
+    }
+    if from.is_empty() {
+        causes.push(Cause::invalid(
+            at,
+            &"".into(),
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`",
+        ));
+    } else if !text(variable, "value").is_empty() {
+        causes.push(Cause::invalid(
+            at,
+            &"".into(),
+            "may not be specified when `value` is not empty",
+        ));
+    } else if from.len() > 1 {
+        causes.push(Cause::invalid(
+            at,
+            &"".into(),
+            "may not have more than one field specified at a time",
+        ));
+    }
+}
+
+fn probe_valid(probe: &Value, at: &str, ready: bool, causes: &mut Vec<Cause>) {
+    for field in [
+        "initialDelaySeconds",
+        "timeoutSeconds",
+        "periodSeconds",
+        "successThreshold",
+        "failureThreshold",
+    ] {
+        if let Some(number) = probe[field].as_i64()
+            && number < 0
+        {
+            causes.push(Cause::invalid(
+                format!("{at}.{field}"),
+                &number.into(),
+                "must be greater than or equal to 0",
+            ));
+        }
+    }
+    if !ready
+        && let Some(number) = probe["successThreshold"].as_i64()
+        && number != 1
+    {
+        causes.push(Cause::invalid(
+            format!("{at}.successThreshold"),
+            &number.into(),
+            "must be 1",
+        ));
+    }
+    for handler in ["httpGet", "tcpSocket"] {
+        let port = &probe[handler]["port"];
+        if !probe[handler].is_object() {
+            continue;
+        }
+        let at = format!("{at}.{handler}.port");
+        match port {
+            Value::String(name) => port_name_valid(name, &at, causes),
+            other => port_valid(other.as_i64().unwrap_or(0), &at, causes),
+        }
     }
 }
 
@@ -201,8 +551,25 @@ fn container_valid(container: &Value, at: &str, volumes: &HashSet<&str>, causes:
             "must not have leading or trailing whitespace",
         ));
     }
+    if let Some(policy) = container["imagePullPolicy"].as_str()
+        && !matches!(policy, "Always" | "IfNotPresent" | "Never")
+    {
+        causes.push(Cause::unsupported(
+            format!("{at}.imagePullPolicy"),
+            &policy.into(),
+            &["Always", "IfNotPresent", "Never"],
+        ));
+    }
+    let mut port_names = HashSet::new();
     for (index, port) in list(container, "ports").iter().enumerate() {
         let at = format!("{at}.ports[{index}]");
+        let name = text(port, "name");
+        if !name.is_empty() {
+            port_name_valid(name, &format!("{at}.name"), causes);
+            if !port_names.insert(name) {
+                causes.push(Cause::duplicate(format!("{at}.name"), &name.into()));
+            }
+        }
         match port["containerPort"].as_i64().unwrap_or(0) {
             0 => causes.push(Cause::required(format!("{at}.containerPort"), "")),
             number => port_valid(number, &format!("{at}.containerPort"), causes),
@@ -218,17 +585,7 @@ fn container_valid(container: &Value, at: &str, volumes: &HashSet<&str>, causes:
         }
     }
     for (index, variable) in list(container, "env").iter().enumerate() {
-        let at = format!("{at}.env[{index}]");
-        if text(variable, "name").is_empty() {
-            causes.push(Cause::required(format!("{at}.name"), ""));
-        }
-        if !text(variable, "value").is_empty() && variable["valueFrom"].is_object() {
-            causes.push(Cause::invalid(
-                format!("{at}.valueFrom"),
-                &"".into(),
-                "may not be specified when `value` is not empty",
-            ));
-        }
+        variable_valid(variable, &format!("{at}.env[{index}]"), causes);
     }
     let mut paths = HashSet::new();
     for (index, mount) in list(container, "volumeMounts").iter().enumerate() {
@@ -251,6 +608,10 @@ fn container_valid(container: &Value, at: &str, volumes: &HashSet<&str>, causes:
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
         let value = &container[probe];
+        if value.is_object() {
+            let ready = probe == "readinessProbe";
+            probe_valid(value, &format!("{at}.{probe}"), ready, causes);
+        }
         let handlers = ["exec", "httpGet", "tcpSocket", "grpc"]
             .iter()
             .filter(|one| !value[**one].is_null())

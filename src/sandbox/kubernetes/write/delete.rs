@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::super::read::{self, external};
 use super::super::request::Info;
 use super::super::resources::Resource;
-use super::super::status::{Cause, Result, Status};
+use super::super::status::{Result, Status};
 use super::super::store::{Expected, Stored};
-use super::super::{admission, object, strategy};
+use super::super::{admission, object, options, strategy};
 use super::{Call, changed, decode};
 
 /// How a deletion is asked for.
@@ -22,56 +22,53 @@ pub struct DeleteOptions {
     uid: Option<String>,
     revision: Option<String>,
     propagation: String,
+    /// Whether a deletion that has to wait is answered with 202.
+    accepted: bool,
     /// Whether nothing is to be done.
     pub dry_run: bool,
 }
 
 /// Reads the options of a deletion, from the body or the query.
 pub fn delete_options(info: &Info, headers: &HeaderMap, body: &Bytes) -> Result<DeleteOptions> {
+    // The query counts only when there is no body.
     let value = if body.is_empty() {
-        Value::Null
+        let query = &info.query;
+        let mut value = json!({});
+        if let Some(grace) = options::integer(query, "gracePeriodSeconds")? {
+            value["gracePeriodSeconds"] = grace.into();
+        }
+        if query.has("propagationPolicy") {
+            value["propagationPolicy"] = query.get("propagationPolicy").into();
+        }
+        if query.has("orphanDependents") {
+            value["orphanDependents"] = query.flag("orphanDependents").into();
+        }
+        if query.has("dryRun") {
+            value["dryRun"] = json!(query.all("dryRun"));
+        }
+        value
     } else {
-        decode(headers, body)?
+        decode(headers, body, "DeleteOptions")?
     };
+    options::deleting(&value)?;
     let text = |path: &str| {
         object::at(&value, path)
             .and_then(Value::as_str)
             .map(str::to_owned)
     };
-    let mut options = DeleteOptions {
+    let propagation = match value["orphanDependents"].as_bool() {
+        Some(true) => "Orphan".to_owned(),
+        Some(false) => "Background".to_owned(),
+        None => text("propagationPolicy").unwrap_or_default(),
+    };
+    Ok(DeleteOptions {
         grace: value["gracePeriodSeconds"].as_i64(),
         uid: text("preconditions.uid"),
         revision: text("preconditions.resourceVersion"),
-        propagation: text("propagationPolicy").unwrap_or_default(),
-        dry_run: object::list(&value, "dryRun")
-            .iter()
-            .any(|word| word == "All"),
-    };
-    if value["orphanDependents"] == true {
-        options.propagation = "Orphan".into();
-    }
-    if let Some(grace) = info.query.number("gracePeriodSeconds") {
-        options.grace = i64::try_from(grace).ok();
-    }
-    if !info.query.get("propagationPolicy").is_empty() {
-        options.propagation = info.query.get("propagationPolicy").to_owned();
-    }
-    if !matches!(
-        options.propagation.as_str(),
-        "" | "Background" | "Foreground" | "Orphan"
-    ) {
-        return Err(Status::invalid(
-            "meta.k8s.io",
-            "DeleteOptions",
-            "",
-            &[Cause::unsupported(
-                "propagationPolicy",
-                &options.propagation.clone().into(),
-                &["Foreground", "Background", "Orphan"],
-            )],
-        ));
-    }
-    Ok(options)
+        propagation,
+        dry_run: !object::list(&value, "dryRun").is_empty(),
+        accepted: value["orphanDependents"] == false,
+    })
 }
 
 /// Answers a delete.
@@ -101,29 +98,31 @@ async fn delete_one(
     let (group, plural) = (resource.group.as_str(), resource.plural.as_str());
     let old = &stored.value;
     let name = object::name(old).to_owned();
-    let failed = |what: &str, wanted: &str, found: &str| {
+    let failed = |what: &str, wanted: &str, found: &str, since: &str| {
         Status::conflict(
             group,
-            plural,
+            &resource.kind,
             &name,
             &format!(
-                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+                "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). The object might have been {since}"
             ),
         )
     };
     if let Some(uid) = &options.uid
         && uid != object::uid(old)
     {
-        return Err(failed("UID", uid, object::uid(old)));
+        return Err(failed(
+            "UID",
+            uid,
+            object::uid(old),
+            "deleted and then recreated",
+        ));
     }
     if let Some(revision) = &options.revision
         && *revision != stored.revision.to_string()
     {
-        return Err(failed(
-            "ResourceVersion",
-            revision,
-            &stored.revision.to_string(),
-        ));
+        let found = stored.revision.to_string();
+        return Err(failed("ResourceVersion", revision, &found, "modified"));
     }
     admission::validate(&call.attributes("DELETE", &name), None, Some(old)).await?;
     if resource.is("", "namespaces")
@@ -156,7 +155,9 @@ async fn delete_one(
                 "metadata.deletionTimestamp",
                 object::stamp(moment),
             );
-            object::set(&mut new, "metadata.deletionGracePeriodSeconds", seconds);
+            if !resource.is("", "namespaces") {
+                object::set(&mut new, "metadata.deletionGracePeriodSeconds", seconds);
+            }
             if !was
                 && let Some(generation) =
                     object::at(old, "metadata.generation").and_then(Value::as_i64)
@@ -176,7 +177,8 @@ async fn delete_one(
             .put(&resource.table, new, Expected::Revision(stored.revision));
         return Ok(written.ok().map(|stored| {
             changed(call.api, resource);
-            (200, external(resource, &stored.value).into_owned())
+            let code = if options.accepted { 202 } else { 200 };
+            (code, external(resource, &stored.value).into_owned())
         }));
     }
     let Ok(gone) = call.api.store.delete(&resource.table, new, stored.revision) else {
@@ -222,8 +224,9 @@ pub async fn delete_collection(
     for stored in read::selected(call.api, call.info, &resource)? {
         let mut stored = Cow::Borrowed(&stored);
         loop {
-            if let Some((_, value)) = delete_one(call, &stored, options).await? {
-                gone.push(value);
+            if delete_one(call, &stored, options).await?.is_some() {
+                // As it was listed, not as it went.
+                gone.push(external(&resource, &stored.value).into_owned());
                 break;
             }
             let key = (
@@ -236,13 +239,24 @@ pub async fn delete_collection(
             }
         }
     }
-    let revision = call.api.store.revision().to_string();
+    let mut meta = json!({"resourceVersion": call.api.store.revision().to_string()});
+    if resource.custom.is_some() {
+        meta["continue"] = "".into();
+    }
+    for item in &mut gone {
+        if resource.custom.is_none()
+            && let Some(map) = item.as_object_mut()
+        {
+            map.shift_remove("kind");
+            map.shift_remove("apiVersion");
+        }
+    }
     Ok((
         200,
         json!({
             "kind": resource.list_kind, "apiVersion": resource.api_version(),
-            "metadata": {"resourceVersion": revision},
-            "items": gone.into_iter().filter(|value| value["kind"] != "Status").collect::<Vec<_>>(),
+            "metadata": meta,
+            "items": gone,
         }),
     ))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hyper::HeaderMap;
 use hyper::body::Bytes;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 pub use delete::{DeleteOptions, delete, delete_collection, delete_options};
 pub use patch::patch;
@@ -21,7 +21,9 @@ use super::request::Info;
 use super::resources::Resource;
 use super::status::{Result, Status};
 use super::store::Expected;
-use super::{UserInfo, defaults, object, protobuf, resources, schema, strategy, validation};
+use super::{
+    UserInfo, defaults, gojson, object, options, protobuf, resources, schema, strategy, validation,
+};
 
 /// What happens to fields that a kind does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ pub struct Call<'a> {
     pub validation: FieldValidation,
     /// What is said besides the answer.
     pub warnings: Vec<String>,
+    /// Whether this is server-side apply.
+    pub applying: bool,
 }
 
 impl<'a> Call<'a> {
@@ -63,22 +67,8 @@ impl<'a> Call<'a> {
         resource: &Arc<Resource>,
         headers: &HeaderMap,
     ) -> Result<Call<'a>> {
-        let dry_run = match info.query.get("dryRun") {
-            "" => false,
-            "All" => true,
-            other => {
-                return Err(Status::invalid(
-                    "meta.k8s.io",
-                    "CreateOptions",
-                    "",
-                    &[super::status::Cause::unsupported(
-                        "dryRun",
-                        &json!([other]),
-                        &["All"],
-                    )],
-                ));
-            }
-        };
+        // Each verb checks its own options first.
+        let dry_run = info.query.get("dryRun") == "All";
         let agent = headers
             .get("user-agent")
             .and_then(|value| value.to_str().ok())
@@ -101,6 +91,7 @@ impl<'a> Call<'a> {
             dry_run,
             validation,
             warnings: Vec::new(),
+            applying: false,
         })
     }
 
@@ -139,6 +130,9 @@ impl<'a> Call<'a> {
             self.unknown(&unknown)?;
         }
         defaults::apply(&resource, object);
+        if resource.is("", "secrets") {
+            strategy::strings_to_data(object);
+        }
         Ok(())
     }
 
@@ -160,6 +154,10 @@ impl<'a> Call<'a> {
             unknown.extend(found.into_iter().map(|field| format!("metadata.{field}")));
         }
         unknown.extend(instance::prune(&custom.schema, object));
+        // Nulls of a patch or a whole object are as good as nothing; what was applied stays as it is.
+        if !self.applying {
+            instance::drop_nulls(&custom.schema, object);
+        }
         instance::default(&custom.schema, object);
         Ok(unknown)
     }
@@ -187,10 +185,30 @@ impl<'a> Call<'a> {
     }
 
     /// Validates an object against its schema and its kind's rules.
-    fn validate(&self, object: &Value, old: Option<&Value>) -> Result<()> {
-        let mut causes = validation::metadata(&self.resource, object);
+    fn validate(
+        &self,
+        object: &Value,
+        old: Option<&Value>,
+        known: Option<super::status::Cause>,
+    ) -> Result<()> {
+        let kind = object::text(object, "kind");
+        if self.resource.custom.is_some() && kind != self.resource.kind {
+            let why = format!("must be {}", self.resource.kind);
+            let cause = super::status::Cause::invalid("kind", &kind.into(), why);
+            return Err(Status::invalid(
+                &self.resource.group,
+                kind,
+                object::name(object),
+                &[cause],
+            ));
+        }
+        let mut causes: Vec<_> = known.into_iter().collect();
+        causes.extend(validation::metadata(&self.resource, object, old));
         match &self.resource.custom {
-            Some(custom) => causes.extend(instance::validate(&custom.schema, object, old)),
+            Some(custom) => {
+                let own = instance::validate(&custom.schema, object, old, &causes);
+                causes.extend(own);
+            }
             None => causes.extend(validation::builtin(&self.resource, object, old)),
         }
         if causes.is_empty() {
@@ -225,21 +243,43 @@ fn identify(resource: &Resource, object: &mut Value) -> Result<()> {
         object::text(object, "apiVersion"),
         object::text(object, "kind"),
     );
-    if !version.is_empty() && version != expected {
-        return Err(Status::bad_request(format!(
-            "the API version in the data ({version}) does not match the expected API version ({expected})"
-        )));
-    }
-    if !kind.is_empty() && kind != resource.kind {
-        return Err(Status::bad_request(format!(
-            "the kind in the data ({kind}) does not match the expected kind ({})",
-            resource.kind
-        )));
+    if resource.custom.is_some() {
+        // A kind that is missing is found by the decoder, a wrong one by the validation.
+        if !version.is_empty() && !kind.is_empty() && version != expected {
+            return Err(Status::bad_request(format!(
+                "the API version in the data ({version}) does not match the expected API version ({expected})"
+            )));
+        }
+    } else {
+        let said_version = if version.is_empty() {
+            expected.as_str()
+        } else {
+            version
+        };
+        let said_kind = if kind.is_empty() {
+            resource.kind.as_str()
+        } else {
+            kind
+        };
+        if said_version != expected || said_kind != resource.kind {
+            let (_, short) = object::group_version(said_version);
+            return Err(Status::bad_request(format!(
+                "{said_kind} in version {short:?} cannot be handled as a {}: no kind {said_kind:?} is registered for version {said_version:?} in scheme \"pkg/runtime/scheme.go:111\"",
+                resource.kind
+            )));
+        }
     }
     if version.is_empty() || kind.is_empty() {
         if resource.custom.is_some() {
+            let summary: String = object.to_string();
+            let summary = if summary.len() > 30 {
+                format!("{} ...", summary.chars().take(30).collect::<String>())
+            } else {
+                summary
+            };
             return Err(Status::bad_request(format!(
-                "Object 'Kind' is missing in '{object}'"
+                "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{object}' ({summary})",
+                resource.kind
             )));
         }
         let mut map = Map::new();
@@ -257,10 +297,10 @@ fn identify(resource: &Resource, object: &mut Value) -> Result<()> {
     Ok(())
 }
 
-/// Reads a body: JSON, YAML, or protobuf of the kinds that clients send so.
-pub fn decode(headers: &HeaderMap, body: &Bytes) -> Result<Value> {
+/// Reads a body: JSON, YAML, or protobuf of the kinds that clients send so. `kind` is what it has to be.
+pub fn decode(headers: &HeaderMap, body: &Bytes, kind: &str) -> Result<Value> {
     let value = match content_type(headers).as_str() {
-        "application/json" | "" => return json_text(body),
+        "application/json" | "" => return object_text(body, kind),
         "application/yaml" => return yaml_text(body),
         "application/vnd.kubernetes.protobuf" => protobuf::decode(body, resources::builtin_schema),
         _ => None,
@@ -269,17 +309,84 @@ pub fn decode(headers: &HeaderMap, body: &Bytes) -> Result<Value> {
         Status::new(
             415,
             "UnsupportedMediaType",
-            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
         )
     })
 }
 
-fn json_text(body: &Bytes) -> Result<Value> {
-    let mut value = serde_json::from_slice(body).map_err(|error| {
+/// A body that is an object with a kind, as upstream's decoder looks for it first.
+fn object_text(body: &Bytes, kind: &str) -> Result<Value> {
+    let unrecognized = |why: String| {
+        let summary = match body.first() {
+            None => "<empty>".to_owned(),
+            Some(b'{') if body.len() > 30 => {
+                format!("{} ...", String::from_utf8_lossy(&body[..30]))
+            }
+            Some(b'{') => String::from_utf8_lossy(body).into_owned(),
+            Some(_) => {
+                let hex: String = body
+                    .iter()
+                    .take(30)
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect();
+                if body.len() > 30 {
+                    format!("{hex} ...")
+                } else {
+                    hex
+                }
+            }
+        };
         Status::bad_request(format!(
-            "couldn't get version/kind; json parse error: {error}"
+            "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {why} ({summary})"
         ))
-    })?;
+    };
+    if let Some(error) = gojson::error(body) {
+        return Err(unrecognized(error));
+    }
+    let mut value: Value =
+        serde_json::from_slice(body).map_err(|error| unrecognized(error.to_string()))?;
+    let got = |value: &Value| match value {
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        _ => "object",
+    };
+    match &value {
+        Value::Object(map) => {
+            for field in ["apiVersion", "kind"] {
+                if let Some(other) = map.get(field)
+                    && !other.is_string()
+                    && !other.is_null()
+                {
+                    return Err(unrecognized(format!(
+                        "json: cannot unmarshal {} into Go struct field .{field} of type string",
+                        got(other)
+                    )));
+                }
+            }
+        }
+        Value::Null => value = Value::Object(Map::new()),
+        other => {
+            return Err(unrecognized(format!(
+                "json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+                got(other)
+            )));
+        }
+    }
+    whole_numbers(&mut value);
+    Ok(value)
+}
+
+/// A patch in JSON.
+fn json_text(body: &Bytes) -> Result<Value> {
+    if let Some(error) = gojson::error(body) {
+        return Err(Status::bad_request(format!(
+            "error decoding patch: {error}"
+        )));
+    }
+    let mut value = serde_json::from_slice(body)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
     whole_numbers(&mut value);
     Ok(value)
 }
@@ -319,7 +426,14 @@ fn content_type(headers: &HeaderMap) -> String {
 }
 
 /// Answers a create.
-pub async fn create(call: &mut Call<'_>, body: Value) -> Result<(u16, Value)> {
+pub async fn create(
+    call: &mut Call<'_>,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<(u16, Value)> {
+    options::writing(call.info, "CreateOptions", None)?;
+    let kind = call.resource.kind.clone();
+    let body = decode(headers, body, &kind)?;
     let mut object = body;
     let resource = call.resource.clone();
     if resource.is("events.k8s.io", "events") {
@@ -338,25 +452,18 @@ pub async fn create(call: &mut Call<'_>, body: Value) -> Result<(u16, Value)> {
 /// Stores a new object of the right shape.
 async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Value> {
     let resource = call.resource.clone();
-    address(call, &mut object)?;
-    if !object::text(&object, "metadata.resourceVersion").is_empty() {
-        return Err(Status::new(
-            500,
-            "",
-            "resourceVersion should not be set on objects to be created",
-        ));
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+    ] {
+        object::remove(&mut object, &format!("metadata.{field}"));
     }
-    if object::name(&object).is_empty() {
-        let prefix = object::text(&object, "metadata.generateName").to_owned();
-        if prefix.is_empty() {
-            return Err(call.invalid(
-                "",
-                &[super::status::Cause::required(
-                    "metadata.name",
-                    "name or generateName is required",
-                )],
-            ));
-        }
+    address(call, &mut object)?;
+    let prefix = object::text(&object, "metadata.generateName").to_owned();
+    if object::name(&object).is_empty() && !prefix.is_empty() {
         let prefix: String = prefix.chars().take(58).collect();
         object::set(
             &mut object,
@@ -366,18 +473,6 @@ async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Value> {
     }
     let name = object::name(&object).to_owned();
     admission::lifecycle(&call.attributes("CREATE", &name))?;
-    if call
-        .api
-        .store
-        .get(&resource.table, call.namespace(), &name)
-        .is_some()
-    {
-        return Err(Status::already_exists(
-            &resource.group,
-            &resource.plural,
-            &name,
-        ));
-    }
     // Who applied the object has recorded it already. What admission adds belongs to nobody.
     if object::at(&object, "metadata.managedFields").is_none() {
         call.track(&Value::Null, &mut object);
@@ -388,22 +483,44 @@ async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Value> {
     strategy::before_create(call.api, &resource, &mut object);
     object::set(&mut object, "metadata.uid", object::new_uid());
     object::set(&mut object, "metadata.creationTimestamp", object::now());
-    call.validate(&object, None)?;
+    call.validate(&object, None, None)?;
     admission::validate(&call.attributes("CREATE", &name), Some(&object), None).await?;
     let allocation = call.api.allocation.lock();
     let _allocation = allocation.unwrap_or_else(|poisoned| poisoned.into_inner());
     strategy::allocate(call.api, &resource, None, &mut object)
         .map_err(|causes| call.invalid(&name, &causes))?;
     if call.dry_run {
+        let there = call.api.store.get(&resource.table, call.namespace(), &name);
+        if there.is_some() {
+            return Err(exists(call, &name));
+        }
         return Ok(object);
+    }
+    if call.info.verb == "create" && !object::text(&object, "metadata.resourceVersion").is_empty() {
+        return Err(Status::new(
+            500,
+            "",
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     let stored = call
         .api
         .store
         .put(&resource.table, object, Expected::Absent)
-        .map_err(|_| Status::already_exists(&resource.group, &resource.plural, &name))?;
+        .map_err(|_| exists(call, &name))?;
     changed(call.api, &resource);
     Ok(stored.value.clone())
+}
+
+/// The name is taken.
+fn exists(call: &Call<'_>, name: &str) -> Status {
+    let resource = &call.resource;
+    let mut status = Status::already_exists(&resource.group, &resource.plural, name);
+    let there = call.api.store.get(&resource.table, call.namespace(), name);
+    if there.is_some_and(|there| object::terminating(&there.value)) {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    status
 }
 
 /// Puts the namespace of the path into an object, and refuses another one.
@@ -438,9 +555,15 @@ fn address(call: &Call<'_>, object: &mut Value) -> Result<()> {
 }
 
 /// Answers a replace (PUT).
-pub async fn replace(call: &mut Call<'_>, body: Value) -> Result<(u16, Value)> {
+pub async fn replace(
+    call: &mut Call<'_>,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<(u16, Value)> {
+    options::writing(call.info, "UpdateOptions", None)?;
+    let kind = call.resource.kind.clone();
+    let mut body = decode(headers, body, &kind)?;
     let resource = call.resource.clone();
-    let mut body = body;
     if resource.is("events.k8s.io", "events") {
         identify(&resource, &mut body)?;
         defaults::event_from_events(&mut body);
@@ -451,6 +574,24 @@ pub async fn replace(call: &mut Call<'_>, body: Value) -> Result<(u16, Value)> {
     }
     call.shape(&mut body, true)?;
     address(call, &mut body)?;
+    let (place, name) = (call.namespace(), &call.info.name);
+    if call.api.store.get(&resource.table, place, name).is_none() {
+        let uid = object::uid(&body);
+        if !uid.is_empty() {
+            let why =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+            return Err(Status::conflict(
+                &resource.group,
+                &resource.plural,
+                name,
+                &why,
+            ));
+        }
+        if strategy::creates_on_update(&resource) {
+            let stored = insert(call, body).await?;
+            return Ok((201, external(&resource, &stored).into_owned()));
+        }
+    }
     let stored = modify(call, &mut |_, _| Ok(body.clone())).await?;
     Ok((200, external(&resource, &stored).into_owned()))
 }
@@ -468,11 +609,29 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
         let name = object::name(old).to_owned();
         let mut new = change(call, old)?;
         let pinned = object::text(&new, "metadata.resourceVersion").to_owned();
+        if pinned.is_empty()
+            && call.info.verb == "update"
+            && !strategy::updates_unconditionally(&resource)
+        {
+            let cause = super::status::Cause::invalid(
+                "metadata.resourceVersion",
+                &0.into(),
+                "must be specified for an update",
+            );
+            return Err(Status::invalid(group, plural, &name, &[cause]));
+        }
         if !pinned.is_empty() && pinned != stored.revision.to_string() {
             return Err(Status::modified(group, plural, &name));
         }
         let uid = object::uid(&new);
-        if !uid.is_empty() && uid != object::uid(old) {
+        let mut other_uid = None;
+        if !uid.is_empty() && uid != object::uid(old) && call.info.verb != "update" {
+            other_uid = Some(super::status::Cause::invalid(
+                "metadata.uid",
+                &uid.into(),
+                "field is immutable",
+            ));
+        } else if !uid.is_empty() && uid != object::uid(old) {
             return Err(Status::conflict(
                 group,
                 plural,
@@ -493,7 +652,7 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
         inherit(old, &mut new);
         strategy::before_update(&resource, &call.info.subresource, old, &mut new);
         strategy::generation(&resource, old, &mut new);
-        call.validate(&new, Some(old))?;
+        call.validate(&new, Some(old), other_uid)?;
         admission::validate(&call.attributes("UPDATE", &name), Some(&new), Some(old)).await?;
         {
             let allocation = call.api.allocation.lock();

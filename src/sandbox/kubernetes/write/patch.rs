@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::super::apply::{self, Writer};
 use super::super::read::external;
 use super::super::request::Info;
-use super::super::status::{Cause, Result, Status};
-use super::super::{defaults, object, patch as patches};
-use super::{Call, address, content_type, identify, insert, json_text, modify, yaml_text};
+use super::super::status::{Result, Status};
+use super::super::{defaults, object, options, patch as patches, strategy};
+use super::{Call, address, content_type, insert, json_text, modify, yaml_text};
 
 /// Answers a patch of any kind.
 pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Value)> {
@@ -17,20 +17,17 @@ pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
     let resource = call.resource.clone();
     let custom = resource.custom.is_some();
     let unsupported = || {
-        let mut accepted = "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml".to_owned();
-        if !custom {
-            accepted = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml".to_owned();
+        let mut status = Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
+        status.details = Some(serde_json::json!({}));
+        if custom {
+            status.message = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml".into();
+            status.details = None;
         }
-        Status::new(
-            415,
-            "UnsupportedMediaType",
-            format!(
-                "the body of the request was in an unknown format - accepted media types include: {accepted}"
-            ),
-        )
+        status
     };
     match kind.as_str() {
-        "application/apply-patch+yaml" | "application/apply-patch+json" => {
+        "application/apply-patch+yaml" => {
+            options::writing(call.info, "PatchOptions", Some(true))?;
             return apply_patch(call, body).await;
         }
         "application/strategic-merge-patch+json" if custom => return Err(unsupported()),
@@ -39,11 +36,24 @@ pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
         | "application/strategic-merge-patch+json" => {}
         _ => return Err(unsupported()),
     }
-    let patch = json_text(body)?;
+    options::writing(call.info, "PatchOptions", Some(false))?;
     let events = resource.is("events.k8s.io", "events");
     let original = resource.clone();
     let stored = modify(call, &mut |call, old| {
         let mut new = external(&original, old).into_owned();
+        // Looked at only when there is something to patch.
+        let patch = json_text(body)?;
+        if !patch.is_object() && kind != "application/json-patch+json" && !patch.is_null() {
+            let got = match &patch {
+                Value::Bool(_) => "bool",
+                Value::Number(_) => "number",
+                Value::String(_) => "string",
+                _ => "array",
+            };
+            return Err(Status::bad_request(format!(
+                "error decoding patch: json: cannot unmarshal {got} into Go value of type map[string]interface {{}}"
+            )));
+        }
         match kind.as_str() {
             "application/json-patch+json" => patches::json(&mut new, &patch)?,
             "application/merge-patch+json" => patches::merge(&mut new, &patch),
@@ -57,7 +67,8 @@ pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
                 .ok_or_else(Status::no_resource)?;
         }
         call.warnings.clear();
-        call.shape(&mut new, true)?;
+        let fits = call.shape(&mut new, true);
+        patched(fits, &kind, &patch, &new)?;
         // A resourceVersion in the patch is a wish; the old one merely stayed where it was.
         let version = "metadata.resourceVersion";
         if object::at(&patch, version).is_none()
@@ -72,28 +83,100 @@ pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
     Ok((200, external(&original, &stored).into_owned()))
 }
 
+/// What does not fit after a patch is the patch's fault.
+fn patched(result: Result<()>, kind: &str, patch: &Value, new: &Value) -> Result<()> {
+    result.map_err(|status| {
+        let why = match status.message.split_once(" cannot be handled as a ") {
+            Some((_, rest)) => rest.split_once(": ").map_or(rest, |(_, why)| why),
+            None => return status,
+        };
+        let strategic = kind == "application/strategic-merge-patch+json";
+        let shown = if strategic {
+            apply::go(patch)
+        } else {
+            new.to_string()
+        };
+        let why = match convert(why) {
+            Some(said) if strategic => said,
+            _ => why.to_owned(),
+        };
+        let cause = super::super::status::Cause::invalid("patch", &shown.into(), why);
+        let mut status = Status::invalid("", "", "", &[cause]);
+        status.message = format!(" {}", status.message.trim_start());
+        status
+    })
+}
+
+/// What does not fit after it was applied.
+fn unconverted(result: Result<()>, call: &Call<'_>) -> Result<()> {
+    result.map_err(|status| {
+        let Some((_, rest)) = status.message.split_once(" cannot be handled as a ") else {
+            return status;
+        };
+        let why = rest.split_once(": ").map_or(rest, |(_, why)| why);
+        let resource = &call.resource;
+        let kind = format!("{}/{}, Kind={}", resource.group, resource.version, resource.kind);
+        Status::new(
+            500,
+            "",
+            format!(
+                "failed to convert new object ({}/{}; {kind}) to proper version: unable to convert unstructured object to {kind}: error decoding from json: {why}",
+                call.namespace(),
+                call.info.name
+            ),
+        )
+    })
+}
+
+/// The same mistake in the words of the converter that strategic patches go through.
+fn convert(why: &str) -> Option<String> {
+    let rest = why.strip_prefix("json: cannot unmarshal ")?;
+    let (got, rest) = rest.split_once(" into Go ")?;
+    let (_, wanted) = rest.rsplit_once(" of type ")?;
+    let got = match got.split(' ').next()? {
+        "number" => "int64",
+        "bool" => "bool",
+        "string" => "string",
+        _ => return None,
+    };
+    Some(format!("cannot convert {got} to {wanted}"))
+}
+
 /// Answers a server-side apply.
 async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> {
     let resource = call.resource.clone();
-    if call.info.query.get("fieldManager").is_empty() {
-        return Err(Status::invalid(
-            "meta.k8s.io",
-            "PatchOptions",
-            "",
-            &[Cause::required(
-                "fieldManager",
-                "is required for apply patch",
-            )],
+    call.applying = true;
+    let mut config = yaml_text(body)?;
+    let there = call
+        .api
+        .store
+        .get(&resource.table, call.namespace(), &call.info.name)
+        .is_some();
+    if !there && !call.info.subresource.is_empty() && !strategy::creates_on_update(&resource) {
+        return Err(Status::not_found(
+            &resource.group,
+            &resource.plural,
+            &call.info.name,
         ));
     }
-    let mut config = yaml_text(body)?;
-    if object::text(&config, "kind").is_empty() {
+    let (version, kind) = (
+        object::text(&config, "apiVersion"),
+        object::text(&config, "kind"),
+    );
+    let expected = resource.api_version();
+    if kind != resource.kind || version.is_empty() {
+        let slash = if version.contains('/') { "" } else { "/" };
+        return Err(Status::new(
+            500,
+            "",
+            format!("invalid object type: {slash}{version}, Kind={kind}"),
+        ));
+    }
+    if version != expected {
         return Err(Status::bad_request(format!(
-            "Object 'Kind' is missing in '{config}'"
+            "Incorrect version specified in apply patch. Specified patch version: {version}, expected: {expected}"
         )));
     }
-    identify(&resource, &mut config)?;
-    address(call, &mut config)?;
     if object::at(&config, "metadata.managedFields").is_some_and(|entries| {
         entries
             .as_array()
@@ -106,15 +189,17 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
             500,
             "",
             format!(
-                "failed to create typed patch object ({}/{}; {}, Kind={}): {error}",
-                call.namespace(),
+                "failed to create typed patch object ({}/{}; {}/{}, Kind={}): {error}",
+                object::namespace(&config),
                 object::name(&config),
-                resource.api_version(),
+                resource.group,
+                resource.version,
                 resource.kind
             ),
         )
     };
-    apply::check(resource.schema(), &config, "").map_err(untyped)?;
+    apply::check(resource.schema(), &config).map_err(untyped)?;
+    address(call, &mut config)?;
     // What may not be applied to this endpoint is not owned through it.
     if call.info.subresource.is_empty() {
         if resource.status {
@@ -153,14 +238,16 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
             ));
         }
         let mut object = run(&Value::Null)?;
-        if !object::text(&object, "metadata.uid").is_empty() {
-            return Err(Status::not_found(
-                &resource.group,
-                &resource.plural,
-                &call.info.name,
-            ));
+        let uid = object::uid(&object);
+        if !uid.is_empty() {
+            let why = format!(
+                "uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            );
+            let (group, plural) = (&resource.group, &resource.plural);
+            return Err(Status::conflict(group, plural, &call.info.name, &why));
         }
-        call.shape(&mut object, false)?;
+        let fits = call.shape(&mut object, false);
+        unconverted(fits, call)?;
         match insert(call, object).await {
             // Somebody else made it in the meantime: then it is a change.
             Err(status) if status.reason == "AlreadyExists" => {}
@@ -180,6 +267,7 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
         dry_run: call.dry_run,
         validation: call.validation,
         warnings: Vec::new(),
+        applying: true,
     };
     let stored = modify(&mut call, &mut |call, old| {
         let live = external(&resource, old);
@@ -187,7 +275,8 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
         if object::at(&config, "metadata.resourceVersion").is_none() {
             object::remove(&mut new, "metadata.resourceVersion");
         }
-        call.shape(&mut new, false)?;
+        let fits = call.shape(&mut new, false);
+        unconverted(fits, call)?;
         Ok(new)
     })
     .await?;

@@ -35,6 +35,9 @@ static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     ]
 });
 
+/// The whole object, in an order of its own.
+static PATCHED: LazyLock<Regex> = LazyLock::new(|| regex(r#"(?s)Invalid value: "\{.*\}": "#));
+
 static RUN: LazyLock<Regex> = LazyLock::new(|| regex(r"run\d{6}"));
 static PRECONDITION: LazyLock<Regex> = LazyLock::new(|| {
     regex(r"ResourceVersion in precondition: (\d+), ResourceVersion in object meta: (\d+)")
@@ -60,6 +63,9 @@ impl Normal {
         for (pattern, name) in PATTERNS.iter() {
             text = pattern.replace_all(&text, *name).into_owned();
         }
+        text = PATCHED
+            .replace_all(&text, "Invalid value: <patched>: ")
+            .into_owned();
         if PRECONDITION.is_match(&text) {
             text = PRECONDITION
                 .replace_all(&text, |found: &Captures<'_>| {
@@ -77,7 +83,9 @@ impl Normal {
     /// A body in its comparable form.
     pub fn value(&mut self, value: &Value) -> Value {
         let list = value.get("items").is_some() || value.get("rows").is_some();
-        self.part(value, list)
+        let mut value = self.part(value, list);
+        sort_causes(&mut value);
+        value
     }
 
     fn part(&mut self, value: &Value, list: bool) -> Value {
@@ -126,6 +134,30 @@ impl Normal {
                 .map(|key| entry[key].as_str().unwrap_or("").to_owned())
         });
         Value::Array(entries)
+    }
+}
+
+/// Go walks its maps in any order, so that several causes come in any order.
+fn sort_causes(status: &mut Value) {
+    let Some(mut causes) = status["details"]["causes"].as_array().cloned() else {
+        return;
+    };
+    causes.sort_by_key(Value::to_string);
+    let said: Vec<String> = causes
+        .iter()
+        .map(|cause| {
+            let text = |key: &str| cause[key].as_str().unwrap_or("");
+            format!("{}: {}", text("field"), text("message"))
+        })
+        .collect();
+    let message = status["message"].as_str().unwrap_or("");
+    if said.len() > 1
+        && said.iter().all(|one| message.contains(one))
+        && let Some((head, _)) = message.split_once(": [")
+    {
+        let message = format!("{head}: [{}]", said.join(", "));
+        status["message"] = message.into();
+        status["details"]["causes"] = Value::Array(causes);
     }
 }
 

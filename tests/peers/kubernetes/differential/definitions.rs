@@ -14,7 +14,8 @@ fn things() -> Value {
         "required": ["size"],
         "properties": {
             "size": {"type": "integer", "minimum": 1, "maximum": 10},
-            "ratio": {"type": "number", "minimum": 0, "exclusiveMinimum": true, "multipleOf": 0.5},
+            "ratio": {"type": "number", "minimum": 0, "exclusiveMinimum": true},
+            "even": {"type": "integer", "multipleOf": 2},
             "count": {"type": "integer", "format": "int32"},
             "mode": {"type": "string", "enum": ["fast", "slow"], "default": "slow"},
             "name": {"type": "string", "minLength": 2, "maxLength": 5, "pattern": "^[a-z]+$"},

@@ -97,11 +97,17 @@ async fn run(assets: PathBuf) {
         let count = found.len();
         let (seed, sequence, difference) = found.swap_remove(0);
         let (sequence, difference) = players.shrink(sequence, difference).await;
-        eprintln!("\n=== {count} × {class}\nseed {seed}, shrunk to:");
+        eprintln!("\n=== {count} × seed {seed} {class}");
+        if all {
+            eprintln!("    {}", difference.request);
+            continue;
+        }
+        let (sequence, difference) = players.shrink(sequence, difference).await;
+        eprintln!("shrunk to:");
         for request in &sequence {
             eprintln!("  {request}");
         }
-        eprintln!("{difference}");
+        eprintln!("the last one is answered differently:\n{difference}");
     }
     drop(players);
     embedded.stop().await;

@@ -148,6 +148,8 @@ impl Real {
                 .arg("--token-auth-file")
                 .arg(at("tokens.csv"))
                 .args(["--authorization-mode", "RBAC"])
+                // As EKS: add-ons need it.
+                .arg("--allow-privileged=true")
                 .args(["--service-cluster-ip-range", "10.100.0.0/16"])
                 // Of the size of a test: a request waits for nobody.
                 .args(["--enable-priority-and-fairness=false"]),

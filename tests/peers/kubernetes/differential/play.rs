@@ -93,23 +93,44 @@ static INDEX: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\[\d+\]").expect("
 impl Difference {
     /// What differences of the same cause have in common.
     pub fn class(&self) -> String {
-        let place = &self.request.path;
-        let kind = place
+        let kind = self
+            .request
+            .path
             .split('/')
-            .filter(|part| !part.contains('@') && !matches!(*part, "a" | "b" | "c"))
+            .filter(|part| {
+                !part.contains('@')
+                    && !matches!(*part, "a" | "b" | "c" | "api" | "apis" | "namespaces")
+            })
             .collect::<Vec<_>>()
             .join("/");
-        let path = INDEX.replace_all(&self.parts[0].0, "[]");
+        let (path, ours, theirs) = self.telling();
+        let path = INDEX.replace_all(path, "[]");
+        let short = |text: &str| text.chars().take(260).collect::<String>();
         format!(
-            "{} {kind} {}: {path}",
-            self.request.method, self.request.content
+            "{} {kind} {} {path}\n    embedded: {}\n    real:     {}",
+            self.request.method,
+            self.request.content.trim_start_matches("application/"),
+            short(ours),
+            short(theirs)
         )
+    }
+
+    /// The part that says most: the message, when there is one.
+    fn telling(&self) -> &(String, String, String) {
+        self.parts
+            .iter()
+            .find(|(path, ..)| path == ".body.message")
+            .or_else(|| {
+                self.parts
+                    .iter()
+                    .find(|(path, ..)| path.starts_with(".body.details.causes"))
+            })
+            .unwrap_or(&self.parts[0])
     }
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "answered differently: {}", self.request)?;
         for (path, ours, theirs) in self.parts.iter().take(12) {
             writeln!(
                 f,

@@ -1,0 +1,185 @@
+//! What Go's decoder says about text that is not JSON.
+
+/// What is wrong with a text, in Go's words; nothing when it is JSON.
+pub fn error(text: &[u8]) -> Option<String> {
+    let mut scanner = Scanner { text, at: 0 };
+    let result = scanner
+        .value("looking for beginning of value")
+        .and_then(|()| {
+            scanner.space();
+            match scanner.peek() {
+                None => Ok(()),
+                Some(byte) => Err(invalid(byte, "after top-level value")),
+            }
+        });
+    result.err()
+}
+
+fn invalid(byte: u8, place: &str) -> String {
+    let shown = match byte {
+        b'\'' => "'\\''".to_owned(),
+        b'"' => "'\"'".to_owned(),
+        b'\n' => "'\\n'".to_owned(),
+        b'\t' => "'\\t'".to_owned(),
+        b'\r' => "'\\r'".to_owned(),
+        0x20..=0x7e => format!("'{}'", char::from(byte)),
+        0x00..=0x1f | 0x7f => format!("'\\x{byte:02x}'"),
+        0x80..=0x9f | 0xad => format!("'\\u{byte:04x}'"),
+        _ => format!("'{}'", char::from(byte)),
+    };
+    format!("invalid character {shown} {place}")
+}
+
+struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+}
+
+type Step = Result<(), String>;
+
+impl Scanner<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\r' | b'\n')) {
+            self.at += 1;
+        }
+    }
+
+    fn next(&mut self) -> Result<u8, String> {
+        let byte = self.peek().ok_or("unexpected end of JSON input")?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn value(&mut self, place: &str) -> Step {
+        self.space();
+        match self.next()? {
+            b'{' => self.object(),
+            b'[' => self.array(),
+            b'"' => self.string(),
+            b't' => self.word("true"),
+            b'f' => self.word("false"),
+            b'n' => self.word("null"),
+            b'-' => match self.next()? {
+                b'0'..=b'9' => self.number(),
+                byte => Err(invalid(byte, "in numeric literal")),
+            },
+            b'0'..=b'9' => self.number(),
+            byte => Err(invalid(byte, place)),
+        }
+    }
+
+    fn number(&mut self) -> Step {
+        while matches!(
+            self.peek(),
+            Some(b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')
+        ) {
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    fn word(&mut self, word: &str) -> Step {
+        for expected in word.bytes().skip(1) {
+            let byte = self.next()?;
+            if byte != expected {
+                let place = format!("in literal {word} (expecting '{}')", char::from(expected));
+                return Err(invalid(byte, &place));
+            }
+        }
+        Ok(())
+    }
+
+    fn string(&mut self) -> Step {
+        loop {
+            match self.next()? {
+                b'"' => return Ok(()),
+                b'\\' => match self.next()? {
+                    b'b' | b'f' | b'n' | b'r' | b't' | b'\\' | b'/' | b'"' => {}
+                    b'u' => {
+                        for _ in 0..4 {
+                            let byte = self.next()?;
+                            if !byte.is_ascii_hexdigit() {
+                                return Err(invalid(byte, "in \\u hexadecimal character escape"));
+                            }
+                        }
+                    }
+                    byte => return Err(invalid(byte, "in string escape code")),
+                },
+                byte if byte < 0x20 => return Err(invalid(byte, "in string literal")),
+                _ => {}
+            }
+        }
+    }
+
+    fn array(&mut self) -> Step {
+        self.space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.value("looking for beginning of value")?;
+            self.space();
+            match self.next()? {
+                b',' => {}
+                b']' => return Ok(()),
+                byte => return Err(invalid(byte, "after array element")),
+            }
+        }
+    }
+
+    fn object(&mut self) -> Step {
+        self.space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.space();
+            match self.next()? {
+                b'"' => self.string()?,
+                byte => {
+                    return Err(invalid(byte, "looking for beginning of object key string"));
+                }
+            }
+            self.space();
+            match self.next()? {
+                b':' => {}
+                byte => return Err(invalid(byte, "after object key")),
+            }
+            self.value("looking for beginning of value")?;
+            self.space();
+            match self.next()? {
+                b',' => {}
+                b'}' => return Ok(()),
+                byte => return Err(invalid(byte, "after object key:value pair")),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::error;
+
+    #[test]
+    fn broken_json_is_refused_in_go_s_words() {
+        for (text, said) in [
+            ("", "unexpected end of JSON input"),
+            ("{", "unexpected end of JSON input"),
+            (
+                "{\"kind\": }",
+                "invalid character '}' looking for beginning of value",
+            ),
+            ("[1 2]", "invalid character '2' after array element"),
+            ("{} x", "invalid character 'x' after top-level value"),
+        ] {
+            assert_eq!(error(text.as_bytes()).as_deref(), Some(said), "{text}");
+        }
+        assert_eq!(error(b"{\"a\": [1, true, null, \"x\"]}"), None);
+    }
+}
