@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::protocol::operation;
+use super::shapes::{self, Violation};
 use super::{Call, Check, Fault, Operation, Protocol, Service, rejection};
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state::{State as Everything, World};
@@ -91,6 +92,9 @@ impl Service for Logs {
             check = check.tagged(&group.tags);
         }
         vec![check]
+    }
+    fn invalid(&self, _operation: &str, _first: &Violation, all: &[Violation]) -> Fault {
+        refuse("InvalidParameterException", shapes::say(all))
     }
     fn handle(&self, state: &mut Everything, call: &Call<'_>) -> Result<Value, Fault> {
         let groups = state.logs.groups.entry(call.region.to_owned()).or_default();
@@ -195,16 +199,6 @@ fn create(
     call: &Call<'_>,
     name: String,
 ) -> Result<Value, Fault> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "._/#-".contains(c);
-    if name.len() > 512 || !name.chars().all(plain) {
-        return Err(refuse(
-            "InvalidParameterException",
-            format!(
-                "1 validation error detected: Value '{name}' at 'logGroupName' failed to satisfy constraint: Member must \
-                 satisfy regular expression pattern: [\\.\\-_/#A-Za-z0-9]+"
-            ),
-        ));
-    }
     if name.starts_with("aws/") {
         return Err(refuse(
             "InvalidParameterException",

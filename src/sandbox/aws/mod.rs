@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 
 use super::state::{State, World};
 pub use iam::policy::Context;
+use shapes::{Violation, Wrong};
 
 /// Every service, in the order in which they tick: what CloudFormation waits for comes before it.
 pub fn services() -> &'static [&'static dyn Service] {
@@ -45,6 +46,13 @@ pub fn service(signing_name: &str) -> Option<&'static dyn Service> {
         .iter()
         .copied()
         .find(|service| service.signing_name() == signing_name)
+}
+
+/// The names of a service's operations, sorted: what `meshctl sandbox operations` and the documentation show.
+pub fn operation_names(service: &dyn Service) -> Vec<&'static str> {
+    let mut names: Vec<&str> = service.operations().iter().map(|o| o.name).collect();
+    names.sort_unstable();
+    names
 }
 
 /// Lets every service's due transitions happen. Returns whether anything changed.
@@ -86,11 +94,32 @@ pub fn invoke(
     perform(state, service, &call)
 }
 
-/// Checks the caller's permissions and lets the service answer.
+/// Checks the caller's permissions and answers.
 fn perform(state: &mut State, service: &dyn Service, call: &Call<'_>) -> Result<Value, Fault> {
     for mut check in service.checks(state, call) {
         protocol::request_tags(call.input, &mut check.context);
         iam::authorize(state, call, service.protocol(), &check)?;
+    }
+    answer(service, state, call)
+}
+
+/// Checks the input's shape and lets the service answer.
+fn answer(service: &dyn Service, state: &mut State, call: &Call<'_>) -> Result<Value, Fault> {
+    if let Some(model) = shapes::of(service.signing_name()) {
+        let mut violations = model.input(call.operation, call.input);
+        // Of all services, EC2 alone minds what it does not know.
+        if service.protocol() == Protocol::Ec2 {
+            violations.extend(model.unknown(call.operation, call.input));
+        }
+        if let Some(first) = violations.first() {
+            let json = matches!(service.protocol(), Protocol::Json | Protocol::RestJson);
+            return Err(
+                match violations.iter().find(|v| v.kind == Wrong::Unreadable) {
+                    Some(found) if json => rejection::unreadable(found),
+                    _ => service.invalid(call.operation, first, &violations),
+                },
+            );
+        }
     }
     service.handle(state, call)
 }
@@ -305,6 +334,17 @@ pub trait Service: Sync {
     fn checks(&self, _state: &State, call: &Call<'_>) -> Vec<Check> {
         let action = format!("{}:{}", self.action_prefix(), call.operation);
         vec![Check::new(action, self.resource(call))]
+    }
+    /// Refuses an input that breaks the service's model; what is said of it is the first violation, or all of them.
+    fn invalid(&self, _operation: &str, _first: &Violation, all: &[Violation]) -> Fault {
+        let lower: Vec<Violation> = all
+            .iter()
+            .map(|violation| Violation {
+                path: violation.lower_path(),
+                ..violation.clone()
+            })
+            .collect();
+        Fault::new(400, "ValidationError", shapes::say(&lower))
     }
     /// Answers. The output's keys are the wire names; what is null is left out. XML lists are arrays.
     fn handle(&self, state: &mut State, call: &Call<'_>) -> Result<Value, Fault>;

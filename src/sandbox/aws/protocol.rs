@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::iam::policy::Context;
-use super::{Fault, Operation, Protocol, Service, xml};
+use super::{Fault, Operation, Protocol, Service, shapes, xml};
 
 /// A request as it came in, before anything is known about it.
 pub(super) struct Incoming<'a> {
@@ -165,10 +165,18 @@ fn decode_rest(service: &dyn Service, request: &Incoming<'_>) -> Result<Decoded,
             Some((labels.len(), operation, labels))
         })
         .min_by_key(|(labels, ..)| *labels);
+    let model = shapes::of(service.signing_name());
     let Some((_, operation, labels)) = found else {
+        let known = model
+            .iter()
+            .flat_map(|model| model.others())
+            .find(|(_, method, path)| {
+                *method == request.method && match_path(path, request.path).is_some()
+            })
+            .map(|(name, ..)| name.to_owned());
         return Err(super::rejection::unknown_operation(
             service,
-            &format!("{} {}", request.method, request.path),
+            &known.unwrap_or_else(|| format!("{} {}", request.method, request.path)),
         ));
     };
     let mut input = match json_body(request.body)? {
@@ -182,6 +190,9 @@ fn decode_rest(service: &dyn Service, request: &Incoming<'_>) -> Result<Decoded,
         match input.get_mut(&key) {
             Some(Value::Array(values)) => values.push(value.into()),
             Some(first) => *first = json!([first.take(), value]),
+            None if model.is_some_and(|model| model.is_list(operation.name, &key)) => {
+                input.insert(key, json!([value]));
+            }
             None => {
                 input.insert(key, value.into());
             }

@@ -1,6 +1,7 @@
 //! What AWS answers before a service is asked: authentication, authorization and unknown operations. The same refusal has
 //! another code and status in each protocol.
 
+use super::shapes::Violation;
 use super::{Fault, Protocol, Service};
 
 /// Why a request is refused.
@@ -122,4 +123,13 @@ pub fn unknown_operation(service: &dyn Service, operation: &str) -> Fault {
         Protocol::Json => Fault::new(400, "UnknownOperationException", message),
         Protocol::RestJson => Fault::new(404, "UnknownOperationException", message),
     }
+}
+
+/// Says that a JSON service cannot read a member.
+pub fn unreadable(violation: &Violation) -> Fault {
+    let message = format!(
+        "'{}' at '{}' can not be read: {}",
+        violation.value, violation.path, violation.constraint
+    );
+    Fault::new(400, "SerializationException", message)
 }

@@ -67,7 +67,7 @@ async fn the_sdks_are_answered_in_their_protocols() {
     );
     let missing = iam
         .get_role()
-        .role_name("<gone>")
+        .role_name("gone")
         .send()
         .await
         .expect_err("no such role");
@@ -199,7 +199,7 @@ async fn strangers_are_refused() {
     let answer =
         ask("POST /_sandbox/stop HTTP/1.1\r\nhost: HOST\r\nconnection: close\r\n\r\n".into()).await;
     assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
-    let body = "Action=AssumeRoleWithWebIdentity&RoleArn=arn:aws:iam::123456789012:role/x&RoleSessionName=xx&WebIdentityToken=x";
+    let body = "Action=AssumeRoleWithWebIdentity&RoleArn=arn:aws:iam::123456789012:role/x&RoleSessionName=xx&WebIdentityToken=x.y.z";
     let answer = ask(format!(
         "POST / HTTP/1.1\r\nhost: HOST\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()

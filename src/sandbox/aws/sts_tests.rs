@@ -148,7 +148,7 @@ fn every_other_token_is_refused() {
         claims[claim] = value;
         cluster.token(&claims)
     };
-    assert_eq!(code("abc".into()), "InvalidIdentityToken");
+    assert_eq!(code("a.b.c".into()), "InvalidIdentityToken");
     assert_eq!(
         code(Cluster::new().token(&claims(&world))),
         "InvalidIdentityToken"

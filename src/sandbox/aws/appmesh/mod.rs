@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::shapes;
+use super::shapes::{self, Violation};
 use super::{Call, Check, Fault, Operation, Protocol, Service};
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state;
@@ -279,6 +279,10 @@ impl Service for AppMesh {
         checks
     }
 
+    fn invalid(&self, _operation: &str, _first: &Violation, all: &[Violation]) -> Fault {
+        bad(shapes::say(all))
+    }
+
     fn handle(&self, state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault> {
         let mine = &mut state.appmesh;
         if mine.ended {
@@ -287,10 +291,6 @@ impl Service for AppMesh {
                 "ForbiddenException",
                 "AWS App Mesh is no longer available",
             ));
-        }
-        let violations = shapes::appmesh().input(call.operation, call.input);
-        if !violations.is_empty() {
-            return Err(bad(shapes::say(&violations)));
         }
         match (call.operation, parse(call.operation)) {
             ("StreamAggregatedResources", _) => stream::answer(mine, call),

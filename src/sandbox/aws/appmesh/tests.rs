@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::sandbox::aws::Caller;
+use crate::sandbox::aws::{self, Caller};
 
 struct Api {
     world: World,
@@ -31,9 +31,11 @@ impl Api {
             caller: &caller,
             region: "us-west-2",
         };
-        let answer = AppMesh.handle(&mut self.state, &call)?;
+        let answer = aws::answer(&AppMesh, &mut self.state, &call)?;
         assert_eq!(
-            shapes::appmesh().output(operation, &without_nulls(&answer)),
+            shapes::of("appmesh")
+                .unwrap()
+                .output(operation, &without_nulls(&answer)),
             []
         );
         Ok(answer)

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::Fault;
+use super::super::shapes::{Violation, Wrong};
 
 /// An operation's input under its wire names.
 #[derive(Clone, Copy)]
@@ -110,6 +111,41 @@ pub fn invalid(message: impl Into<String>) -> Fault {
     fault("InvalidParameterValue", message)
 }
 
+/// Refuses an input that breaks the model.
+pub fn refuse(violation: &Violation) -> Fault {
+    let path = violation.lower_path().replace(".member", "");
+    let value = &violation.value;
+    match violation.kind {
+        Wrong::Missing => fault(
+            "MissingParameter",
+            format!("The request must contain the parameter {path}"),
+        ),
+        Wrong::Unknown => fault(
+            "UnknownParameter",
+            format!(
+                "The parameter {} is not recognized",
+                violation.path.replace(".member", "")
+            ),
+        ),
+        Wrong::Unreadable => invalid(format!(
+            "Invalid value '{value}' for {path}. {}",
+            violation.constraint.replace("Member must be", "Expecting")
+        )),
+        Wrong::Word => invalid(format!("Value ({value}) for parameter {path} is invalid.")),
+        Wrong::Value => {
+            let bound = violation.constraint.split_once("than or equal to ");
+            let more = violation.constraint.contains("greater");
+            let expected = bound.map_or(String::new(), |(_, bound)| {
+                let than = if more { "greater" } else { "less" };
+                format!(" Expecting a value {than} than or equal to {bound}.")
+            });
+            invalid(format!(
+                "Value ( {value} ) for parameter {path} is invalid.{expected}"
+            ))
+        }
+    }
+}
+
 /// What a `Describe…` operation answers with, and how it may be narrowed.
 pub struct Listing {
     /// The element that holds the list: `vpcSet`.
@@ -172,7 +208,15 @@ pub fn page(
     };
     let limit = match limit {
         None => 1000,
-        Some(limit) if limit < 5 => {
+        // Launch templates come one by one where one wants that.
+        Some(limit)
+            if limit
+                < if set.starts_with("launchTemplate") {
+                    1
+                } else {
+                    5
+                } =>
+        {
             return Err(invalid(format!(
                 "Value ( {limit} ) for parameter maxResults is invalid. Expecting a value greater than or equal to 5."
             )));

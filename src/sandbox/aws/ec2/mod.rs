@@ -29,6 +29,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::shapes::Violation;
 use super::{Call, Check, Fault, Operation, Protocol};
 use crate::sandbox::clock::{Clock, Millis};
 use crate::sandbox::state::{State as Everything, World};
@@ -372,6 +373,10 @@ impl super::Service for Service {
 
     fn checks(&self, state: &Everything, call: &Call<'_>) -> Vec<Check> {
         permissions::checks(state.ec2.regions.get(call.region), call)
+    }
+
+    fn invalid(&self, _operation: &str, first: &Violation, _all: &[Violation]) -> Fault {
+        input::refuse(first)
     }
 
     fn handle(&self, state: &mut Everything, call: &Call<'_>) -> Result<Value, Fault> {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::shapes;
+use super::shapes::Violation;
 use super::{Call, Check, Fault, Operation, Protocol, Service};
 use crate::sandbox::state;
 
@@ -120,11 +120,11 @@ impl Service for Ecr {
         checks
     }
 
+    fn invalid(&self, _operation: &str, first: &Violation, _all: &[Violation]) -> Fault {
+        bad(&first.path, &first.constraint)
+    }
+
     fn handle(&self, state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault> {
-        let violations = shapes::ecr().input(call.operation, call.input);
-        if let Some(first) = violations.first() {
-            return Err(bad(&first.path, &first.constraint));
-        }
         let registry = call.input["registryId"].as_str();
         if let Some(registry) = registry
             && registry != &*call.world.account

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::sandbox::aws::Caller;
+use crate::sandbox::aws::{self, Caller, shapes};
 use crate::sandbox::state::World;
 
 fn call(
@@ -21,10 +21,10 @@ fn call(
         caller: &caller,
         region: "us-west-2",
     };
-    let mut answer = Ecr.handle(state, &call)?;
+    let mut answer = aws::answer(&Ecr, state, &call)?;
     strip(&mut answer);
     assert_eq!(
-        shapes::ecr().output(operation, &answer),
+        shapes::of("ecr").unwrap().output(operation, &answer),
         [],
         "{operation}: {answer}"
     );

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::shapes;
+use super::shapes::{self, Violation};
 use super::{Call, Check, Fault, Operation, Protocol, Service};
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state::{self, World};
@@ -204,15 +204,15 @@ impl Service for Eks {
         checks
     }
 
+    fn invalid(&self, operation: &str, _first: &Violation, all: &[Violation]) -> Fault {
+        let code = match operation {
+            "TagResource" | "UntagResource" | "ListTagsForResource" => "BadRequestException",
+            _ => "InvalidParameterException",
+        };
+        Fault::new(400, code, shapes::say(all))
+    }
+
     fn handle(&self, state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault> {
-        let violations = shapes::eks().input(call.operation, call.input);
-        if !violations.is_empty() {
-            let code = match call.operation {
-                "TagResource" | "UntagResource" | "ListTagsForResource" => "BadRequestException",
-                _ => "InvalidParameterException",
-            };
-            return Err(Fault::new(400, code, shapes::say(&violations)));
-        }
         match call.operation {
             "CreateCluster" => clusters::create(state, call),
             "ListClusters" => clusters::list(state, call),

@@ -77,10 +77,10 @@ impl Api {
             caller: &caller,
             region: "us-west-2",
         };
-        let mut answer = Eks.handle(&mut self.state, &call)?;
+        let mut answer = aws::answer(&Eks, &mut self.state, &call)?;
         strip(&mut answer);
         assert_eq!(
-            shapes::eks().output(operation, &answer),
+            shapes::of("eks").unwrap().output(operation, &answer),
             [],
             "{operation}: {answer}"
         );

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::shapes;
 use super::{Call, Check, Fault, Operation, Protocol, Service};
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state::{self, World};
@@ -167,10 +166,6 @@ impl Service for Elb {
     }
 
     fn handle(&self, state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault> {
-        let violations = shapes::elbv2().input(call.operation, call.input);
-        if !violations.is_empty() {
-            return Err(refuse("ValidationError", shapes::say(&violations)));
-        }
         let mine = &mut state.elbv2;
         match call.operation {
             "CreateLoadBalancer" => balancers::create(state, call),

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::sandbox::aws::ec2::Ec2;
-use crate::sandbox::aws::{self, Caller};
+use crate::sandbox::aws::{self, Caller, shapes};
 
 struct Api {
     world: World,
@@ -39,9 +39,11 @@ impl Api {
             caller: &caller,
             region: "us-west-2",
         };
-        let mut answer = Elb.handle(&mut self.state, &call)?;
+        let mut answer = aws::answer(&Elb, &mut self.state, &call)?;
         strip(&mut answer);
-        let mut wrong = shapes::elbv2().output(operation, &answer);
+        let mut wrong = shapes::of("elasticloadbalancing")
+            .unwrap()
+            .output(operation, &answer);
         // Times are text in this protocol.
         wrong.retain(|violation| !violation.path.ends_with("CreatedTime"));
         assert_eq!(wrong, [], "{operation}: {answer}");

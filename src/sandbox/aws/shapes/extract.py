@@ -1,40 +1,35 @@
 #!/usr/bin/env python3
 """Writes the compact `*.shapes` tables beside this file from botocore's service models (pip install botocore).
 
-Run it again after adding an operation to OPERATIONS or to take a newer model; commit what it writes.
+Takes what the sandbox implements from `meshctl sandbox operations`: run it again after adding an operation or to take a
+newer model, and commit what it writes.
+
+    meshctl sandbox operations | src/sandbox/aws/shapes/extract.py
 """
 import gzip
 import json
 import pathlib
+import sys
 
 import botocore
 
-OPERATIONS = {
-    "appmesh": ("2019-01-25", None),
-    "ecr": ("2015-09-21", """BatchCheckLayerAvailability BatchDeleteImage BatchGetImage CompleteLayerUpload CreateRepository
-        DeleteLifecyclePolicy DeleteRepository DeleteRepositoryPolicy DescribeImages DescribeImageScanFindings DescribeRegistry
-        DescribeRepositories GetAuthorizationToken GetDownloadUrlForLayer GetLifecyclePolicy GetRepositoryPolicy
-        InitiateLayerUpload ListImages ListTagsForResource PutImage PutImageScanningConfiguration PutImageTagMutability
-        PutLifecyclePolicy SetRepositoryPolicy TagResource UntagResource UploadLayerPart"""),
-    "eks": ("2017-11-01", """AssociateAccessPolicy CreateAccessEntry CreateAddon CreateCluster CreateNodegroup
-        CreatePodIdentityAssociation DeleteAccessEntry DeleteAddon DeleteCluster DeleteNodegroup
-        DeletePodIdentityAssociation DescribeAccessEntry DescribeAddon DescribeAddonConfiguration DescribeAddonVersions
-        DescribeCluster DescribeClusterVersions DescribeNodegroup DescribePodIdentityAssociation DescribeUpdate
-        DisassociateAccessPolicy ListAccessEntries ListAccessPolicies ListAddons ListAssociatedAccessPolicies
-        ListClusters ListFargateProfiles ListIdentityProviderConfigs ListNodegroups ListPodIdentityAssociations
-        ListTagsForResource ListUpdates TagResource UntagResource UpdateAccessEntry UpdateAddon UpdateClusterConfig
-        UpdateClusterVersion UpdateNodegroupConfig UpdateNodegroupVersion"""),
-    "elbv2": ("2015-12-01", """AddListenerCertificates AddTags CreateListener CreateLoadBalancer CreateRule CreateTargetGroup
-        DeleteListener DeleteLoadBalancer DeleteRule DeleteTargetGroup DeregisterTargets DescribeAccountLimits
-        DescribeCapacityReservation DescribeListenerAttributes DescribeListenerCertificates DescribeListeners
-        DescribeLoadBalancerAttributes DescribeLoadBalancers DescribeRules DescribeSSLPolicies DescribeTags
-        DescribeTargetGroupAttributes DescribeTargetGroups DescribeTargetHealth DescribeTrustStores ModifyListener
-        ModifyListenerAttributes ModifyLoadBalancerAttributes ModifyRule ModifyTargetGroup ModifyTargetGroupAttributes
-        RegisterTargets RemoveListenerCertificates RemoveTags SetIpAddressType SetRulePriorities SetSecurityGroups
-        SetSubnets"""),
+# By the name in the credential scope: botocore's name and version, and whether the tests hold outputs against the table.
+SERVICES = {
+    "appmesh": ("appmesh", "2019-01-25", True),
+    "cloudformation": ("cloudformation", "2010-05-15", False),
+    "ec2": ("ec2", "2016-11-15", False),
+    "ecr": ("ecr", "2015-09-21", True),
+    "eks": ("eks", "2017-11-01", True),
+    "elasticloadbalancing": ("elbv2", "2015-12-01", True),
+    "iam": ("iam", "2010-05-08", False),
+    "logs": ("logs", "2014-03-28", False),
+    "sts": ("sts", "2011-06-15", False),
+    "xray": ("xray", "2016-04-12", False),
 }
 BASE = {"string": "$string", "integer": "$int", "long": "$int", "boolean": "$bool", "timestamp": "$time",
         "double": "$float", "float": "$float", "blob": "$blob"}
+# Lists of instance types and the like grow weekly; what is offered is the service's own table.
+LONGEST_ENUM = 100
 
 
 def load(service, version):
@@ -44,14 +39,24 @@ def load(service, version):
     return json.loads(gzip.decompress((path.parent / "service-2.json.gz").read_bytes()))
 
 
-def table(service, version, operations):
+def wire_name(protocol, member, target):
+    """The member's name as a request carries it."""
+    if protocol == "ec2":
+        name = target.get("queryName") or target.get("locationName", member)
+        return name if "queryName" in target else name[0].upper() + name[1:]
+    # The sandbox's path templates have the members' names.
+    return member if target.get("location") == "uri" else target.get("locationName", member)
+
+
+def table(service, version, operations, outputs):
     model = load(service, version)
-    shapes = model["shapes"]
+    protocol, shapes = model["metadata"]["protocol"], model["shapes"]
     lines, seen, todo = [], set(), []
 
     def reference(name):
         shape = shapes[name]
-        plain = not {"min", "max", "pattern", "enum"} & set(shape)
+        endless = len(shape.get("enum", [])) > LONGEST_ENUM
+        plain = endless or not {"min", "max", "pattern", "enum"} & set(shape)
         if shape["type"] in BASE and plain:
             return BASE[shape["type"]]
         if name not in seen:
@@ -59,15 +64,20 @@ def table(service, version, operations):
             todo.append(name)
         return name
 
-    for name in operations or sorted(model["operations"]):
+    for name in sorted(operations & set(model["operations"])):
         operation = model["operations"][name]
         ends = []
         for side in ("input", "output"):
             shape = operation.get(side, {}).get("shape")
             if side == "output" and shape and "payload" in shapes[shape]:
                 shape = shapes[shape]["members"][shapes[shape]["payload"]]["shape"]
-            ends.append(reference(shape) if shape else "-")
+            ends.append(reference(shape) if shape and (side == "input" or outputs) else "-")
         lines.append(f"o {name} {ends[0]} {ends[1]}")
+    if protocol == "rest-json":
+        # Requests name no operation: what is not implemented is recognised by its path.
+        for name in sorted(set(model["operations"]) - operations):
+            http = model["operations"][name]["http"]
+            lines.append(f'n {name} {http["method"]} {http["requestUri"]}')
     while todo:
         name = todo.pop(0)
         shape = shapes[name]
@@ -76,7 +86,7 @@ def table(service, version, operations):
         if kind == "structure":
             required = shape.get("required", [])
             members = " ".join(
-                f'{member}{"!" if member in required else ""}:{reference(target["shape"])}'
+                f'{wire_name(protocol, member, target)}{"!" if member in required else ""}:{reference(target["shape"])}'
                 for member, target in shape["members"].items())
             lines.append(f'{"u" if shape.get("union") else "s"} {name} {members}'.rstrip())
         elif kind == "list":
@@ -90,6 +100,10 @@ def table(service, version, operations):
     return f"# {service} {version}, written by extract.py\n" + "\n".join(lines) + "\n"
 
 
-for service, (version, operations) in OPERATIONS.items():
+implemented = {}
+for line in sys.stdin.read().split():
+    scope, _, operation = line.partition(":")
+    implemented.setdefault(scope, set()).add(operation)
+for scope, (service, version, outputs) in SERVICES.items():
     target = pathlib.Path(__file__).parent / f"{service}.shapes"
-    target.write_text(table(service, version, operations and operations.split()))
+    target.write_text(table(service, version, implemented[scope], outputs))

@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::shapes::{self, Violation};
 use super::{Call, Fault, Operation, Protocol, Service, rejection};
 use crate::sandbox::clock::epoch_seconds;
 use crate::sandbox::state::State as Everything;
@@ -119,6 +120,9 @@ impl Service for XRay {
     }
     fn resource(&self, _call: &Call<'_>) -> String {
         "*".into()
+    }
+    fn invalid(&self, _operation: &str, _first: &Violation, all: &[Violation]) -> Fault {
+        refuse(shapes::say(all))
     }
     fn handle(&self, state: &mut Everything, call: &Call<'_>) -> Result<Value, Fault> {
         match call.operation {
