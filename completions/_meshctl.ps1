@@ -489,6 +489,7 @@ Register-ArgumentCompleter -Native -CommandName 'meshctl' -ScriptBlock {
             [CompletionResult]::new('reset', 'reset', [CompletionResultType]::ParameterValue, 'Stop it and forget its state')
             [CompletionResult]::new('env', 'env', [CompletionResultType]::ParameterValue, 'Print what the aws CLI, the SDKs and kubectl need, for `eval`')
             [CompletionResult]::new('logs', 'logs', [CompletionResultType]::ParameterValue, 'Print its log')
+            [CompletionResult]::new('operations', 'operations', [CompletionResultType]::ParameterValue, 'List the AWS operations that it has, by the services'' names in credential scopes')
             [CompletionResult]::new('serve', 'serve', [CompletionResultType]::ParameterValue, 'Run it in the foreground; `start` does this in the background')
             break
         }
@@ -619,6 +620,30 @@ Register-ArgumentCompleter -Native -CommandName 'meshctl' -ScriptBlock {
         'meshctl;sandbox;logs' {
             [CompletionResult]::new('-l', '-l', [CompletionResultType]::ParameterName, 'How many of the last lines')
             [CompletionResult]::new('--lines', '--lines', [CompletionResultType]::ParameterName, 'How many of the last lines')
+            [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'The environment file [default: ./meshctl.yaml where there is one, else the demo]')
+            [CompletionResult]::new('--file', '--file', [CompletionResultType]::ParameterName, 'The environment file [default: ./meshctl.yaml where there is one, else the demo]')
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'The environment''s name, in place of the file''s')
+            [CompletionResult]::new('--region', '--region', [CompletionResultType]::ParameterName, 'The AWS region [default: AWS_REGION, then the file''s, then the profile''s]')
+            [CompletionResult]::new('--profile', '--profile', [CompletionResultType]::ParameterName, 'The AWS profile')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'What output is for')
+            [CompletionResult]::new('--color', '--color', [CompletionResultType]::ParameterName, 'Whether to colour')
+            [CompletionResult]::new('--parallelism', '--parallelism', [CompletionResultType]::ParameterName, 'How many steps run at once at most')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'How long the whole run may take, such as 90s, 45m or 2h')
+            [CompletionResult]::new('--sandbox', '--sandbox', [CompletionResultType]::ParameterName, 'Use the embedded sandbox instead of AWS; it is started when it is not running')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Say errors alone')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Say errors alone')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say also what stays as it is')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say also what stays as it is')
+            [CompletionResult]::new('-y', '-y', [CompletionResultType]::ParameterName, 'Answer yes to every question')
+            [CompletionResult]::new('--yes', '--yes', [CompletionResultType]::ParameterName, 'Answer yes to every question')
+            [CompletionResult]::new('--no-input', '--no-input', [CompletionResultType]::ParameterName, 'Never ask; what needs an answer is refused')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('-V', '-V ', [CompletionResultType]::ParameterName, 'Print version')
+            [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
+            break
+        }
+        'meshctl;sandbox;operations' {
             [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'The environment file [default: ./meshctl.yaml where there is one, else the demo]')
             [CompletionResult]::new('--file', '--file', [CompletionResultType]::ParameterName, 'The environment file [default: ./meshctl.yaml where there is one, else the demo]')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'The environment''s name, in place of the file''s')

@@ -469,6 +469,7 @@ set edit:completion:arg-completer[meshctl] = {|@words|
             cand reset 'Stop it and forget its state'
             cand env 'Print what the aws CLI, the SDKs and kubectl need, for `eval`'
             cand logs 'Print its log'
+            cand operations 'List the AWS operations that it has, by the services'' names in credential scopes'
             cand serve 'Run it in the foreground; `start` does this in the background'
         }
         &'meshctl;sandbox;start'= {
@@ -593,6 +594,29 @@ set edit:completion:arg-completer[meshctl] = {|@words|
         &'meshctl;sandbox;logs'= {
             cand -l 'How many of the last lines'
             cand --lines 'How many of the last lines'
+            cand -f 'The environment file [default: ./meshctl.yaml where there is one, else the demo]'
+            cand --file 'The environment file [default: ./meshctl.yaml where there is one, else the demo]'
+            cand --env 'The environment''s name, in place of the file''s'
+            cand --region 'The AWS region [default: AWS_REGION, then the file''s, then the profile''s]'
+            cand --profile 'The AWS profile'
+            cand --output 'What output is for'
+            cand --color 'Whether to colour'
+            cand --parallelism 'How many steps run at once at most'
+            cand --timeout 'How long the whole run may take, such as 90s, 45m or 2h'
+            cand --sandbox 'Use the embedded sandbox instead of AWS; it is started when it is not running'
+            cand -q 'Say errors alone'
+            cand --quiet 'Say errors alone'
+            cand -v 'Say also what stays as it is'
+            cand --verbose 'Say also what stays as it is'
+            cand -y 'Answer yes to every question'
+            cand --yes 'Answer yes to every question'
+            cand --no-input 'Never ask; what needs an answer is refused'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+            cand -V 'Print version'
+            cand --version 'Print version'
+        }
+        &'meshctl;sandbox;operations'= {
             cand -f 'The environment file [default: ./meshctl.yaml where there is one, else the demo]'
             cand --file 'The environment file [default: ./meshctl.yaml where there is one, else the demo]'
             cand --env 'The environment''s name, in place of the file''s'

@@ -7,6 +7,7 @@ use clap::Subcommand;
 use super::settings::state_directory;
 use super::{Error, Exit};
 use crate::clients::{Clients, Credentials, Settings, eks, kube};
+use crate::sandbox::aws;
 use crate::sandbox::control::{self, Profile, Status};
 use crate::sandbox::data_plane::envoy;
 use crate::sandbox::{Error as SandboxError, Options};
@@ -33,6 +34,8 @@ enum Command {
     Env(Env),
     /// Print its log
     Logs(Logs),
+    /// List the AWS operations that it has, by the services' names in credential scopes
+    Operations,
     /// Run it in the foreground; `start` does this in the background
     #[command(hide = true)]
     Serve(Serve),
@@ -177,6 +180,7 @@ pub(super) async fn run(args: Sandbox, printer: &Printer) -> Result<Exit, Error>
         Command::Logs(args) => {
             printer.data(&control::logs(&directory()?, args.lines).map_err(failed)?)
         }
+        Command::Operations => list_operations(printer),
         Command::Serve(args) => {
             let options = args.start.options();
             crate::sandbox::serve(&args.directory, options, std::io::stdout())
@@ -185,6 +189,24 @@ pub(super) async fn run(args: Sandbox, printer: &Printer) -> Result<Exit, Error>
         }
     }
     Ok(Exit::Success)
+}
+
+fn list_operations(printer: &Printer) {
+    let services = aws::services()
+        .iter()
+        .map(|service| (service.signing_name(), aws::operation_names(*service)));
+    if printer.is_json() {
+        let services: serde_json::Map<_, _> = services
+            .map(|(name, operations)| (name.to_owned(), operations.into()))
+            .collect();
+        printer.json(&serde_json::json!({ "event": "operations", "services": services }));
+        return;
+    }
+    for (name, operations) in services {
+        for operation in operations {
+            printer.data(&format!("{name}:{operation}"));
+        }
+    }
 }
 
 /// Writes the file that KUBECONFIG of `env` names: an entry for each of the sandbox's clusters.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap_complete::Shell;
 use meshctl::cli::{Exit, command};
+use meshctl::sandbox::aws;
 
 fn check(path: &str, wanted: &str) {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -56,6 +57,27 @@ fn exit_codes() {
     }
     text += "\nWhere several failures meet in one run, the first one's code counts; an interruption counts before them.\n";
     check("docs/exit-codes.md", &text);
+}
+
+/// The table of the sandbox's AWS operations, which is a part of a page written by hand.
+#[test]
+fn operations() {
+    let path = "docs/sandbox.md";
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let (start, end) = ("<!-- operations: generated -->\n", "<!-- /operations -->");
+    let (before, rest) = page.split_once(start).expect("the table's beginning");
+    let (_, after) = rest.split_once(end).expect("the table's end");
+    let mut table = String::from("| Service | Operations |\n|---|---|\n");
+    for service in aws::services() {
+        let names = aws::operation_names(*service);
+        table += &format!(
+            "| {} ({}) | {} |\n",
+            service.signing_name(),
+            names.len(),
+            names.join(", ")
+        );
+    }
+    check(path, &format!("{before}{start}{table}{end}{after}"));
 }
 
 #[test]
