@@ -1,5 +1,7 @@
 //! Change sets: an update that is looked at before it happens, which is what `aws cloudformation deploy` uses.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -116,6 +118,14 @@ pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<Value, Fault>
     Ok(json!({"Id": id, "StackId": stack.id}))
 }
 
+/// What of a resource a property belongs to, as change sets tell it.
+fn attribute(property: &str) -> &'static str {
+    match property {
+        "Tags" => "Tags",
+        _ => "Properties",
+    }
+}
+
 fn changes(state: &State, call: &Call<'_>, stack: &Stack, new: &Definition) -> Vec<Value> {
     let typed = parameters::typed(&new.template, &new.parameters);
     let exports = engine::exports(state, call.region);
@@ -124,6 +134,7 @@ fn changes(state: &State, call: &Call<'_>, stack: &Stack, new: &Definition) -> V
         return Vec::new();
     };
     let mut changes = Vec::new();
+    let new_tags = new.tags.clone();
     let changed: Vec<&String> = new
         .parameters
         .iter()
@@ -164,6 +175,13 @@ fn changes(state: &State, call: &Call<'_>, stack: &Stack, new: &Definition) -> V
                         .any(|parameter| refers_to(&new[member.as_str()], parameter))
             })
             .collect();
+        // The stack's own tags go to everything that can carry some.
+        let tags = "Tags".to_owned();
+        if stack.definition.tags != new_tags
+            && handler(&resource.kind).is_some_and(|handler| handler.taggable())
+        {
+            touched.push(&tags);
+        }
         touched.sort();
         touched.dedup();
         if touched.is_empty() {
@@ -177,14 +195,20 @@ fn changes(state: &State, call: &Call<'_>, stack: &Stack, new: &Definition) -> V
         let details: Vec<Value> = touched
             .iter()
             .map(|member| {
-                json!({"Target": {"Attribute": "Properties", "Name": member,
-                    "RequiresRecreation": if replaced { "Always" } else { "Never" }},
-                    "Evaluation": "Static", "ChangeSource": "DirectModification"})
+                let fixed =
+                    handler(&resource.kind).is_some_and(|h| h.fixed.contains(&member.as_str()));
+                let mut target = json!({"Attribute": attribute(member),
+                    "RequiresRecreation": if fixed { "Always" } else { "Never" }});
+                if attribute(member) == "Properties" {
+                    target["Name"] = json!(member);
+                }
+                json!({"Target": target, "Evaluation": "Static", "ChangeSource": "DirectModification"})
             })
             .collect();
+        let scope: BTreeSet<&str> = touched.iter().map(|member| attribute(member)).collect();
         changes.push(json!({"Type": "Resource", "ResourceChange": {"Action": "Modify", "LogicalResourceId": name,
             "PhysicalResourceId": resource.physical, "ResourceType": kind,
-            "Replacement": if replaced { "True" } else { "False" }, "Scope": ["Properties"], "Details": details}}));
+            "Replacement": if replaced { "True" } else { "False" }, "Scope": scope, "Details": details}}));
     }
     for resource in &stack.resources {
         if !plan

@@ -701,3 +701,80 @@ fn properties_are_checked_before_anything_is_made() {
         aws.events(&id)
     );
 }
+
+/// What an update sets, the way back unsets, in every service that it touched.
+#[test]
+fn properties_that_go_away_become_defaults_again() {
+    let account = Account::new();
+    let template = |log: &str, repository: &str, role: &str, vpc: &str| {
+        format!(
+            r#"{{"Resources": {{
+                "Log": {{"Type": "AWS::Logs::LogGroup", "Properties": {{"LogGroupName": "/kept"{log}}}}},
+                "Repository": {{"Type": "AWS::ECR::Repository", "Properties": {{"RepositoryName": "kept"{repository}}}}},
+                "Role": {{"Type": "AWS::IAM::Role", "Properties": {{"RoleName": "kept"{role}, "AssumeRolePolicyDocument":
+                    {{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Principal": {{"Service": "ec2.amazonaws.com"}},
+                    "Action": "sts:AssumeRole"}}]}}}}}},
+                "Vpc": {{"Type": "AWS::EC2::VPC", "Properties": {{"CidrBlock": "10.0.0.0/16"{vpc}}}}}
+            }}}}"#
+        )
+    };
+    let seen = || {
+        let ask = |service: &str, operation: &str, input: Value| {
+            account
+                .ask(service, operation, &input)
+                .map_or_else(|fault| json!(fault.code), |answer| answer)
+        };
+        let logs = ask(
+            "logs",
+            "DescribeLogGroups",
+            json!({"logGroupNamePrefix": "/kept"}),
+        );
+        let arn = "arn:aws:logs:eu-west-1:123456789012:log-group:/kept";
+        let repository = ask(
+            "ecr",
+            "DescribeRepositories",
+            json!({"repositoryNames": ["kept"]}),
+        );
+        let role = ask("iam", "GetRole", json!({"RoleName": "kept"}));
+        let vpcs = ask(
+            "ec2",
+            "DescribeVpcs",
+            json!({"Filter": [{"Name": "cidr", "Value": ["10.0.0.0/16"]}]}),
+        );
+        let vpc = vpcs["vpcSet"][0]["vpcId"].clone();
+        json!({
+            "retention": logs["logGroups"][0]["retentionInDays"],
+            "log tags": ask("logs", "ListTagsForResource", json!({"resourceArn": arn}))["tags"],
+            "mutability": repository["repositories"][0]["imageTagMutability"],
+            "scanning": repository["repositories"][0]["imageScanningConfiguration"],
+            "lifecycle": ask("ecr", "GetLifecyclePolicy", json!({"repositoryName": "kept"}))["lifecyclePolicyText"],
+            "policy": ask("ecr", "GetRepositoryPolicy", json!({"repositoryName": "kept"}))["policyText"],
+            "description": role["Role"]["Description"].as_str().unwrap_or(""),
+            "longest": role["Role"]["MaxSessionDuration"],
+            "host names": ask("ec2", "DescribeVpcAttribute", json!({"VpcId": vpc, "Attribute": "enableDnsHostnames"}))["enableDnsHostnames"],
+        })
+    };
+    let bare = template("", "", "", "");
+    let id = account.create("kept", &bare);
+    assert_eq!(account.settle(&id), "CREATE_COMPLETE");
+    let before = seen();
+    let full = template(
+        r#", "RetentionInDays": 7, "Tags": [{"Key": "a", "Value": "b"}]"#,
+        r#", "ImageTagMutability": "IMMUTABLE", "ImageScanningConfiguration": {"ScanOnPush": true},
+            "LifecyclePolicy": {"LifecyclePolicyText": "{\"rules\":[{\"rulePriority\":1,\"selection\":{\"tagStatus\":\"untagged\",\"countType\":\"imageCountMoreThan\",\"countNumber\":5},\"action\":{\"type\":\"expire\"}}]}"},
+            "RepositoryPolicyText": {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "ecr:BatchGetImage"}]}"#,
+        r#", "Description": "d", "MaxSessionDuration": 7200"#,
+        r#", "EnableDnsHostnames": true"#,
+    );
+    let update = |body: &str| {
+        let input = json!({"StackName": "kept", "TemplateBody": body, "Capabilities": ["CAPABILITY_NAMED_IAM"]});
+        account.get("UpdateStack", input);
+        assert_eq!(account.settle(&id), "UPDATE_COMPLETE");
+        seen()
+    };
+    let between = update(&full);
+    for (what, value) in before.as_object().unwrap() {
+        assert_ne!(*value, between[what], "{what} was not set");
+    }
+    assert_eq!(update(&bare), before);
+}

@@ -219,7 +219,8 @@ fn list(state: &mut State, call: &Call<'_>) -> Result<Value, Fault> {
 fn update(state: &mut State, call: &Call<'_>) -> Result<Value, Fault> {
     let seconds = max_session(call)?;
     let (_, role) = changeable(state, call)?;
-    if call.text("Description").is_some() {
+    // An empty description takes the old one away.
+    if call.input.get("Description").is_some() {
         role.description = call.text("Description");
     }
     if call.integer("MaxSessionDuration").is_some() {

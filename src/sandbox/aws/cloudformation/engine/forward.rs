@@ -245,7 +245,13 @@ impl Run<'_> {
         let updated = self.within(resource, |cx| {
             (handler.update)(cx, &physical, Properties(&old), Properties(&new))
         });
-        updated.map_err(|fault| self.reason(handler, &fault))?;
+        if let Err(fault) = updated {
+            if back {
+                // ContinueUpdateRollback is to find that it isn't as it was.
+                resource.properties = old;
+            }
+            return Err(self.reason(handler, &fault));
+        }
         resource.work = Work::Updating(self.after(handler.creation.min(10)));
         Ok(())
     }

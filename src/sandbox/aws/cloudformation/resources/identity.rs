@@ -63,9 +63,13 @@ pub(super) const TYPES: &[Handler] = &[
                 cx.call("iam", "UpdateAssumeRolePolicy", input)?;
             }
             if changed("Description") || changed("MaxSessionDuration") {
-                let mut input = new.only(&["Description", "MaxSessionDuration"]);
-                input.insert("RoleName".into(), json!(name));
-                cx.call("iam", "UpdateRole", Value::Object(input))?;
+                let longest = new.text("MaxSessionDuration");
+                let input = json!({
+                    "RoleName": name,
+                    "Description": new.or_empty("Description"),
+                    "MaxSessionDuration": longest.unwrap_or_else(|| "3600".into()),
+                });
+                cx.call("iam", "UpdateRole", input)?;
             }
             let (before, after) = (
                 old.texts("ManagedPolicyArns"),

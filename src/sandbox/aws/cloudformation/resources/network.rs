@@ -53,6 +53,15 @@ pub(super) const TYPES: &[Handler] = &[
             }))
         },
         update: |cx, id, old, new| {
+            for (name, default) in [
+                ("EnableDnsSupport", "true"),
+                ("EnableDnsHostnames", "false"),
+            ] {
+                if old.text(name).is_some() && new.text(name).is_none() {
+                    let input = json!({"VpcId": id, name: {"Value": default}});
+                    cx.call("ec2", "ModifyVpcAttribute", input)?;
+                }
+            }
             set_dns(cx, id, new)?;
             retag(cx, id, old, new)
         },
@@ -113,6 +122,12 @@ pub(super) const TYPES: &[Handler] = &[
             }))
         },
         update: |cx, id, old, new| {
+            if old.text("MapPublicIpOnLaunch").is_some()
+                && new.text("MapPublicIpOnLaunch").is_none()
+            {
+                let input = json!({"SubnetId": id, "MapPublicIpOnLaunch": {"Value": "false"}});
+                cx.call("ec2", "ModifySubnetAttribute", input)?;
+            }
             set_public(cx, id, new)?;
             retag(cx, id, old, new)
         },

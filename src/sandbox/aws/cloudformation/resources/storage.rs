@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::super::Fault;
-use super::{Cx, Handler, PLAIN, Properties, pairs};
+use super::{Cx, Handler, PLAIN, Properties, pairs, retagging};
 
 pub(super) const TYPES: &[Handler] = &[
     Handler {
@@ -42,7 +42,32 @@ pub(super) const TYPES: &[Handler] = &[
             );
             Ok(json!({ "Arn": arn }))
         },
-        update: |cx, name, _, new| retain(cx, name, new),
+        update: |cx, name, old, new| {
+            if new.text("RetentionInDays").is_some() {
+                retain(cx, name, new)?;
+            } else if old.text("RetentionInDays").is_some() {
+                let input = json!({"logGroupName": name});
+                cx.call("logs", "DeleteRetentionPolicy", input)?;
+            }
+            let arn = format!(
+                "arn:aws:logs:{}:{}:log-group:{name}",
+                cx.region, cx.world.account
+            );
+            let (set, removed) = retagging(old, new);
+            if !removed.is_empty() {
+                let input = json!({"resourceArn": arn, "tagKeys": removed});
+                cx.call("logs", "UntagResource", input)?;
+            }
+            if !set.is_empty() {
+                let tags: Map<String, Value> = set
+                    .into_iter()
+                    .map(|(key, value)| (key, json!(value)))
+                    .collect();
+                let input = json!({"resourceArn": arn, "tags": tags});
+                cx.call("logs", "TagResource", input)?;
+            }
+            Ok(())
+        },
         delete: |cx, name, _| {
             cx.call("logs", "DeleteLogGroup", json!({"logGroupName": name}))
                 .map(drop)
@@ -72,9 +97,7 @@ pub(super) const TYPES: &[Handler] = &[
             if let Some(mutability) = properties.text("ImageTagMutability") {
                 input["imageTagMutability"] = json!(mutability);
             }
-            if let Some(scanning) = properties.0.get("ImageScanningConfiguration") {
-                input["imageScanningConfiguration"] = json!({"scanOnPush": Properties(scanning).text("ScanOnPush").as_deref() == Some("true")});
-            }
+            input["imageScanningConfiguration"] = scanning(properties);
             if let Some(encryption) = properties.0.get("EncryptionConfiguration") {
                 input["encryptionConfiguration"] =
                     json!({"encryptionType": Properties(encryption).text("EncryptionType")});
@@ -85,6 +108,7 @@ pub(super) const TYPES: &[Handler] = &[
             cx.call("ecr", "CreateRepository", input)?;
             cx.made(&name);
             expire(cx, &name, properties)?;
+            permit(cx, &name, properties)?;
             Ok(name)
         },
         read: |cx, name, _| {
@@ -106,7 +130,39 @@ pub(super) const TYPES: &[Handler] = &[
                 let input = json!({"repositoryName": name, "imageTagMutability": mutability});
                 cx.call("ecr", "PutImageTagMutability", input)?;
             }
-            expire(cx, name, new)
+            if scanning(old) != scanning(new) {
+                let input =
+                    json!({"repositoryName": name, "imageScanningConfiguration": scanning(new)});
+                cx.call("ecr", "PutImageScanningConfiguration", input)?;
+            }
+            for (property, deletion) in [
+                ("LifecyclePolicy", "DeleteLifecyclePolicy"),
+                ("RepositoryPolicyText", "DeleteRepositoryPolicy"),
+            ] {
+                if old.0.get(property).is_some() && new.0.get(property).is_none() {
+                    cx.call("ecr", deletion, json!({"repositoryName": name}))?;
+                }
+            }
+            expire(cx, name, new)?;
+            permit(cx, name, new)?;
+            let arn = format!(
+                "arn:aws:ecr:{}:{}:repository/{name}",
+                cx.region, cx.world.account
+            );
+            let (set, removed) = retagging(old, new);
+            if !removed.is_empty() {
+                let input = json!({"resourceArn": arn, "tagKeys": removed});
+                cx.call("ecr", "UntagResource", input)?;
+            }
+            if !set.is_empty() {
+                let tags: Vec<Value> = set
+                    .iter()
+                    .map(|(key, value)| json!({"Key": key, "Value": value}))
+                    .collect();
+                let input = json!({"resourceArn": arn, "tags": tags});
+                cx.call("ecr", "TagResource", input)?;
+            }
+            Ok(())
         },
         delete: |cx, name, properties| {
             let force = properties.text("EmptyOnDelete").as_deref() == Some("true");
@@ -120,6 +176,26 @@ pub(super) const TYPES: &[Handler] = &[
         ..PLAIN
     },
 ];
+
+/// `ImageScanningConfiguration` as ECR names it.
+fn scanning(properties: Properties<'_>) -> Value {
+    let on = properties
+        .0
+        .get("ImageScanningConfiguration")
+        .and_then(|scanning| Properties(scanning).text("ScanOnPush"));
+    json!({"scanOnPush": on.as_deref() == Some("true")})
+}
+
+fn permit(cx: &mut Cx<'_>, name: &str, properties: Properties<'_>) -> Result<(), Fault> {
+    let Some(policy) = properties.0.get("RepositoryPolicyText") else {
+        return Ok(());
+    };
+    let text = policy
+        .as_str()
+        .map_or_else(|| policy.to_string(), str::to_owned);
+    let input = json!({"repositoryName": name, "policyText": text});
+    cx.call("ecr", "SetRepositoryPolicy", input).map(drop)
+}
 
 fn retain(cx: &mut Cx<'_>, name: &str, properties: Properties<'_>) -> Result<(), Fault> {
     let days = properties
