@@ -409,7 +409,11 @@ impl Ec2<'_> {
             .filter(|instance| ids.is_empty() || ids.contains(&instance.id))
             .map(|instance| (instance, self.render_instance(instance)))
             .filter(|(_, rendered)| filters.iter().all(|filter| filter.accepts(rendered)))
-            .map(|(instance, rendered)| {
+            .map(|(instance, mut rendered)| {
+                // Both are the reservation's to tell, and yet instances are found by them.
+                for member in ["ownerId", "reservationId"] {
+                    rendered.as_object_mut().map(|object| object.remove(member));
+                }
                 json!({
                     "reservationId": instance.reservation,
                     "ownerId": self.account,
@@ -433,7 +437,29 @@ impl Ec2<'_> {
                     .as_ref()
                     .is_some_and(|held| held.instance.as_deref() == Some(&instance.id))
             })
-            .map(|interface| self.render_interface(interface))
+            .map(|interface| {
+                let mut shown = self.render_interface(interface);
+                // An instance's interfaces are told with less than interfaces themselves.
+                let foreign = [
+                    (
+                        "",
+                        &["availabilityZone", "availabilityZoneId", "requesterId"][..],
+                    ),
+                    ("", &["requesterManaged", "tagSet"]),
+                    ("/attachment", &["instanceId", "instanceOwnerId"]),
+                    ("/association", &["allocationId", "associationId"]),
+                    (
+                        "/privateIpAddressesSet/0/association",
+                        &["allocationId", "associationId"],
+                    ),
+                ];
+                for (place, members) in foreign {
+                    if let Some(object) = shown.pointer_mut(place).and_then(Value::as_object_mut) {
+                        object.retain(|name, _| !members.contains(&name.as_str()));
+                    }
+                }
+                shown
+            })
             .collect();
         let disks: Vec<Value> = instance
             .volume

@@ -106,8 +106,7 @@ pub fn put(
                 "One or more layers do not exist in the repository: {}",
                 lost.join(", ")
             ),
-        )
-        .with("digests", lost.join(",")));
+        ));
     }
     let lost: Vec<&str> = read
         .manifests
@@ -122,8 +121,7 @@ pub fn put(
                 "The manifest list refers to images that do not exist in the repository: {}",
                 lost.join(", ")
             ),
-        )
-        .with("digests", lost.join(",")));
+        ));
     }
     let size = |digest: &String| repository.layers.get(digest).copied().unwrap_or(0);
     let size = read.blobs.iter().map(size).sum();

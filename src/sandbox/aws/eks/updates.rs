@@ -352,7 +352,16 @@ pub fn tick(cluster: &mut Cluster, now: Millis) -> bool {
         if !update.is_running() || now < update.due_at {
             continue;
         }
-        update.status = "Successful".to_owned();
+        // An add-on's update ends with what its installer sees.
+        let status = match update.subject.split_once('/') {
+            Some(("addon", name)) => match cluster.addons.get(name).map(|a| a.status.as_str()) {
+                Some("UPDATING") => continue,
+                Some("ACTIVE") => "Successful",
+                _ => "Failed",
+            },
+            _ => "Successful",
+        };
+        update.status = status.to_owned();
         changed = true;
         let version = update
             .params
@@ -375,7 +384,6 @@ pub fn tick(cluster: &mut Cluster, now: Millis) -> bool {
                     group.status = "ACTIVE".to_owned();
                 }
             }
-            // An add-on's update ends with what its installer sees.
             Some(_) => {}
         }
     }

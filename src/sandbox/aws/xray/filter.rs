@@ -1,7 +1,7 @@
 //! Filter expressions of `GetTraceSummaries`: `service("backend") AND http.status >= 500`.
 //!
-//! Source: "Use filter expressions", AWS X-Ray Developer Guide; groups, root causes and the options of complex
-//! keywords (`{ fault }`) are left out, and refused rather than misunderstood.
+//! Source: "Use filter expressions", AWS X-Ray Developer Guide; groups and root causes are left out, and refused rather
+//! than misunderstood.
 
 use super::segment::{Segment, root};
 
@@ -16,10 +16,10 @@ pub(super) enum Filter {
     Not(Box<Filter>),
     /// `fault`, `error`, `throttle`, `ok`, `partial`.
     Flag(String),
-    /// `service("name")`.
-    Service(String),
-    /// `edge("from", "to")`.
-    Edge(String, String),
+    /// `service("name")`, `service("name") { fault }`.
+    Service(String, Option<Box<Filter>>),
+    /// `edge("from", "to")`, `edge("from", "to") { responsetime > 1 }`.
+    Edge(String, String, Option<Box<Filter>>),
     /// `http.status >= 500`, `annotation.key = "value"`.
     Compare(String, String, Operand),
 }
@@ -67,17 +67,26 @@ impl Filter {
                     _ => !any(|s| s.fault || s.error || s.throttle),
                 }
             }
-            Filter::Service(name) => segments
-                .iter()
-                .any(|segment| !segment.is_subsegment && segment.name == *name),
-            Filter::Edge(from, to) => segments
-                .iter()
-                .any(|segment| segment.name == *to && called_by(segments, segment, from)),
+            Filter::Service(name, inner) => segments.iter().any(|segment| {
+                !segment.is_subsegment && segment.name == *name && holds_of(inner, segment)
+            }),
+            Filter::Edge(from, to, inner) => segments.iter().any(|segment| {
+                segment.name == *to
+                    && called_by(segments, segment, from)
+                    && holds_of(inner, segment)
+            }),
             Filter::Compare(subject, operator, operand) => {
                 compare(segments, subject, operator, operand)
             }
         }
     }
+}
+
+/// Whether what stands in the braces of a complex keyword is true of the segment that it has found.
+fn holds_of(inner: &Option<Box<Filter>>, segment: &Segment) -> bool {
+    inner
+        .as_ref()
+        .is_none_or(|inner| inner.holds(std::slice::from_ref(segment)))
 }
 
 /// Whether the nearest service above a segment has this name.
@@ -113,6 +122,7 @@ fn compare(segments: &[Segment], subject: &str, operator: &str, operand: &Operan
             operand,
         ),
         "responsetime" => root(segments)
+            .or(segments.first().filter(|_| segments.len() == 1))
             .is_some_and(|root| test(&Operand::Number(root.duration()), operator, operand)),
         "http.status" => any(&|s| s.status.map(|status| Operand::Number(status as f64))),
         "http.method" => any(&|s| text(&s.method)),
@@ -166,7 +176,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
                 let end = rest[1..].find('"').ok_or("a string is not closed")?;
                 (Token::Text(rest[1..=end].into()), end + 2)
             }
-            '(' | ')' | ',' | '=' => (Token::Sign(first.into()), 1),
+            '(' | ')' | '{' | '}' | ',' | '=' => (Token::Sign(first.into()), 1),
             '<' | '>' | '!' => {
                 let length = if rest[1..].starts_with('=') { 2 } else { 1 };
                 (Token::Sign(rest[..length].into()), length)
@@ -266,7 +276,7 @@ impl Parser {
                 self.expect("(")?;
                 let name = self.text()?;
                 self.expect(")")?;
-                Ok(Filter::Service(name))
+                Ok(Filter::Service(name, self.braces(depth)?))
             }
             "edge" => {
                 self.expect("(")?;
@@ -274,7 +284,7 @@ impl Parser {
                 self.expect(",")?;
                 let to = self.text()?;
                 self.expect(")")?;
-                Ok(Filter::Edge(from, to))
+                Ok(Filter::Edge(from, to, self.braces(depth)?))
             }
             lower => {
                 // Annotation keys keep their case.
@@ -286,7 +296,7 @@ impl Parser {
                     false => return Err(format!("unknown keyword {word}")),
                 };
                 let operator = match self.next()? {
-                    Token::Sign(sign) if !"(),!".contains(&sign) => sign,
+                    Token::Sign(sign) if !"(){},!".contains(&sign) => sign,
                     Token::Word(word)
                         if ["contains", "beginswith", "endswith"]
                             .contains(&word.to_ascii_lowercase().as_str()) =>
@@ -306,6 +316,16 @@ impl Parser {
                 Ok(Filter::Compare(subject, operator, operand))
             }
         }
+    }
+
+    /// The narrowing `{ … }` behind a complex keyword; empty ones say nothing.
+    fn braces(&mut self, depth: usize) -> Result<Option<Box<Filter>>, String> {
+        if !self.takes("{") || self.takes("}") {
+            return Ok(None);
+        }
+        let inner = self.or(depth + 1)?;
+        self.expect("}")?;
+        Ok(Some(Box::new(inner)))
     }
 
     fn text(&mut self) -> Result<String, String> {

@@ -117,6 +117,13 @@ fn traces_are_found_by_what_happened() {
         ("ok", 0),
         ("service(\"demo/backend-v1\") AND http.status = 503", 1),
         ("service(\"backend-v2\") OR http.status > 503", 0),
+        ("service(\"demo/backend-v1\") { fault }", 1),
+        ("service(\"demo/frontend\") { http.status = 503 }", 0),
+        (
+            "edge(\"demo/frontend\", \"demo/backend-v1\") { responsetime > 5 OR ok }",
+            0,
+        ),
+        ("service(\"demo/frontend\") { }", 1),
         ("edge(\"demo/frontend\", \"demo/backend-v1\")", 1),
         ("edge(\"demo/backend-v1\", \"demo/frontend\")", 0),
         ("!(duration > 5) AND annotation.who = \"demo/frontend\"", 1),
@@ -130,7 +137,8 @@ fn traces_are_found_by_what_happened() {
         "nonsense = 1",
         "\"",
         "a b c",
-        "service(\"x\") { fault }",
+        "service(\"x\") { fault",
+        "service(\"x\") { = }",
     ] {
         assert_eq!(
             found(expression).unwrap_err().code,
