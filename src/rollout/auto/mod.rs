@@ -12,3 +12,4 @@ pub mod judge;
 pub mod machine;
 pub mod plan;
 pub mod samples;
+pub mod simulate;
