@@ -107,6 +107,18 @@ impl SplitState {
     }
 }
 
+/// Where proxies count the requests to a service: in Envoys beside its callers, which see what the service itself
+/// cannot tell of, such as connections that fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// The label selectors of the calling pods.
+    pub callers: Vec<String>,
+    /// The port of Envoy's administration, on the pod's own loopback.
+    pub admin_port: u16,
+    /// Envoy's name of the cluster of each version: version and name.
+    pub clusters: Vec<(String, String)>,
+}
+
 /// Something of the mesh that is left outside the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Leftover {
@@ -198,6 +210,12 @@ pub trait MeshProvider: Send + Sync {
         service: &Service,
         weights: &Weights,
     ) -> Result<()>;
+
+    /// The object in the cluster that holds a service's split. What is to be remembered of a canary is remembered on it.
+    fn split_object(&self, service: &Service) -> Reference;
+
+    /// Where proxies count the requests to a service.
+    fn counters(&self, service: &Service) -> Counters;
 
     /// The kinds of the services' resources, in the order in which they can be removed: apiVersion and kind.
     fn member_kinds(&self) -> &'static [(&'static str, &'static str)];

@@ -249,7 +249,7 @@ impl<'a> Canary<'a> {
     }
 
     /// Waits until a version can take traffic, or says why it cannot.
-    async fn wait_for_version(
+    pub(super) async fn wait_for_version(
         &self,
         cx: &Context,
         service: &Service,
@@ -297,7 +297,12 @@ impl<'a> Canary<'a> {
     }
 
     /// Waits until the mesh's controller has seen the split and its control plane says the same.
-    async fn wait_accepted(&self, cx: &Context, service: &Service, wanted: &Weights) -> Result<()> {
+    pub(super) async fn wait_accepted(
+        &self,
+        cx: &Context,
+        service: &Service,
+        wanted: &Weights,
+    ) -> Result<()> {
         let wait = Wait::new(format!("split of {}", service.name), ACCEPTED)
             .hint("see the mesh controller's log; `meshctl canary status` shows both sides");
         cx.wait_for(wait, || async {
@@ -382,7 +387,7 @@ impl<'a> Canary<'a> {
 }
 
 /// The stable version and the one under trial.
-fn pair(service: &Service) -> Result<(&Version, &Version)> {
+pub(super) fn pair(service: &Service) -> Result<(&Version, &Version)> {
     match service.versions.as_slice() {
         [stable, canary, ..] => Ok((stable, canary)),
         _ => Err(Failure::of(
@@ -395,7 +400,7 @@ fn pair(service: &Service) -> Result<(&Version, &Version)> {
 }
 
 /// `weight` for the second version, the rest for the first, nothing for others.
-fn weights(service: &Service, weight: u8) -> Weights {
+pub(super) fn weights(service: &Service, weight: u8) -> Weights {
     let share = |index: usize| match index {
         0 => 100 - weight,
         1 => weight,

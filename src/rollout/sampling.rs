@@ -102,11 +102,13 @@ pub fn versions_in(service: &str, body: &Value, header: Option<&str>) -> Option<
 }
 
 /// One request's end.
-struct Answer {
-    version: Option<String>,
+pub(super) struct Answer {
+    /// The version that took part.
+    pub version: Option<String>,
     /// The status, or why there was none.
-    end: Result<u16, String>,
-    took: Duration,
+    pub end: Result<u16, String>,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// Sends requests to `url` and counts the versions of `service` that took part. Each request has a connection of its
@@ -162,7 +164,7 @@ pub(super) fn client(timeout: Duration) -> Result<reqwest::Client> {
         .map_err(|error| Failure::new("sampling", error))
 }
 
-async fn ask(client: &reqwest::Client, url: &reqwest::Url, service: &str) -> Answer {
+pub(super) async fn ask(client: &reqwest::Client, url: &reqwest::Url, service: &str) -> Answer {
     let began = Instant::now();
     let asked = async {
         let mut response = client.get(url.clone()).send().await?;

@@ -19,8 +19,8 @@ use self::control_plane::ControlPlane;
 use self::controller::{Controller, Definitions, MeshObject};
 use self::services::{ServiceResources, VirtualServices};
 use super::{
-    Foundation, Installed, Leftover, MeshProvider, ServiceAccountRole, SplitState, Weights, labels,
-    workload,
+    Counters, Foundation, Installed, Leftover, MeshProvider, ServiceAccountRole, SplitState,
+    Weights, labels, workload,
 };
 use crate::clients::Clients;
 use crate::clients::kube::{
@@ -354,6 +354,32 @@ impl MeshProvider for AppMesh {
         weights: &Weights,
     ) -> Result<()> {
         split::shift(self, cx, cluster, service, weights).await
+    }
+
+    fn split_object(&self, service: &Service) -> Reference {
+        split::router(self, service)
+    }
+
+    fn counters(&self, service: &Service) -> Counters {
+        let environment = self.environment();
+        let namespace = &environment.namespace;
+        let callers = environment.services.values();
+        let callers = callers.filter(|other| other.backends.contains(&service.name));
+        Counters {
+            callers: callers.map(|other| format!("app={}", other.name)).collect(),
+            admin_port: 9901,
+            clusters: service
+                .versions
+                .iter()
+                .map(|version| {
+                    let node = workload(&service.name, &version.name);
+                    let mesh = self.mesh();
+                    let cluster =
+                        format!("cds_egress_{mesh}_{node}_{namespace}_http_{}", service.port);
+                    (version.name.clone(), cluster)
+                })
+                .collect(),
+        }
     }
 
     fn member_kinds(&self) -> &'static [(&'static str, &'static str)] {

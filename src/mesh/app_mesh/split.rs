@@ -13,7 +13,7 @@ use crate::mesh::{SplitState, Weights, workload};
 /// Who owns the weights once a canary has begun: not the manager of `up`, which leaves them as they are.
 const CANARY_MANAGER: &str = "meshctl-canary";
 
-fn router(app_mesh: &AppMesh, service: &Service) -> Reference {
+pub(super) fn router(app_mesh: &AppMesh, service: &Service) -> Reference {
     let namespace = &app_mesh.environment().namespace;
     Reference::namespaced(API, "VirtualRouter", namespace, &service.name)
 }

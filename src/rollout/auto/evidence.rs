@@ -290,7 +290,9 @@ mod tests {
                             let mut excess = Excess::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
                             excess.invest(1.0);
                             // The first numbers of a new generator are alike.
-                            (0..8).for_each(|_| drop(excess.draw()));
+                            for _ in 0..8 {
+                                excess.draw();
+                            }
                             excess.observe(stable, canary, 4.0, bound);
                             excess.log().exp()
                         };

@@ -13,3 +13,4 @@ pub mod machine;
 pub mod plan;
 pub mod samples;
 pub mod simulate;
+pub mod source;

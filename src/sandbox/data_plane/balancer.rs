@@ -285,8 +285,9 @@ impl Running {
     fn write(&mut self, balancer: &Balancer, snapshot: &Snapshot, healths: &Healths) {
         let written = (|| {
             std::fs::create_dir_all(&self.folder)?;
-            for (name, content) in config::files(balancer, snapshot, healths, &self.folder) {
-                put(&self.folder, &name, &content)?;
+            let files = config::files(balancer, snapshot, healths, &self.folder);
+            for (name, content) in in_order(&files) {
+                put(&self.folder, name, content)?;
             }
             Ok::<(), std::io::Error>(())
         })();
@@ -362,6 +363,20 @@ impl Snapshot {
             .collect();
         arns.into_iter().filter_map(|arn| self.groups.get(arn))
     }
+}
+
+/// Files before those that name them: Envoy refuses a cluster whose endpoints' file is not there yet, and asks again
+/// only when the cluster changes.
+fn in_order(files: &BTreeMap<String, serde_json::Value>) -> Vec<(&String, &serde_json::Value)> {
+    let order = |name: &str| match name {
+        "cds.json" => 1,
+        "lds.json" => 3,
+        name if name.starts_with("rds") => 2,
+        _ => 0,
+    };
+    let mut files: Vec<_> = files.iter().collect();
+    files.sort_by_key(|(name, _)| order(name));
+    files
 }
 
 #[cfg(test)]

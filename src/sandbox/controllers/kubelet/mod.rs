@@ -13,6 +13,7 @@ mod events;
 mod images;
 mod node;
 mod pod;
+mod port_forward;
 mod probes;
 mod runtime;
 mod server;
@@ -48,6 +49,23 @@ pub struct Kubelet {
     /// Whether the CNI plugin runs.
     network: watch::Sender<bool>,
     pods: Mutex<BTreeMap<String, pod::Handle>>,
+}
+
+impl Kubelet {
+    /// Where a pod of this node is to be reached from this machine.
+    fn address_of(&self, namespace: &str, name: &str) -> Option<std::net::IpAddr> {
+        let pods = self
+            .pods
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        pods.values().find_map(|handle| {
+            let pod = handle.latest.borrow();
+            let found = pod.metadata.namespace.as_deref() == Some(namespace)
+                && pod.metadata.name.as_deref() == Some(name);
+            let address = pod.status.as_ref()?.pod_ip.as_deref()?;
+            found.then(|| address::twin_of(address))?
+        })
+    }
 }
 
 /// A client of an API server that trusts only the cluster's own authority.

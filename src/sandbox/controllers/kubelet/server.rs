@@ -1,4 +1,4 @@
-//! The kubelet's HTTPS endpoint, which the API server asks for logs.
+//! The kubelet's HTTPS endpoint, which the API server asks for logs and for ways into pods.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -19,11 +19,12 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::Kubelet;
+use super::port_forward;
 use super::runtime::State;
 use crate::sandbox::controllers::{Shutdown, stopped};
 use crate::sandbox::http;
 
-type Body = BoxBody<Bytes, std::io::Error>;
+pub(super) type Body = BoxBody<Bytes, std::io::Error>;
 
 /// Starts the endpoint on a free port of 127.0.0.1 and answers the port.
 pub async fn start(kubelet: Arc<Kubelet>, mut shutdown: Shutdown) -> std::io::Result<u16> {
@@ -57,11 +58,17 @@ pub async fn start(kubelet: Arc<Kubelet>, mut shutdown: Shutdown) -> std::io::Re
                 let Some(stream) = http::secure(&acceptor, stream).await else {
                     return;
                 };
-                let service = hyper::service::service_fn(move |request| {
-                    let kubelet = kubelet.clone();
-                    async move { Ok::<_, std::convert::Infallible>(answer(&kubelet, &request)) }
+                let forwards = shutdown.clone();
+                let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                    let answer = match is_port_forward(&request) {
+                        true => port_forward::answer(&kubelet, request, forwards.clone()),
+                        false => answer(&kubelet, &request),
+                    };
+                    async move { Ok::<_, std::convert::Infallible>(answer) }
                 });
-                let connection = http::http1().serve_connection(TokioIo::new(stream), service);
+                let connection = http::http1()
+                    .serve_connection(TokioIo::new(stream), service)
+                    .with_upgrades();
                 tokio::select! {
                     _ = connection => {}
                     () = stopped(&mut shutdown) => {}
@@ -72,7 +79,7 @@ pub async fn start(kubelet: Arc<Kubelet>, mut shutdown: Shutdown) -> std::io::Re
     Ok(port)
 }
 
-fn text(status: StatusCode, text: String) -> Response<Body> {
+pub(super) fn text(status: StatusCode, text: String) -> Response<Body> {
     let body = Full::new(Bytes::from(text))
         .map_err(|never| match never {})
         .boxed();
@@ -95,6 +102,10 @@ fn answer(kubelet: &Kubelet, request: &Request<Incoming>) -> Response<Body> {
         }
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
     }
+}
+
+fn is_port_forward(request: &Request<Incoming>) -> bool {
+    http::is_addressed_here(request, &[]) && request.uri().path().starts_with("/portForward/")
 }
 
 /// What part of a log is wanted.

@@ -1,0 +1,392 @@
+//! The counters of the callers' own sidecars, read through the Kubernetes API. Envoy's administration listens on the
+//! pod's loopback alone, so the way to it is a port-forward, as with `kubectl port-forward`.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use futures::future::join_all;
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use serde_json::Value;
+
+use super::{Clock, Growth, Source, Versions, pace, tries};
+use crate::clients::kube::{Cluster, condition};
+use crate::mesh::Counters;
+use crate::rollout::auto::samples::{Counts, Side, Tick, bucket};
+
+/// Between two readings.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// How long one reading may take.
+const READING: Duration = Duration::from_secs(10);
+/// Statistics of two clusters are a few kilobytes.
+const LARGEST: usize = 4 << 20;
+
+/// The sidecars of a service's callers.
+pub struct Envoy {
+    cluster: Cluster,
+    namespace: String,
+    counters: Counters,
+    versions: Versions,
+    growth: Growth,
+    clock: Clock,
+    due: Option<Instant>,
+}
+
+impl Envoy {
+    /// Reads nothing yet.
+    pub fn new(
+        cluster: &Cluster,
+        namespace: &str,
+        counters: Counters,
+        versions: &Versions,
+        clock: Clock,
+    ) -> Self {
+        Envoy {
+            cluster: cluster.clone(),
+            namespace: namespace.to_owned(),
+            counters,
+            versions: versions.clone(),
+            growth: Growth::default(),
+            clock,
+            due: None,
+        }
+    }
+
+    /// The ready pods of all callers: name and uid.
+    async fn callers(&self) -> Result<Vec<(String, String)>, String> {
+        let mut callers = Vec::new();
+        for labels in &self.counters.callers {
+            let pods = self
+                .cluster
+                .list("v1", "Pod", Some(&self.namespace), labels)
+                .await
+                .map_err(|trouble| trouble.to_string())?;
+            for pod in pods {
+                let text = |name: &str| {
+                    pod["metadata"][name]
+                        .as_str()
+                        .unwrap_or_default()
+                        .to_owned()
+                };
+                if matches!(condition(&pod, "Ready"), Some(("True", _))) {
+                    callers.push((text("name"), text("uid")));
+                }
+            }
+        }
+        match callers.is_empty() {
+            true => Err(format!(
+                "no ready pod calls it ({})",
+                self.counters.callers.join(", ")
+            )),
+            false => Ok(callers),
+        }
+    }
+
+    fn path(&self) -> String {
+        let clusters = self.counters.clusters.iter();
+        let clusters: Vec<String> = clusters
+            .filter(|(version, _)| self.versions.side(version).is_some())
+            .map(|(_, cluster)| regex_lite::escape(cluster))
+            .collect();
+        let filter = format!(
+            r"^cluster\.({})\.upstream_rq_(completed|5xx|retry|time)$",
+            clusters.join("|")
+        );
+        let filter: String = filter
+            .bytes()
+            .map(|byte| match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' => {
+                    char::from(byte).to_string()
+                }
+                other => format!("%{other:02X}"),
+            })
+            .collect();
+        format!("/stats?format=json&histogram_buckets=detailed&filter={filter}")
+    }
+
+    /// Adds what one proxy counted since it was asked last.
+    fn add(&mut self, tick: &mut Tick, uid: &str, stats: &Value) -> Result<(), String> {
+        let list = stats["stats"]
+            .as_array()
+            .ok_or("Envoy's statistics are no list")?;
+        for (version, cluster) in self.counters.clusters.clone() {
+            let Some(side) = self.versions.side(&version) else {
+                continue;
+            };
+            let value = |name: &str| {
+                let name = format!("cluster.{cluster}.{name}");
+                let found = list.iter().find(|stat| stat["name"] == name.as_str());
+                // What was never counted is not listed.
+                found.map_or(Some(0.0), |stat| stat["value"].as_f64())
+            };
+            let mut grown = |name: &str| {
+                let value =
+                    value(name).ok_or_else(|| format!("{name} of {cluster} is no number"))?;
+                self.growth.since(format!("{uid} {cluster} {name}"), value)
+            };
+            let counted = tries(
+                grown("upstream_rq_completed")?,
+                grown("upstream_rq_5xx")?,
+                grown("upstream_rq_retry")?,
+            );
+            let counts = tick.side_mut(side);
+            counts.requests += counted.requests;
+            counts.errors += counted.errors;
+            self.latencies(counts, uid, &cluster, list)?;
+        }
+        Ok(())
+    }
+
+    fn latencies(
+        &mut self,
+        counts: &mut Counts,
+        uid: &str,
+        cluster: &str,
+        list: &[Value],
+    ) -> Result<(), String> {
+        let name = format!("cluster.{cluster}.upstream_rq_time");
+        let details = list
+            .iter()
+            .filter_map(|stat| stat["histograms"]["details"].as_array())
+            .flatten()
+            .find(|histogram| histogram["name"] == name.as_str());
+        let totals = details.and_then(|histogram| histogram["totals"].as_array());
+        for total in totals.into_iter().flatten() {
+            let (Some(lower), Some(count)) =
+                (total["lower_bound"].as_f64(), total["count"].as_f64())
+            else {
+                return Err(format!("{name} has a bucket that is none"));
+            };
+            let grown = self
+                .growth
+                .appeared(format!("{uid} {name} {lower}"), count)?;
+            if let Some(bucket) = bucket(lower).filter(|_| grown > 0) {
+                let grown = u32::try_from(grown).unwrap_or(u32::MAX);
+                counts.latencies.push((bucket, grown));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Growth {
+    /// As [`Growth::since`] for one of many counters that appear when they are first counted: only what a proxy shows
+    /// at its first reading was before the run.
+    fn appeared(&mut self, key: String, now: f64) -> Result<u64, String> {
+        let owner = key.split(' ').take(2).collect::<Vec<_>>().join(" ");
+        let is_first = !self.last.contains_key(&format!("{owner} read"));
+        if !is_first && !self.last.contains_key(&key) {
+            self.last.insert(key.clone(), 0.0);
+        }
+        self.since(key, now)
+    }
+}
+
+#[async_trait]
+impl Source for Envoy {
+    fn name(&self) -> &'static str {
+        "envoy"
+    }
+
+    fn counts(&self) -> String {
+        "the callers' Envoys, every try by itself: upstream_rq_completed and upstream_rq_retry are requests, upstream_rq_5xx (time-outs and resets included) and upstream_rq_retry are failures, upstream_rq_time is latency".into()
+    }
+
+    async fn next(&mut self) -> Result<Tick, String> {
+        pace(&mut self.due, INTERVAL).await;
+        let callers = self.callers().await?;
+        let (path, port) = (self.path(), self.counters.admin_port);
+        let read = callers.iter().map(|(name, _)| {
+            let reading = stats(&self.cluster, &self.namespace, name, port, &path);
+            async move {
+                match tokio::time::timeout(READING, reading).await {
+                    Ok(read) => read.map_err(|why| format!("Envoy of {name}: {why}")),
+                    Err(_) => Err(format!(
+                        "Envoy of {name}: no answer within {} s",
+                        READING.as_secs()
+                    )),
+                }
+            }
+        });
+        let read = join_all(read).await;
+        let mut tick = Tick {
+            at: self.clock.now(),
+            ..Tick::default()
+        };
+        let mut trouble = None;
+        for ((_, uid), stats) in callers.iter().zip(read) {
+            match stats {
+                Ok(stats) => {
+                    self.add(&mut tick, uid, &stats)?;
+                    for (_, cluster) in &self.counters.clusters {
+                        let seen = format!("{uid} cluster.{cluster}.upstream_rq_time read");
+                        self.growth.last.insert(seen, 1.0);
+                    }
+                }
+                // A pod may be going away just now; what it counted is read the next time.
+                Err(why) => trouble = Some(why),
+            }
+        }
+        match trouble {
+            Some(why)
+                if tick.stable == Counts::default()
+                    && tick.side(Side::Canary) == &Counts::default() =>
+            {
+                Err(why)
+            }
+            _ => Ok(tick),
+        }
+    }
+}
+
+/// One reading of a proxy's statistics.
+async fn stats(
+    cluster: &Cluster,
+    namespace: &str,
+    pod: &str,
+    port: u16,
+    path: &str,
+) -> Result<Value, String> {
+    let words = |error: &dyn std::fmt::Display| error.to_string();
+    let client = cluster.client().await.map_err(|trouble| words(&trouble))?;
+    let pods: Api<Pod> = Api::namespaced(client, namespace);
+    let mut forward = pods
+        .portforward(pod, &[port])
+        .await
+        .map_err(|error| words(&error))?;
+    let stream = forward
+        .take_stream(port)
+        .ok_or("the port was not forwarded")?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| words(&error))?;
+    let connection = tokio::spawn(connection);
+    let request = hyper::Request::get(path)
+        .header("host", "localhost")
+        .header("connection", "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| words(&error))?;
+    let answered = async {
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|error| words(&error))?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), LARGEST).collect().await;
+        let body = body.map_err(|error| words(&error))?.to_bytes();
+        match status.is_success() {
+            true => serde_json::from_slice(&body).map_err(|error| words(&error)),
+            false => Err(format!("answered {status}")),
+        }
+    }
+    .await;
+    connection.abort();
+    forward.abort();
+    answered
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::clients::kube::Access;
+
+    fn envoy() -> Envoy {
+        let access = Access {
+            name: String::new(),
+            environment: String::new(),
+            region: String::new(),
+            partition: String::new(),
+            account: String::new(),
+            endpoint: String::new(),
+            certificate_authority: String::new(),
+            credentials: aws_credential_types::provider::SharedCredentialsProvider::new(
+                aws_credential_types::Credentials::for_tests(),
+            ),
+        };
+        let counters = Counters {
+            callers: vec!["app=frontend".into()],
+            admin_port: 9901,
+            clusters: vec![("v1".into(), "one".into()), ("v2".into(), "two".into())],
+        };
+        let versions = Versions {
+            stable: "v1".into(),
+            canary: "v2".into(),
+        };
+        Envoy::new(
+            &Cluster::new(access),
+            "demo",
+            counters,
+            &versions,
+            Clock::from(0.0),
+        )
+    }
+
+    fn stats(completed: u64, failed: u64, retried: u64, slow: u64) -> Value {
+        json!({"stats": [
+            {"name": "cluster.one.upstream_rq_completed", "value": completed},
+            {"name": "cluster.one.upstream_rq_5xx", "value": failed},
+            {"name": "cluster.one.upstream_rq_retry", "value": retried},
+            {"histograms": {"details": [{"name": "cluster.one.upstream_rq_time", "totals": [
+                {"lower_bound": 3, "width": 0.1, "count": completed - slow},
+                {"lower_bound": 50, "width": 1, "count": slow},
+            ]}]}},
+        ]})
+    }
+
+    #[test]
+    fn what_proxies_count_becomes_samples() {
+        let mut envoy = envoy();
+        let mut tick = Tick::default();
+        envoy
+            .add(&mut tick, "pod", &stats(100, 5, 3, 0))
+            .expect("statistics");
+        assert_eq!(
+            tick,
+            Tick::default(),
+            "what was before the run is not its own"
+        );
+        envoy
+            .growth
+            .last
+            .insert("pod cluster.one.upstream_rq_time read".into(), 1.0);
+        envoy
+            .add(&mut tick, "pod", &stats(150, 7, 6, 4))
+            .expect("statistics");
+        assert_eq!((tick.stable.requests, tick.stable.errors), (53, 5));
+        let counted: u32 = tick.stable.latencies.iter().map(|(_, count)| count).sum();
+        assert_eq!(counted, 50);
+        let mut after = Tick::default();
+        envoy
+            .add(&mut after, "pod", &stats(10, 1, 0, 0))
+            .expect("statistics");
+        assert_eq!(
+            (after.stable.requests, after.stable.errors),
+            (10, 1),
+            "a proxy that was restarted"
+        );
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        let mut envoy = envoy();
+        let mut tick = Tick::default();
+        for nonsense in [
+            json!({}),
+            json!([]),
+            json!({"stats": [{"name": "cluster.one.upstream_rq_completed", "value": "many"}]}),
+            json!({"stats": [{"name": "cluster.one.upstream_rq_completed", "value": -1}]}),
+            json!({"stats": [{"name": "cluster.one.upstream_rq_completed", "value": null}]}),
+        ] {
+            assert!(
+                envoy.add(&mut tick, "pod", &nonsense).is_err(),
+                "{nonsense}"
+            );
+        }
+        assert_eq!(tick, Tick::default());
+    }
+}
