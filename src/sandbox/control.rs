@@ -373,8 +373,8 @@ pub async fn stop(directory: &Path) -> Result<bool, Error> {
         .map_err(|()| Error::Stop(profile.pid))
 }
 
-/// How a running sandbox is: `envoy` (`program` or why it is `missing`), `clusters`, `speed`, and why its state is
-/// `unsaved`, or null.
+/// How a running sandbox is: `envoy` (`program` or why it is `missing`), `clusters`, `speed`, why its state is
+/// `unsaved`, or null, and the [`Calls`](super::state::Calls) since it started.
 pub async fn condition(profile: &Profile) -> io::Result<serde_json::Value> {
     let answer = ask(profile, "GET", "status").await?;
     serde_json::from_slice(&answer).map_err(io::Error::other)

@@ -264,6 +264,7 @@ fn condition(world: &World) -> serde_json::Value {
         "clusters": clusters,
         "speed": world.clock.speed(),
         "unsaved": *world.unsaved(),
+        "calls": *world.calls(),
     })
 }
 

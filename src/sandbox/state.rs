@@ -1,5 +1,6 @@
 //! Everything the sandbox's AWS knows, in one value behind one lock, saved as one file.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -67,6 +68,9 @@ impl State {
     }
 }
 
+/// How many calls were made, by the caller's ARN and `service:operation`.
+pub type Calls = BTreeMap<String, BTreeMap<String, u64>>;
+
 /// What every part of the sandbox shares.
 #[derive(Clone)]
 pub struct World {
@@ -86,6 +90,7 @@ pub struct World {
     changed: Arc<watch::Sender<u64>>,
     /// Why the last save failed, if it did.
     unsaved: Arc<Mutex<Option<String>>>,
+    calls: Arc<Mutex<Calls>>,
 }
 
 impl World {
@@ -108,6 +113,7 @@ impl World {
             state: Arc::new(Mutex::new(state)),
             changed: Arc::new(watch::Sender::new(0)),
             unsaved: Arc::default(),
+            calls: Arc::default(),
         }
     }
 
@@ -147,6 +153,13 @@ impl World {
         let saved = write_private(&state_file(&self.directory), &bytes);
         *self.unsaved() = saved.as_ref().err().map(ToString::to_string);
         saved
+    }
+
+    /// The calls answered since the sandbox started.
+    pub fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Why the state on disk is not the state in memory, if the last save failed.

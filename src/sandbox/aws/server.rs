@@ -270,6 +270,12 @@ fn answer(
     {
         return refuse(&rejection::unknown_operation(service, &decoded.operation));
     }
+    *world
+        .calls()
+        .entry(caller.arn.clone())
+        .or_default()
+        .entry(format!("{}:{}", service.signing_name(), decoded.operation))
+        .or_default() += 1;
     let call = Call {
         world,
         operation: &decoded.operation,

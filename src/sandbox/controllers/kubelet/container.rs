@@ -1,22 +1,25 @@
 //! Runs one container: pulls, configures, starts, probes and restarts it, and ends it when told to.
 
+mod execution;
+mod probing;
+
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::BoxFuture;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod, Probe};
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
+
 use tokio::sync::watch;
 
+use self::execution::{Execute, Handle};
 use super::environment::{self, Seen};
 use super::images::Image;
-use super::probes::{self, Kind, Pace};
 use super::runtime::{Ended, Runtime, State, tail};
-use super::{Kubelet, events::Event, volumes};
-use crate::sandbox::controllers::{ContainerContext, Log, Program, program};
-use crate::sandbox::data_plane::{self, process};
+use super::{Kubelet, events::Event};
+use crate::sandbox::controllers::{Program, program};
+use crate::sandbox::data_plane;
 
 /// The first pause after a failure, doubled up to [`LONGEST_BACKOFF`].
 const BACKOFF: Duration = Duration::from_secs(10);
@@ -73,13 +76,6 @@ pub struct Place {
 enum Found {
     Program(Program),
     Image(Image),
-}
-
-enum Handle {
-    Process(Box<process::Process>),
-    Task(tokio::task::JoinHandle<i32>, watch::Sender<bool>),
-    /// Without a data plane nothing runs.
-    Nothing,
 }
 
 impl Runner {
@@ -433,169 +429,6 @@ impl Runner {
         }
     }
 
-    /// Probes for ever; ends with the reason to restart the container.
-    async fn probe_all(&self, execute: &Execute) -> String {
-        if let Some(probe) = self.container.startup_probe.clone() {
-            let mut failed = false;
-            self.probe(Kind::Startup, &probe, execute, |is| {
-                failed = !is;
-                std::ops::ControlFlow::Break(())
-            })
-            .await;
-            if failed {
-                return format!(
-                    "Container {} failed startup probe, will be restarted",
-                    self.container.name
-                );
-            }
-            let ready = self.container.readiness_probe.is_none();
-            self.update(|report| {
-                report.started = true;
-                report.ready = ready;
-            });
-        }
-        let readiness = async {
-            if let Some(probe) = self.container.readiness_probe.clone() {
-                self.probe(Kind::Readiness, &probe, execute, |is| {
-                    self.update(|report| report.ready = is);
-                    std::ops::ControlFlow::Continue(())
-                })
-                .await;
-            }
-            std::future::pending::<()>().await;
-        };
-        let liveness = async {
-            let Some(probe) = self.container.liveness_probe.clone() else {
-                return std::future::pending::<()>().await;
-            };
-            self.probe(Kind::Liveness, &probe, execute, |is| match is {
-                true => std::ops::ControlFlow::Continue(()),
-                false => std::ops::ControlFlow::Break(()),
-            })
-            .await;
-        };
-        tokio::select! {
-            () = readiness => {}
-            () = liveness => {}
-        }
-        format!(
-            "Container {} failed liveness probe, will be restarted",
-            self.container.name
-        )
-    }
-
-    /// Runs one probe; `tell` hears each change of the verdict.
-    async fn probe(
-        &self,
-        kind: Kind,
-        probe: &Probe,
-        execute: &Execute,
-        mut tell: impl FnMut(bool) -> std::ops::ControlFlow<()>,
-    ) {
-        if matches!(execute, Execute::Nothing) {
-            // Nothing runs that could answer; modelled readiness comes with the usual delay of a start.
-            tokio::time::sleep(self.kubelet.scale(Duration::from_secs(5))).await;
-            if tell(true).is_continue() {
-                std::future::pending::<()>().await;
-            }
-            return;
-        }
-        let pace = Pace::new(kind, probe, &self.kubelet.world.clock);
-        tokio::time::sleep(pace.initial_delay).await;
-        let (mut verdict, mut row, mut since) = (None, 0, Instant::now());
-        let mut succeeded = false;
-        loop {
-            let answer =
-                match probes::ask(probe, &self.container, self.place.twin, pace.timeout).await {
-                    Some(answer) => answer,
-                    None => {
-                        let command = probe
-                            .exec
-                            .as_ref()
-                            .and_then(|action| action.command.clone());
-                        let run = execute.run(command.unwrap_or_default());
-                        match tokio::time::timeout(pace.timeout, run).await {
-                            Ok(Ok(0)) => Ok(()),
-                            Ok(Ok(code)) => Err(format!("command exited with code {code}")),
-                            Ok(Err(message)) => Err(message),
-                            Err(_) => Err("command timed out".to_owned()),
-                        }
-                    }
-                };
-            let is = answer.is_ok();
-            succeeded |= is;
-            if row == 0 || (row > 0) != is {
-                row = 0;
-                since = Instant::now();
-            }
-            row += if is { 1 } else { -1 };
-            if let Err(why) = &answer
-                && (verdict == Some(true) || row == -1)
-            {
-                self.event(Event::warning(
-                    "Unhealthy",
-                    &format!("{} probe failed: {why}", kind.name()),
-                ));
-            }
-            let settled = match is {
-                true => row >= pace.successes,
-                false => {
-                    let patience = match succeeded {
-                        true => pace.patience,
-                        false => pace.first_patience,
-                    };
-                    -row >= pace.failures && since.elapsed() >= patience
-                }
-            };
-            if settled && verdict != Some(is) {
-                verdict = Some(is);
-                if tell(is).is_break() {
-                    return;
-                }
-            }
-            let rest = if verdict == Some(true) && is {
-                pace.steady
-            } else {
-                pace.eager
-            };
-            tokio::time::sleep(rest).await;
-        }
-    }
-
-    async fn hook(&self, hook: &LifecycleHandler, execute: &Execute) -> Result<(), String> {
-        if let Some(sleep) = &hook.sleep {
-            let seconds = Duration::from_secs(sleep.seconds.max(0) as u64);
-            tokio::time::sleep(self.kubelet.scale(seconds)).await;
-            return Ok(());
-        }
-        if let Some(action) = &hook.exec {
-            let command = action.command.clone().unwrap_or_default();
-            if let Some(seconds) = only_sleeps(&command) {
-                tokio::time::sleep(self.kubelet.scale(seconds)).await;
-                return Ok(());
-            }
-            return match execute.run(command).await? {
-                0 => Ok(()),
-                code => Err(format!("command exited with {code}")),
-            };
-        }
-        if hook.http_get.is_some() {
-            let probe = Probe {
-                http_get: hook.http_get.clone(),
-                ..Probe::default()
-            };
-            let asked = probes::ask(
-                &probe,
-                &self.container,
-                self.place.twin,
-                Duration::from_secs(10),
-            )
-            .await;
-            return asked.unwrap_or(Ok(()));
-        }
-        Ok(())
-    }
-
     async fn end(
         &self,
         handle: &mut Handle,
@@ -649,242 +482,6 @@ impl Runner {
     fn is_proxy(&self) -> bool {
         let image = self.container.image.as_deref().unwrap_or_default();
         program(image).is_some()
-    }
-
-    fn start(
-        &self,
-        found: &Found,
-        mut env: std::collections::BTreeMap<String, String>,
-        log: &Log,
-        processes: bool,
-    ) -> Result<(Handle, Execute), String> {
-        let mounts = volumes::mounts(&self.container, &self.volumes);
-        let metadata = &self.pod.metadata;
-        match found {
-            Found::Program(program) => {
-                let (stop, shutdown) = watch::channel(false);
-                let mut words: Vec<String> = self
-                    .container
-                    .command
-                    .clone()
-                    .unwrap_or_default()
-                    .into_iter()
-                    .skip(1)
-                    .collect();
-                words.extend(self.container.args.clone().unwrap_or_default());
-                let args = words
-                    .iter()
-                    .map(|word| environment::expand(word, &env))
-                    .collect();
-                let context = ContainerContext {
-                    container: self.container.name.clone(),
-                    args,
-                    env,
-                    namespace: metadata.namespace.clone().unwrap_or_default(),
-                    pod: metadata.name.clone().unwrap_or_default(),
-                    pod_uid: metadata.uid.clone().unwrap_or_default(),
-                    pod_labels: metadata.labels.clone().unwrap_or_default(),
-                    node: self.kubelet.options.name.clone(),
-                    pod_ip: self.place.shown,
-                    twin: self.place.twin,
-                    mounts,
-                    kubernetes_endpoint: self.kubelet.options.access.server.clone(),
-                    aws_endpoint: self.kubelet.world.endpoint.to_string(),
-                    region: self.kubelet.options.access.region.clone(),
-                    log: log.clone(),
-                    shutdown,
-                };
-                let execute = Execute::Program {
-                    image: self.container.image.clone().unwrap_or_default(),
-                    context: Box::new(context.clone()),
-                    clock: self.kubelet.world.clock,
-                };
-                Ok((
-                    Handle::Task(tokio::spawn((program.run)(context)), stop),
-                    execute,
-                ))
-            }
-            Found::Image(image) => {
-                if !processes {
-                    return Ok((Handle::Nothing, Execute::Nothing));
-                }
-                for (name, value) in super::images::environment(&image.config) {
-                    env.entry(name).or_insert(value);
-                }
-                env.entry("HOME".to_owned())
-                    .or_insert_with(|| "/".to_owned());
-                if self.place.injected {
-                    data_plane::egress::environment(&mut env, self.place.twin);
-                }
-                let config = &image.config;
-                let mut words = self
-                    .container
-                    .command
-                    .clone()
-                    .or_else(|| config.entrypoint.clone())
-                    .unwrap_or_default();
-                // The image's own arguments go only with the image's own command.
-                match (&self.container.args, &self.container.command) {
-                    (Some(args), _) => words.extend(args.iter().cloned()),
-                    (None, None) => words.extend(config.cmd.clone().unwrap_or_default()),
-                    (None, Some(_)) => {}
-                }
-                let directory = self
-                    .container
-                    .working_dir
-                    .clone()
-                    .unwrap_or_else(|| config.working_dir.clone());
-                let directory = if directory.is_empty() {
-                    "/".to_owned()
-                } else {
-                    directory
-                };
-                let base = Base {
-                    env,
-                    directory,
-                    mounts,
-                    root: image.root.clone(),
-                    marks: self.kubelet.world.directory.join("processes"),
-                };
-                let start = base.start(&words)?;
-                let process = process::Process::start(&start, log).map_err(|error| {
-                    format!(
-                        "failed to create containerd task: {}: {error}",
-                        start.program.display()
-                    )
-                })?;
-                Ok((
-                    Handle::Process(Box::new(process)),
-                    Execute::Process {
-                        base: Box::new(base),
-                    },
-                ))
-            }
-        }
-    }
-}
-
-impl Handle {
-    async fn wait(&mut self) -> i32 {
-        match self {
-            Handle::Process(process) => process.wait().await,
-            // A panic of a program is a crash of its container.
-            Handle::Task(task, _) => task.await.unwrap_or(2),
-            Handle::Nothing => std::future::pending().await,
-        }
-    }
-
-    async fn stop(&mut self, grace: Duration) -> i32 {
-        match self {
-            Handle::Process(process) => process.stop(grace).await,
-            Handle::Task(task, stop) => {
-                stop.send_replace(true);
-                match tokio::time::timeout(grace, &mut *task).await {
-                    Ok(code) => code.unwrap_or(2),
-                    Err(_) => {
-                        task.abort();
-                        137
-                    }
-                }
-            }
-            Handle::Nothing => 0,
-        }
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        if let Handle::Task(task, _) = self {
-            task.abort();
-        }
-    }
-}
-
-/// What processes of a container share.
-struct Base {
-    env: std::collections::BTreeMap<String, String>,
-    directory: String,
-    mounts: std::collections::BTreeMap<PathBuf, PathBuf>,
-    root: PathBuf,
-    marks: PathBuf,
-}
-
-impl Base {
-    fn start(&self, words: &[String]) -> Result<process::Start, String> {
-        let line = environment::command_line(
-            words,
-            self.env.clone(),
-            &self.directory,
-            &self.mounts,
-            &self.root,
-        )?;
-        Ok(process::Start {
-            program: line.program,
-            args: line.args,
-            env: line.env,
-            directory: line.directory,
-            marks: self.marks.clone(),
-        })
-    }
-}
-
-/// How a command is run in a container.
-enum Execute {
-    Process {
-        base: Box<Base>,
-    },
-    Program {
-        image: String,
-        context: Box<ContainerContext>,
-        clock: crate::sandbox::clock::Clock,
-    },
-    Nothing,
-}
-
-impl Execute {
-    fn run(&self, command: Vec<String>) -> BoxFuture<'_, Result<i32, String>> {
-        Box::pin(async move {
-            match self {
-                Execute::Process { base } => {
-                    let start = base.start(&command)?;
-                    let silent: Log = Arc::new(|_: &str| {});
-                    let mut process = process::Process::start(&start, &silent)
-                        .map_err(|error| error.to_string())?;
-                    Ok(process.wait().await)
-                }
-                Execute::Program {
-                    image,
-                    context,
-                    clock,
-                } => {
-                    if let Some(seconds) = only_sleeps(&command) {
-                        tokio::time::sleep(clock.scale(seconds)).await;
-                        return Ok(0);
-                    }
-                    data_plane::execute(image, context, &command).await
-                }
-                Execute::Nothing => Ok(0),
-            }
-        })
-    }
-}
-
-/// The duration of a command that does nothing but sleep: a pause, modelled like all others.
-fn only_sleeps(command: &[String]) -> Option<Duration> {
-    let words: Vec<&str> = command
-        .iter()
-        .flat_map(|word| word.split_whitespace())
-        .collect();
-    let words = match words[..] {
-        ["sh" | "/bin/sh" | "bash" | "/bin/bash", "-c", ref rest @ ..] => rest,
-        ref all => all,
-    };
-    match words {
-        ["sleep" | "/bin/sleep" | "/usr/bin/sleep", seconds] => {
-            let seconds: f64 = seconds.trim_end_matches('s').parse().ok()?;
-            Duration::try_from_secs_f64(seconds).ok()
-        }
-        _ => None,
     }
 }
 

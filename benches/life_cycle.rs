@@ -1,0 +1,237 @@
+//! The life cycle of the demo against a sandbox of its own, timed as a user would time it: one table on stdout.
+//!
+//! `cargo bench` runs it on an optimised build, or on the one that `MESHCTL` names. Modelled durations shrink with the sandbox's speed and meshctl's own
+//! work does not, so two speeds tell them apart.
+
+#![expect(clippy::print_stdout, reason = "the table is the benchmark's output")]
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Modelled time passes this many times faster; the second is the default.
+const SPEEDS: [f64; 2] = [20.0, 60.0];
+
+fn main() {
+    // `cargo test --benches` asks whether it runs, not how fast.
+    if std::env::args().any(|argument| argument == "--test" || argument == "--list") {
+        return;
+    }
+    let bench = Bench {
+        folder: tempfile::tempdir().expect("a temporary folder"),
+    };
+    println!("| What | Figure |\n|---|---|");
+    bench.start();
+    bench.sandbox();
+    let ups: Vec<Up> = SPEEDS.iter().map(|&speed| bench.up(speed)).collect();
+    extrapolate(&ups);
+    bench.nothing_to_do();
+    bench.down();
+}
+
+fn row(what: &str, figure: String) {
+    println!("| {what} | {figure} |");
+}
+
+struct Bench {
+    folder: tempfile::TempDir,
+}
+
+/// A run of `up`.
+struct Up {
+    speed: f64,
+    makespan: f64,
+}
+
+impl Bench {
+    fn command(&self, arguments: &[&str]) -> Command {
+        let named = std::env::var_os("MESHCTL").map(PathBuf::from);
+        let program = named.unwrap_or_else(|| env!("CARGO_BIN_EXE_meshctl").into());
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env("MESHCTL_STATE_DIR", self.folder.path())
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> (Output, Duration) {
+        let began = Instant::now();
+        let output = self.command(arguments).output().expect("meshctl runs");
+        let took = began.elapsed();
+        assert!(
+            output.status.success(),
+            "meshctl {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr)
+        );
+        (output, took)
+    }
+
+    /// The NDJSON events of a run.
+    fn events(&self, arguments: &[&str]) -> (Vec<Value>, Duration) {
+        let (output, took) = self.run(&[arguments, &["--output", "json"]].concat());
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let events = text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"));
+        (events.collect(), took)
+    }
+
+    fn condition(&self) -> Value {
+        let (events, _) = self.events(&["sandbox", "status"]);
+        let condition = events
+            .into_iter()
+            .find(|event| event["event"] == "sandbox-condition");
+        condition.expect("a condition")["condition"].clone()
+    }
+
+    /// Calls that meshctl itself has made so far; the controllers of the cluster make theirs under roles.
+    fn calls(&self) -> u64 {
+        let condition = self.condition();
+        let callers = condition["calls"].as_object().expect("callers");
+        let own = callers
+            .iter()
+            .filter(|(caller, _)| caller.contains(":user/"));
+        own.flat_map(|(_, calls)| calls.as_object().expect("calls").values())
+            .filter_map(Value::as_u64)
+            .sum()
+    }
+
+    fn start(&self) {
+        let took = median((0..50).map(|_| self.run(&["--version"]).1));
+        row(
+            "process start (`meshctl --version`, median of 50)",
+            milliseconds(took),
+        );
+    }
+
+    fn sandbox(&self) {
+        let mut idle = None;
+        let took = median((0..10).map(|_| {
+            let (_, took) = self.run(&["sandbox", "start", "--no-data-plane"]);
+            let (events, _) = self.events(&["sandbox", "status"]);
+            idle = events[0]["pid"].as_u64().and_then(resident);
+            self.run(&["sandbox", "reset"]);
+            took
+        }));
+        row(
+            "sandbox ready (`meshctl sandbox start` from nothing, median of 10)",
+            milliseconds(took),
+        );
+        if let Some(kib) = idle {
+            row(
+                "sandbox idle, resident",
+                format!("{:.0} MB", kib as f64 / 1024.0),
+            );
+        }
+    }
+
+    /// `up` from nothing at that speed.
+    fn up(&self, speed: f64) -> Up {
+        self.run(&["sandbox", "reset"]);
+        self.run(&[
+            "sandbox",
+            "start",
+            "--no-data-plane",
+            "--speed",
+            &speed.to_string(),
+        ]);
+        let before = self.calls();
+        let (events, took) = self.events(&["up", "--sandbox"]);
+        let makespan = took.as_secs_f64();
+        let critical = critical_path(&events);
+        row(
+            &format!("`up` from nothing at speed {speed}: makespan ÷ critical path"),
+            format!(
+                "{makespan:.1} s ÷ {critical:.1} s = {:.2}",
+                makespan / critical
+            ),
+        );
+        row(
+            &format!("its AWS calls at speed {speed}"),
+            (self.calls() - before).to_string(),
+        );
+        Up { speed, makespan }
+    }
+
+    fn nothing_to_do(&self) {
+        let before = self.calls();
+        let took = median((0..5).map(|_| self.run(&["up", "--sandbox"]).1));
+        let calls = (self.calls() - before) / 5;
+        row("`up` with nothing to do (median of 5)", milliseconds(took));
+        row("its AWS calls", calls.to_string());
+    }
+
+    fn down(&self) {
+        let (_, took) = self.run(&["down", "--sandbox", "--yes"]);
+        row(
+            &format!("`down`, audit included, at speed {}", SPEEDS[1]),
+            format!("{:.1} s", took.as_secs_f64()),
+        );
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // Runs after a failed assertion too: no process outlives the benchmark.
+        let _ = self.command(&["sandbox", "reset"]).output();
+    }
+}
+
+/// The longest chain of dependent steps by the seconds they took: no schedule of the same steps ends sooner.
+fn critical_path(events: &[Value]) -> f64 {
+    let took: HashMap<&str, f64> = events
+        .iter()
+        .filter(|event| event["event"] == "step-finished")
+        .filter_map(|event| Some((event["id"].as_str()?, event["took_seconds"].as_f64()?)))
+        .collect();
+    let started = events.iter().find(|event| event["event"] == "run-started");
+    let mut ends: HashMap<&str, f64> = HashMap::new();
+    for step in started.expect("a run")["steps"].as_array().expect("steps") {
+        let id = step["id"].as_str().expect("an id");
+        let after = step["after"].as_array().expect("edges").iter();
+        let begins = after
+            .filter_map(|edge| ends.get(edge.as_str()?).copied())
+            .fold(0.0, f64::max);
+        ends.insert(id, begins + took[id]);
+    }
+    ends.into_values().fold(0.0, f64::max)
+}
+
+/// What part of `up` is modelled time and what part is meshctl's and this machine's.
+fn extrapolate(ups: &[Up]) {
+    let [slow, fast] = ups else { return };
+    // makespan = modelled / speed + own
+    let modelled = (slow.makespan - fast.makespan) / (1.0 / slow.speed - 1.0 / fast.speed);
+    let own = fast.makespan - modelled / fast.speed;
+    row(
+        "`up` in real time, extrapolated: modelled + meshctl's own",
+        format!(
+            "{:.0} s + {own:.1} s = {:.3} times modelled",
+            modelled,
+            (modelled + own) / modelled
+        ),
+    );
+}
+
+fn median(times: impl Iterator<Item = Duration>) -> Duration {
+    let mut times: Vec<Duration> = times.collect();
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn milliseconds(time: Duration) -> String {
+    format!("{:.1} ms", time.as_secs_f64() * 1000.0)
+}
+
+/// A process's resident memory in KiB, where the system says so.
+fn resident(pid: u64) -> Option<u64> {
+    let status = std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/status"))).ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse().ok()
+}
