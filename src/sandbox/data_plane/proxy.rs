@@ -54,17 +54,13 @@ pub async fn is_live(context: &ContainerContext) -> bool {
         return true;
     }
     let url = format!(
-        "http://{}:{}/server_info",
+        "http://{}:{}/ready",
         context.twin,
         admin_port(context)
     );
-    match aws::http().get(url).send().await {
-        Ok(answer) => answer
-            .json::<Value>()
-            .await
-            .is_ok_and(|info| info["state"] == "LIVE"),
-        Err(_) => false,
-    }
+    // 200 means LIVE; what `server_info` says besides is a hundred times as long.
+    let asked = aws::http().get(url).send().await;
+    asked.is_ok_and(|answer| answer.status().is_success())
 }
 
 fn admin_port(context: &ContainerContext) -> u16 {
