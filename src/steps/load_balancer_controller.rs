@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::outputs::ControlPlane;
-use crate::clients::kube::{Access, Bundle, Certificate, Cluster, Reference, Template};
+use crate::clients::kube::{Access, Bundle, Certificate, Cluster, Objects, Reference, Template};
 use crate::config::{Environment, Names, OWNER_TAG};
-use crate::engine::{Change, Context, Expected, Input, Observed, Result, Step, StepId};
+use crate::engine::{Context, Expected, Input, Result, StepId};
 use crate::mesh::{ServiceAccountRole, labels};
 use crate::template;
 
@@ -46,16 +46,7 @@ pub struct LoadBalancerKinds {
     pub cluster: Input<Cluster>,
 }
 
-impl LoadBalancerKinds {
-    fn bundle<'a>(&self, cluster: &'a Cluster) -> Result<Bundle<'a>> {
-        let context = json!({"labels": labels(&Names::new(&self.environment.name))});
-        Ok(Bundle::new(self.title(), cluster, CRDS.manifests(context)?))
-    }
-}
-
-impl Step for LoadBalancerKinds {
-    type Outputs = ();
-
+impl Objects for LoadBalancerKinds {
     fn id(&self) -> StepId {
         "load-balancer-kinds".into()
     }
@@ -64,19 +55,13 @@ impl Step for LoadBalancerKinds {
         "load balancer controller's kinds".into()
     }
 
-    async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
-        self.bundle(&self.cluster.get(cx)?)?.observe().await
+    fn cluster(&self) -> &Input<Cluster> {
+        &self.cluster
     }
 
-    async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
-        self.bundle(&self.cluster.get(cx)?)?.apply(cx).await
-    }
-
-    async fn destroy(&self, cx: &Context, seen: &Observed<()>) -> Result<()> {
-        if matches!(seen, Observed::Unreachable(_)) {
-            return Ok(());
-        }
-        self.bundle(&self.cluster.get(cx)?)?.destroy(cx).await
+    async fn bundle<'a>(&'a self, _: &'a Context, cluster: &'a Cluster) -> Result<Bundle<'a>> {
+        let context = json!({"labels": labels(&Names::new(&self.environment.name))});
+        Ok(Bundle::new(self.title(), cluster, CRDS.manifests(context)?))
     }
 }
 
@@ -116,21 +101,7 @@ pub(super) fn manifests(
     Ok(manifests)
 }
 
-impl LoadBalancerController {
-    async fn bundle<'a>(&self, cx: &Context, cluster: &'a Cluster) -> Result<Bundle<'a>> {
-        let secret = Reference::namespaced("v1", "Secret", NAMESPACE, SECRET);
-        let kept = cluster.get(&secret).await;
-        let kept = kept.map_err(|trouble| trouble.failure(secret.to_string()))?;
-        let certificate = Certificate::kept_or_new(kept.as_ref(), NAMESPACE, WEBHOOK_SERVICE)?;
-        let vpc = self.control_plane.get(cx)?.vpc;
-        let manifests = manifests(&self.environment, cluster.access(), &vpc, &certificate)?;
-        Ok(Bundle::new(self.title(), cluster, manifests))
-    }
-}
-
-impl Step for LoadBalancerController {
-    type Outputs = ();
-
+impl Objects for LoadBalancerController {
     fn id(&self) -> StepId {
         "load-balancer-controller".into()
     }
@@ -143,21 +114,17 @@ impl Step for LoadBalancerController {
         Expected::seconds(40, 10)
     }
 
-    async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
-        let cluster = self.cluster.get(cx)?;
-        self.bundle(cx, &cluster).await?.observe().await
+    fn cluster(&self) -> &Input<Cluster> {
+        &self.cluster
     }
 
-    async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
-        let cluster = self.cluster.get(cx)?;
-        self.bundle(cx, &cluster).await?.apply(cx).await
-    }
-
-    async fn destroy(&self, cx: &Context, seen: &Observed<()>) -> Result<()> {
-        if matches!(seen, Observed::Unreachable(_)) {
-            return Ok(());
-        }
-        let cluster = self.cluster.get(cx)?;
-        self.bundle(cx, &cluster).await?.destroy(cx).await
+    async fn bundle<'a>(&'a self, cx: &'a Context, cluster: &'a Cluster) -> Result<Bundle<'a>> {
+        let secret = Reference::namespaced("v1", "Secret", NAMESPACE, SECRET);
+        let kept = cluster.get(&secret).await;
+        let kept = kept.map_err(|trouble| trouble.failure(secret.to_string()))?;
+        let certificate = Certificate::kept_or_new(kept.as_ref(), NAMESPACE, WEBHOOK_SERVICE)?;
+        let vpc = self.control_plane.get(cx)?.vpc;
+        let manifests = manifests(&self.environment, cluster.access(), &vpc, &certificate)?;
+        Ok(Bundle::new(self.title(), cluster, manifests))
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use crate::clients::kube::{Bundle, Cluster, Template};
+use crate::clients::kube::{Bundle, Cluster, Objects, Template};
 use crate::config::{Environment, Names};
-use crate::engine::{Change, Context, Expected, Input, Observed, Result, Step, StepId};
+use crate::engine::{Context, Expected, Input, Result, StepId};
 use crate::mesh::{MeshProvider, labels};
 use crate::template;
 
@@ -22,22 +22,7 @@ pub struct ServicesNamespace {
     pub cluster: Input<Cluster>,
 }
 
-impl ServicesNamespace {
-    fn bundle<'a>(&self, cluster: &'a Cluster) -> Result<Bundle<'a>> {
-        let mut labels = labels(&Names::new(&self.environment.name));
-        labels.extend(self.mesh.namespace_labels());
-        let context = json!({"namespace": self.environment.namespace, "labels": labels});
-        Ok(Bundle::new(
-            self.title(),
-            cluster,
-            TEMPLATE.manifests(context)?,
-        ))
-    }
-}
-
-impl Step for ServicesNamespace {
-    type Outputs = ();
-
+impl Objects for ServicesNamespace {
     fn id(&self) -> StepId {
         "namespace".into()
     }
@@ -50,18 +35,18 @@ impl Step for ServicesNamespace {
         Expected::seconds(1, 10)
     }
 
-    async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
-        self.bundle(&self.cluster.get(cx)?)?.observe().await
+    fn cluster(&self) -> &Input<Cluster> {
+        &self.cluster
     }
 
-    async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
-        self.bundle(&self.cluster.get(cx)?)?.apply(cx).await
-    }
-
-    async fn destroy(&self, cx: &Context, seen: &Observed<()>) -> Result<()> {
-        if matches!(seen, Observed::Unreachable(_)) {
-            return Ok(());
-        }
-        self.bundle(&self.cluster.get(cx)?)?.destroy(cx).await
+    async fn bundle<'a>(&'a self, _: &'a Context, cluster: &'a Cluster) -> Result<Bundle<'a>> {
+        let mut labels = labels(&Names::new(&self.environment.name));
+        labels.extend(self.mesh.namespace_labels());
+        let context = json!({"namespace": self.environment.namespace, "labels": labels});
+        Ok(Bundle::new(
+            self.title(),
+            cluster,
+            TEMPLATE.manifests(context)?,
+        ))
     }
 }

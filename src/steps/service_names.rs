@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::clients::kube::{Access, Bundle, Cluster, Template};
+use crate::clients::kube::{Access, Bundle, Cluster, Objects, Template};
 use crate::config::{Environment, Names, Service};
-use crate::engine::{Change, Context, Expected, Input, Observed, Result, Step, StepId};
+use crate::engine::{Context, Expected, Input, Result, StepId};
 use crate::mesh::{MeshProvider, labels, workload};
 use crate::template;
 
@@ -56,17 +56,7 @@ pub(super) fn manifests(
     }))
 }
 
-impl ServiceNames {
-    fn bundle<'a>(&self, cluster: &'a Cluster) -> Result<Bundle<'a>> {
-        let access = cluster.access();
-        let manifests = manifests(&self.environment, self.mesh.as_ref(), &self.service, access)?;
-        Ok(Bundle::new(self.title(), cluster, manifests))
-    }
-}
-
-impl Step for ServiceNames {
-    type Outputs = ();
-
+impl Objects for ServiceNames {
     fn id(&self) -> StepId {
         format!("service/{}", self.service.name).into()
     }
@@ -79,18 +69,13 @@ impl Step for ServiceNames {
         Expected::seconds(1, 1)
     }
 
-    async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
-        self.bundle(&self.cluster.get(cx)?)?.observe().await
+    fn cluster(&self) -> &Input<Cluster> {
+        &self.cluster
     }
 
-    async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
-        self.bundle(&self.cluster.get(cx)?)?.apply(cx).await
-    }
-
-    async fn destroy(&self, cx: &Context, seen: &Observed<()>) -> Result<()> {
-        if matches!(seen, Observed::Unreachable(_)) {
-            return Ok(());
-        }
-        self.bundle(&self.cluster.get(cx)?)?.destroy(cx).await
+    async fn bundle<'a>(&'a self, _: &'a Context, cluster: &'a Cluster) -> Result<Bundle<'a>> {
+        let access = cluster.access();
+        let manifests = manifests(&self.environment, self.mesh.as_ref(), &self.service, access)?;
+        Ok(Bundle::new(self.title(), cluster, manifests))
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::outputs::Image;
-use crate::clients::kube::{Bundle, Cluster, Template};
+use crate::clients::kube::{Bundle, Cluster, Objects, Template};
 use crate::config::{Environment, Names, Service};
-use crate::engine::{Change, Context, Expected, Input, Observed, Result, Step, StepId};
+use crate::engine::{Context, Expected, Input, Result, StepId};
 use crate::mesh::{MeshProvider, labels, workload};
 use crate::template;
 
@@ -85,21 +85,7 @@ fn url(environment: &Environment, service: &Service) -> String {
     )
 }
 
-impl Workload {
-    fn bundle<'a>(&self, cx: &Context, cluster: &'a Cluster) -> Result<Bundle<'a>> {
-        // What is there is seen and removed without its image too; nothing is applied before its image is there.
-        let missing = || Image {
-            reference: "not-there-yet".to_owned(),
-        };
-        let image = self.image.get(cx).unwrap_or_else(|_| missing());
-        let manifests = manifests(&self.environment, self.mesh.as_ref(), &self.service, &image)?;
-        Ok(Bundle::new(self.title(), cluster, manifests))
-    }
-}
-
-impl Step for Workload {
-    type Outputs = ();
-
+impl Objects for Workload {
     fn id(&self) -> StepId {
         format!("workload/{}", self.service.name).into()
     }
@@ -112,22 +98,21 @@ impl Step for Workload {
         Expected::seconds(40, 15)
     }
 
-    async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
-        let cluster = self.cluster.get(cx)?;
-        self.bundle(cx, &cluster)?.observe().await
+    fn cluster(&self) -> &Input<Cluster> {
+        &self.cluster
     }
 
-    async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
-        self.image.get(cx)?;
-        let cluster = self.cluster.get(cx)?;
-        self.bundle(cx, &cluster)?.apply(cx).await
+    async fn bundle<'a>(&'a self, cx: &'a Context, cluster: &'a Cluster) -> Result<Bundle<'a>> {
+        // What is there is seen and removed without its image too; nothing is applied before its image is there.
+        let missing = || Image {
+            reference: "not-there-yet".to_owned(),
+        };
+        let image = self.image.get(cx).unwrap_or_else(|_| missing());
+        let manifests = manifests(&self.environment, self.mesh.as_ref(), &self.service, &image)?;
+        Ok(Bundle::new(self.title(), cluster, manifests))
     }
 
-    async fn destroy(&self, cx: &Context, seen: &Observed<()>) -> Result<()> {
-        if matches!(seen, Observed::Unreachable(_)) {
-            return Ok(());
-        }
-        let cluster = self.cluster.get(cx)?;
-        self.bundle(cx, &cluster)?.destroy(cx).await
+    fn require(&self, cx: &Context) -> Result<()> {
+        self.image.get(cx).map(drop)
     }
 }

@@ -10,6 +10,7 @@ mod connection;
 mod drift;
 mod kubeconfig;
 mod object;
+mod objects;
 mod pods;
 mod ready;
 mod template;
@@ -25,6 +26,7 @@ pub use kubeconfig::{
     Kubeconfig, merge as merge_kubeconfig, remove as remove_kubeconfig, write as write_kubeconfig,
 };
 pub use object::Reference;
+pub use objects::Objects;
 pub use pods::{PodTrouble, Pods, pods_of};
 pub use ready::{Readiness, condition, readiness};
 pub use template::Template;

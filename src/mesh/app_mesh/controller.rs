@@ -8,8 +8,8 @@ use super::{
     API, AppMesh, CONTROLLER, CONTROLLER_ROLE, CRDS, MESH, SYSTEM, WEBHOOK_SERVICE, WEBHOOKS, dead,
     mesh_readiness,
 };
-use crate::clients::kube::{Access, Bundle, Certificate, Cluster, Reference};
-use crate::engine::{Change, Context, Expected, Input, Observed, Poll, Result, Step, StepId, Wait};
+use crate::clients::kube::{Access, Bundle, Certificate, Cluster, Objects, Reference};
+use crate::engine::{Context, Expected, Input, Poll, Result, StepId, Wait};
 use crate::mesh::labels;
 
 /// The seven kinds.
@@ -18,16 +18,7 @@ pub(super) struct Definitions {
     pub cluster: Input<Cluster>,
 }
 
-impl Definitions {
-    fn bundle<'a>(&self, cluster: &'a Cluster) -> Result<Bundle<'a>> {
-        let manifests = CRDS.manifests(self.app_mesh.context())?;
-        Ok(Bundle::new("App Mesh's kinds", cluster, manifests))
-    }
-}
-
-impl Step for Definitions {
-    type Outputs = ();
-
+impl Objects for Definitions {
     fn id(&self) -> StepId {
         "mesh-kinds".into()
     }
@@ -36,19 +27,13 @@ impl Step for Definitions {
         "App Mesh's kinds".into()
     }
 
-    async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
-        self.bundle(&self.cluster.get(cx)?)?.observe().await
+    fn cluster(&self) -> &Input<Cluster> {
+        &self.cluster
     }
 
-    async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
-        self.bundle(&self.cluster.get(cx)?)?.apply(cx).await
-    }
-
-    async fn destroy(&self, cx: &Context, seen: &Observed<()>) -> Result<()> {
-        if matches!(seen, Observed::Unreachable(_)) {
-            return Ok(());
-        }
-        self.bundle(&self.cluster.get(cx)?)?.destroy(cx).await
+    async fn bundle<'a>(&'a self, _: &'a Context, cluster: &'a Cluster) -> Result<Bundle<'a>> {
+        let manifests = CRDS.manifests(self.app_mesh.context())?;
+        Ok(Bundle::new("App Mesh's kinds", cluster, manifests))
     }
 }
 
@@ -80,25 +65,6 @@ pub(super) struct Controller {
 }
 
 impl Controller {
-    async fn bundle<'a>(&self, cluster: &'a Cluster) -> Result<Bundle<'a>> {
-        let secret = Reference::namespaced(
-            "v1",
-            "Secret",
-            SYSTEM,
-            "appmesh-controller-webhook-server-cert",
-        );
-        let kept = cluster
-            .get(&secret)
-            .await
-            .map_err(|trouble| trouble.failure(secret.to_string()))?;
-        let certificate = Certificate::kept_or_new(kept.as_ref(), SYSTEM, WEBHOOK_SERVICE)?;
-        Ok(Bundle::new(
-            Step::title(self),
-            cluster,
-            manifests(&self.app_mesh, cluster.access(), &certificate)?,
-        ))
-    }
-
     /// Available is not serving: asks the webhooks about an object that nobody keeps.
     async fn wait_for_webhooks(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
         let probe = json!({
@@ -125,9 +91,7 @@ impl Controller {
     }
 }
 
-impl Step for Controller {
-    type Outputs = ();
-
+impl Objects for Controller {
     fn id(&self) -> StepId {
         "mesh-controller".into()
     }
@@ -140,23 +104,31 @@ impl Step for Controller {
         Expected::seconds(40, 20)
     }
 
-    async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
-        let cluster = self.cluster.get(cx)?;
-        self.bundle(&cluster).await?.observe().await
+    fn cluster(&self) -> &Input<Cluster> {
+        &self.cluster
     }
 
-    async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
-        let cluster = self.cluster.get(cx)?;
-        self.bundle(&cluster).await?.apply(cx).await?;
-        self.wait_for_webhooks(cx, &cluster).await
+    async fn bundle<'a>(&'a self, _: &'a Context, cluster: &'a Cluster) -> Result<Bundle<'a>> {
+        let secret = Reference::namespaced(
+            "v1",
+            "Secret",
+            SYSTEM,
+            "appmesh-controller-webhook-server-cert",
+        );
+        let kept = cluster
+            .get(&secret)
+            .await
+            .map_err(|trouble| trouble.failure(secret.to_string()))?;
+        let certificate = Certificate::kept_or_new(kept.as_ref(), SYSTEM, WEBHOOK_SERVICE)?;
+        Ok(Bundle::new(
+            self.title(),
+            cluster,
+            manifests(&self.app_mesh, cluster.access(), &certificate)?,
+        ))
     }
 
-    async fn destroy(&self, cx: &Context, seen: &Observed<()>) -> Result<()> {
-        if matches!(seen, Observed::Unreachable(_)) {
-            return Ok(());
-        }
-        let cluster = self.cluster.get(cx)?;
-        self.bundle(&cluster).await?.destroy(cx).await
+    async fn settle(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
+        self.wait_for_webhooks(cx, cluster).await
     }
 }
 
@@ -166,18 +138,7 @@ pub(super) struct MeshObject {
     pub cluster: Input<Cluster>,
 }
 
-impl MeshObject {
-    fn bundle<'a>(&self, cluster: &'a Cluster) -> Result<Bundle<'a>> {
-        let manifests = MESH.manifests(self.app_mesh.context())?;
-        let mut bundle = Bundle::new(Step::title(self), cluster, manifests);
-        bundle.readiness = mesh_readiness;
-        Ok(bundle)
-    }
-}
-
-impl Step for MeshObject {
-    type Outputs = ();
-
+impl Objects for MeshObject {
     fn id(&self) -> StepId {
         "mesh".into()
     }
@@ -190,20 +151,19 @@ impl Step for MeshObject {
         Expected::seconds(3, 5)
     }
 
-    async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
-        self.bundle(&self.cluster.get(cx)?)?.observe().await
+    fn cluster(&self) -> &Input<Cluster> {
+        &self.cluster
     }
 
-    async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
-        self.bundle(&self.cluster.get(cx)?)?.apply(cx).await
+    async fn bundle<'a>(&'a self, _: &'a Context, cluster: &'a Cluster) -> Result<Bundle<'a>> {
+        let manifests = MESH.manifests(self.app_mesh.context())?;
+        let mut bundle = Bundle::new(self.title(), cluster, manifests);
+        bundle.readiness = mesh_readiness;
+        Ok(bundle)
     }
 
-    async fn destroy(&self, cx: &Context, seen: &Observed<()>) -> Result<()> {
-        if matches!(seen, Observed::Unreachable(_)) {
-            return Ok(());
-        }
-        let cluster = self.cluster.get(cx)?;
-        let names = self.bundle(&cluster)?.names();
-        dead::remove_all(cx, &cluster, &names).await
+    async fn remove(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
+        let names = self.bundle(cx, cluster).await?.names();
+        dead::remove_all(cx, cluster, &names).await
     }
 }

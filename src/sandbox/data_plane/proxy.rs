@@ -53,11 +53,7 @@ pub async fn is_live(context: &ContainerContext) -> bool {
     if super::envoy_of(&context.aws_endpoint).is_err() {
         return true;
     }
-    let url = format!(
-        "http://{}:{}/ready",
-        context.twin,
-        admin_port(context)
-    );
+    let url = format!("http://{}:{}/ready", context.twin, admin_port(context));
     // 200 means LIVE; what `server_info` says besides is a hundred times as long.
     let asked = aws::http().get(url).send().await;
     asked.is_ok_and(|answer| answer.status().is_success())
