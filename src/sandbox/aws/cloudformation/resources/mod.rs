@@ -1,6 +1,7 @@
 //! Resource types: how each is made, awaited, changed and deleted through its own service.
 
 mod compute;
+mod groups;
 mod identity;
 mod network;
 mod storage;
@@ -148,6 +149,7 @@ const PLAIN: Handler = Handler {
 pub fn handler(kind: &str) -> Option<&'static Handler> {
     [
         network::TYPES,
+        groups::TYPES,
         compute::TYPES,
         identity::TYPES,
         storage::TYPES,
