@@ -207,6 +207,12 @@ impl Service for Eks {
     fn invalid(&self, operation: &str, _first: &Violation, all: &[Violation]) -> Fault {
         let code = match operation {
             "TagResource" | "UntagResource" | "ListTagsForResource" => "BadRequestException",
+            "DeleteAccessEntry"
+            | "DeleteCluster"
+            | "DescribeAccessEntry"
+            | "DisassociateAccessPolicy"
+            | "ListAssociatedAccessPolicies" => "InvalidRequestException",
+            "DescribeCluster" | "ListAccessPolicies" => "ValidationException",
             _ => "InvalidParameterException",
         };
         Fault::new(400, code, shapes::say(all))
