@@ -669,6 +669,7 @@ Register-ArgumentCompleter -Native -CommandName 'meshctl' -ScriptBlock {
         }
         'meshctl;sandbox;serve' {
             [CompletionResult]::new('--directory', '--directory', [CompletionResultType]::ParameterName, 'directory')
+            [CompletionResult]::new('--kubernetes', '--kubernetes', [CompletionResultType]::ParameterName, 'The folder of a real Kubernetes control plane')
             [CompletionResult]::new('--speed', '--speed', [CompletionResultType]::ParameterName, 'How many times faster than real durations modelled ones pass; 1 is real time')
             [CompletionResult]::new('--port', '--port', [CompletionResultType]::ParameterName, 'The port of the AWS endpoint [default: the last one, or a free one]')
             [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'The environment file [default: ./meshctl.yaml where there is one, else the demo]')

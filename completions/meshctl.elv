@@ -641,6 +641,7 @@ set edit:completion:arg-completer[meshctl] = {|@words|
         }
         &'meshctl;sandbox;serve'= {
             cand --directory 'directory'
+            cand --kubernetes 'The folder of a real Kubernetes control plane'
             cand --speed 'How many times faster than real durations modelled ones pass; 1 is real time'
             cand --port 'The port of the AWS endpoint [default: the last one, or a free one]'
             cand -f 'The environment file [default: ./meshctl.yaml where there is one, else the demo]'

@@ -83,6 +83,9 @@ struct Logs {
 struct Serve {
     #[arg(long)]
     directory: PathBuf,
+    /// The folder of a real Kubernetes control plane
+    #[arg(long)]
+    kubernetes: Option<PathBuf>,
     #[command(flatten)]
     start: Start,
 }
@@ -182,7 +185,10 @@ pub(super) async fn run(args: Sandbox, printer: &Printer) -> Result<Exit, Error>
         }
         Command::Operations => list_operations(printer),
         Command::Serve(args) => {
-            let options = args.start.options();
+            let options = Options {
+                kubernetes: args.kubernetes,
+                ..args.start.options()
+            };
             crate::sandbox::serve(&args.directory, options, std::io::stdout())
                 .await
                 .map_err(failed)?;
@@ -290,17 +296,22 @@ fn show_condition(condition: &serde_json::Value, printer: &Printer) {
         printer.json(&serde_json::json!({ "event": "sandbox-condition", "condition": condition }));
         return;
     }
-    let clusters: Vec<&str> = condition["clusters"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|name| name.as_str())
-        .collect();
     let envoy = &condition["envoy"];
-    printer.data(&match clusters.is_empty() {
-        true => "clusters: none".to_owned(),
-        false => format!("clusters: {}", clusters.join(", ")),
-    });
+    let clusters = condition["clusters"].as_array();
+    if clusters.is_none_or(Vec::is_empty) {
+        printer.data("clusters: none");
+    }
+    for cluster in clusters.into_iter().flatten() {
+        let text = |member: &str| cluster[member].as_str().unwrap_or_default();
+        printer.data(&match cluster["endpoint"].as_str() {
+            Some(endpoint) => format!(
+                "cluster {} at {endpoint}: {}",
+                text("name"),
+                text("kubernetes")
+            ),
+            None => format!("cluster {}: {}, not running", text("name"), text("status")),
+        });
+    }
     printer.data(&match envoy["program"].as_str() {
         Some(program) => format!("data plane: {program}"),
         None => format!(
@@ -347,9 +358,20 @@ async fn start(args: &Start, printer: &Printer) -> Result<Profile, Error> {
         }
         printer.say("starting the sandbox");
     }
-    control::start(&directory, &executable, &args.serve_arguments(&directory))
+    let mut arguments = args.serve_arguments(&directory);
+    if let Some(assets) = kubernetes_assets() {
+        arguments.extend(["--kubernetes".into(), assets.display().to_string()]);
+    }
+    control::start(&directory, &executable, &arguments)
         .await
         .map_err(failed)
+}
+
+/// Where the user keeps the programs of a Kubernetes control plane, by the name that envtest has given the variable.
+fn kubernetes_assets() -> Option<PathBuf> {
+    let assets = std::env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty())?;
+    // The background process runs in another directory.
+    std::path::absolute(assets).ok()
 }
 
 /// The sandbox's profile; started with the default settings when it is not running.

@@ -48,9 +48,8 @@ pub async fn entrance(cluster: &Cluster, environment: &Environment) -> Result<Op
     let live = live.map_err(|trouble| trouble.failure(ingress.to_string()))?;
     let port = environment.ingress.port.unwrap_or(80);
     Ok(live.and_then(|live| {
-        let host = live
-            .pointer("/status/loadBalancer/ingress/0/hostname")?
-            .as_str()?;
+        let place = live.pointer("/status/loadBalancer/ingress/0")?;
+        let host = place["hostname"].as_str().or(place["ip"].as_str())?;
         Some(Entrance::at(host, port))
     }))
 }

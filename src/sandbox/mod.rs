@@ -37,6 +37,9 @@ use clock::Clock;
 use control::Profile;
 use state::World;
 
+/// How long a part may take to stop: a real API server lets requests finish before etcd may end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// How the sandbox is to run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -48,6 +51,9 @@ pub struct Options {
     pub region: String,
     /// Whether pods' processes and proxies are started.
     pub data_plane: bool,
+    /// A folder with `etcd` and `kube-apiserver`, and perhaps `kube-controller-manager` and `kube-scheduler`: new
+    /// clusters are run by them instead of by the embedded API server.
+    pub kubernetes: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -57,6 +63,7 @@ impl Default for Options {
             port: None,
             region: "us-west-2".into(),
             data_plane: true,
+            kubernetes: None,
         }
     }
 }
@@ -161,6 +168,12 @@ async fn start(directory: &Path, options: &Options) -> Result<Sandbox, Error> {
         directory: directory.into(),
         source,
     };
+    let assets = match &options.kubernetes {
+        Some(folder) => Some(clusters::Assets::find(folder).await.map_err(|error| {
+            Error::Setting(format!("KUBEBUILDER_ASSETS has no Kubernetes: {error}"))
+        })?),
+        None => None,
+    };
     control::prepare(directory)?;
     let lock = control::hold(directory)?;
     log::install(&control::log_file(directory));
@@ -179,7 +192,7 @@ async fn start(directory: &Path, options: &Options) -> Result<Sandbox, Error> {
     let (aws_address, ecr_address, public_address) =
         (address(&aws)?, address(&ecr)?, address(&public)?);
 
-    let world = World::new(
+    let mut world = World::new(
         Clock::new(options.speed),
         &options.region,
         &format!("http://{aws_address}"),
@@ -187,6 +200,9 @@ async fn start(directory: &Path, options: &Options) -> Result<Sandbox, Error> {
         directory,
         state,
     );
+    if let Some(assets) = &assets {
+        world.kubernetes = assets.minor().into();
+    }
     let profile = Profile::new(
         &world,
         last.as_ref(),
@@ -208,7 +224,7 @@ async fn start(directory: &Path, options: &Options) -> Result<Sandbox, Error> {
     let mut parts = vec![aws::server::start(world.clone(), aws, endpoint)];
     parts.push(registry::start(world.clone(), ecr, public));
     parts.push(data_plane::start(world.clone(), options.data_plane));
-    parts.push(clusters::start(world.clone()));
+    parts.push(clusters::start(world.clone(), assets));
     parts.push(pass_time(world.clone()));
     profile.write(directory).map_err(unusable)?;
     Ok(Sandbox {
@@ -238,10 +254,7 @@ impl Sandbox {
         self.stop.send_replace(true);
         while let Some(part) = self.parts.pop() {
             tracing::info!("stopping the {}", part.name);
-            if tokio::time::timeout(Duration::from_secs(10), part.stop)
-                .await
-                .is_err()
-            {
+            if tokio::time::timeout(PATIENCE, part.stop).await.is_err() {
                 tracing::warn!("the {} did not stop in time", part.name);
             }
         }
@@ -258,7 +271,25 @@ fn condition(world: &World) -> serde_json::Value {
         Ok(program) => json!({"program": program}),
         Err(reason) => json!({"missing": reason}),
     };
-    let clusters: Vec<String> = world.state().eks.clusters.keys().cloned().collect();
+    let clusters: Vec<serde_json::Value> = world
+        .state()
+        .eks
+        .clusters
+        .iter()
+        .map(|(key, cluster)| {
+            // Nothing until it runs.
+            let runtime = cluster
+                .runtime
+                .as_ref()
+                .filter(|runtime| !runtime.kubernetes.is_empty());
+            json!({
+                "name": key,
+                "status": cluster.status,
+                "endpoint": runtime.map(|runtime| &runtime.endpoint),
+                "kubernetes": runtime.map(|runtime| &runtime.kubernetes),
+            })
+        })
+        .collect();
     json!({
         "envoy": envoy,
         "clusters": clusters,

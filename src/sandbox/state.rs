@@ -84,6 +84,8 @@ pub struct World {
     pub endpoint: Arc<str>,
     /// `127.0.0.1:PORT` of ECR's registry.
     pub ecr_host: Arc<str>,
+    /// The Kubernetes version that clusters are made with, as EKS names it: `1.35`.
+    pub kubernetes: Arc<str>,
     /// Where files live: pulled images, Envoy configurations, cluster stores.
     pub directory: Arc<Path>,
     state: Arc<Mutex<State>>,
@@ -109,6 +111,7 @@ impl World {
             region: region.into(),
             endpoint: endpoint.into(),
             ecr_host: ecr_host.into(),
+            kubernetes: super::kubernetes::minor_version().into(),
             directory: directory.into(),
             state: Arc::new(Mutex::new(state)),
             changed: Arc::new(watch::Sender::new(0)),

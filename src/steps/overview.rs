@@ -194,7 +194,8 @@ fn application_image(deployment: &Value) -> &str {
 
 /// Where an ingress is reached, once its load balancer has a name.
 pub fn url(ingress: &Value, port: u16) -> Option<String> {
-    let host = ingress["status"]["loadBalancer"]["ingress"][0]["hostname"].as_str()?;
+    let place = &ingress["status"]["loadBalancer"]["ingress"][0];
+    let host = place["hostname"].as_str().or(place["ip"].as_str())?;
     Some(match port {
         80 => format!("http://{host}"),
         port => format!("http://{host}:{port}"),

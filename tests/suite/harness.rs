@@ -14,6 +14,7 @@ pub const SPEED: &str = "2000";
 pub struct World {
     folder: tempfile::TempDir,
     data_plane: bool,
+    kubernetes: Option<PathBuf>,
 }
 
 impl World {
@@ -22,7 +23,15 @@ impl World {
         World {
             folder: tempfile::tempdir().unwrap(),
             data_plane: true,
+            kubernetes: None,
         }
+    }
+
+    /// As [`World::with_data_plane`], with the real Kubernetes of a folder in its clusters.
+    pub fn with_kubernetes(assets: PathBuf) -> Self {
+        let mut world = World::with_data_plane();
+        world.kubernetes = Some(assets);
+        world
     }
 
     /// A world whose sandbox runs control planes alone.
@@ -30,6 +39,7 @@ impl World {
         World {
             folder: tempfile::tempdir().unwrap(),
             data_plane: false,
+            kubernetes: None,
         }
     }
 
@@ -58,6 +68,9 @@ impl World {
             .env("MESHCTL_STATE_DIR", self.path().join("state"))
             .env("XDG_CACHE_HOME", cache.unwrap_or_default())
             .stdin(Stdio::null());
+        if let Some(assets) = &self.kubernetes {
+            command.env("KUBEBUILDER_ASSETS", assets);
+        }
         if let Some(envoy) = std::env::var_os("MESHCTL_ENVOY") {
             command.env("MESHCTL_ENVOY", envoy);
         }

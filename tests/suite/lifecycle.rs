@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::harness::World;
 
-fn last_event(stdout: &str, event: &str) -> Value {
+pub fn last_event(stdout: &str, event: &str) -> Value {
     let mut lines = stdout
         .lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -199,7 +199,9 @@ fn wait(child: &mut std::process::Child, deadline: Duration) -> Option<i32> {
 }
 
 /// The body of a GET, by a client nobody here wrote.
-fn get(url: &str) -> String {
+pub fn get(url: &str) -> String {
+    // Another test may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let answer = reqwest::Client::builder()

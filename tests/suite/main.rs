@@ -12,4 +12,6 @@ mod engine;
 mod generated;
 mod harness;
 #[cfg(feature = "sandbox")]
+mod kubernetes;
+#[cfg(feature = "sandbox")]
 mod lifecycle;

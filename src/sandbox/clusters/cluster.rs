@@ -9,21 +9,21 @@ use kube::api::{Api, DeleteParams, ListParams};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::tokens::{NodeTokens, authenticator};
-use super::{ClusterAccess, NodeOptions, addons, client};
+use super::api_server::ApiServer;
+use super::peer::Assets;
+use super::tokens::NodeTokens;
+use super::{ClusterAccess, NodeOptions, addons};
 use crate::sandbox::aws::eks::{self, Runtime};
 use crate::sandbox::controllers::{
     ControlPlaneOptions, Shutdown, kubelet, run_control_plane, stopped,
 };
-use crate::sandbox::kubernetes::{PodIdentity, ServeError, Server, ServerOptions, serve};
 use crate::sandbox::state::World;
 
 /// How often nodes and add-ons are looked at.
 const PERIOD: Duration = Duration::from_millis(50);
-/// How long to wait before an API server that could not start is tried again.
-const RETRY: Duration = Duration::from_millis(500);
 
 /// A cluster to run.
+#[derive(Clone)]
 pub struct Assignment {
     /// Its key in the state.
     pub key: String,
@@ -41,6 +41,8 @@ pub struct Assignment {
     pub service_cidr: String,
     /// The port it had before, or 0.
     pub port: u16,
+    /// The port of its webhooks before, or 0.
+    pub webhook_port: u16,
 }
 
 struct Kubelet {
@@ -50,76 +52,29 @@ struct Kubelet {
 }
 
 /// Runs a cluster until the shutdown.
-pub async fn run(world: World, assignment: Assignment, mut shutdown: Shutdown) {
+pub async fn run(
+    world: World,
+    assignment: Assignment,
+    assets: Option<Assets>,
+    mut shutdown: Shutdown,
+) {
     let nodes = NodeTokens::default();
     let server = tokio::select! {
-        server = start(&world, &assignment, &nodes) => server,
+        server = ApiServer::start(&world, &assignment, assets.as_ref(), &nodes) => server,
         () = stopped(&mut shutdown) => return,
     };
-    let admin = ClusterAccess {
-        cluster: assignment.name.clone(),
-        region: assignment.region.clone(),
-        server: server.url().to_owned(),
-        certificate_authority: server.ca_pem().to_owned(),
-        token: server.admin_token().to_owned(),
-    };
-    match client::new(&admin) {
-        Ok(client) => {
-            let keys = server.jwks();
-            operate(
-                &world,
-                &assignment,
-                &nodes,
-                &admin,
-                keys,
-                client,
-                &mut shutdown,
-            )
-            .await;
-        }
-        Err(error) => tracing::error!("cluster {}: no client: {error}", assignment.name),
-    }
+    operate(&world, &assignment, &nodes, &server, &mut shutdown).await;
     server.stop().await;
-}
-
-async fn start(world: &World, assignment: &Assignment, nodes: &NodeTokens) -> Server {
-    let mut port = assignment.port;
-    loop {
-        let mut options = ServerOptions::new(&assignment.directory);
-        options.port = port;
-        options.service_cidr.clone_from(&assignment.service_cidr);
-        options.issuer.clone_from(&assignment.issuer);
-        options.authenticate = Some(authenticator(
-            world.clone(),
-            assignment.key.clone(),
-            nodes.clone(),
-        ));
-        options.pod_identity = Some(PodIdentity {
-            region: assignment.region.clone(),
-        });
-        match serve(options).await {
-            Ok(server) => return server,
-            Err(error) => {
-                tracing::error!("cluster {}: {error}", assignment.name);
-                // Somebody has taken the port since the last run: the cluster gets another endpoint.
-                if matches!(error, ServeError::Listen { .. }) {
-                    port = 0;
-                }
-                tokio::time::sleep(RETRY).await;
-            }
-        }
-    }
 }
 
 async fn operate(
     world: &World,
     assignment: &Assignment,
     tokens: &NodeTokens,
-    admin: &ClusterAccess,
-    keys: serde_json::Value,
-    client: kube::Client,
+    server: &ApiServer,
     shutdown: &mut Shutdown,
 ) {
+    let (admin, client) = (&server.admin, &server.client);
     let runtime = Runtime {
         endpoint: admin.server.clone(),
         port: admin
@@ -129,14 +84,24 @@ async fn operate(
             .and_then(|port| port.parse().ok())
             .unwrap_or(0),
         certificate_authority: admin.certificate_authority.clone(),
+        webhook_port: server.webhook_port(),
+        kubernetes: server.description(),
     };
-    eks::started(&mut world.state(), &assignment.key, runtime, keys);
+    tracing::info!(
+        "cluster {}: served by {}",
+        assignment.name,
+        runtime.kubernetes
+    );
+    eks::started(&mut world.state(), &assignment.key, runtime, server.keys());
     world.touch();
     let (stop, ending) = watch::channel(false);
+    let (controller_manager, scheduler) = server.stand_ins();
     let control_plane = tokio::spawn(run_control_plane(
         ControlPlaneOptions {
             client: client.clone(),
             certificate_authority: admin.certificate_authority.clone(),
+            controller_manager,
+            scheduler,
         },
         ending,
     ));
@@ -148,8 +113,8 @@ async fn operate(
         tokio::select! {
             () = stopped(shutdown) => break,
             () = async {
-                observe(world, assignment, &client, &mut registered).await;
-                addons::reconcile(world, &assignment.key, &client, &mut self_managed).await;
+                observe(world, assignment, client, &mut registered).await;
+                addons::reconcile(world, &assignment.key, client, &mut self_managed).await;
                 tokio::time::sleep(PERIOD).await;
             } => {}
         }

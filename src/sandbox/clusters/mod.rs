@@ -5,9 +5,13 @@
 //! What it sees goes back into the state of EKS: that the API server answers, which nodes are Ready, how add-ons are.
 
 mod addons;
+mod api_server;
 mod client;
 mod cluster;
+mod peer;
+mod pod_identity;
 mod tokens;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -22,6 +26,7 @@ use super::state::World;
 use cluster::Assignment;
 
 pub use addons::AddonSpec;
+pub use peer::Assets;
 
 /// How often the clusters that should run are compared with those that do.
 const PERIOD: Duration = Duration::from_millis(20);
@@ -84,8 +89,8 @@ impl Running {
     }
 }
 
-/// Starts the supervisor.
-pub fn start(world: World) -> Part {
+/// Starts the supervisor. New clusters are run by the programs of `assets`, if there are some.
+pub fn start(world: World, assets: Option<Assets>) -> Part {
     let (stop, mut stopped) = watch::channel(false);
     let task = tokio::spawn(async move {
         let mut running: BTreeMap<String, Running> = BTreeMap::new();
@@ -108,7 +113,12 @@ pub fn start(world: World) -> Part {
                 running.entry(key).or_insert_with(|| {
                     let (stop, stopped) = watch::channel(false);
                     let folder = assignment.folder.clone();
-                    let task = tokio::spawn(cluster::run(world.clone(), assignment, stopped));
+                    let task = tokio::spawn(cluster::run(
+                        world.clone(),
+                        assignment,
+                        assets.clone(),
+                        stopped,
+                    ));
                     Running { folder, stop, task }
                 });
             }
@@ -151,6 +161,10 @@ fn wanted(world: &World) -> BTreeMap<String, Assignment> {
                 issuer: cluster.issuer(),
                 service_cidr: cluster.service_cidr.clone(),
                 port: cluster.runtime.as_ref().map_or(0, |runtime| runtime.port),
+                webhook_port: cluster
+                    .runtime
+                    .as_ref()
+                    .map_or(0, |runtime| runtime.webhook_port),
             };
             (key.clone(), assignment)
         })

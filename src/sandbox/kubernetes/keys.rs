@@ -1,32 +1,44 @@
 //! What a cluster is known by: its certificate authority and the key that signs service-account tokens.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _,
     UnparsedPublicKey,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
 use serde_json::{Value, json};
 
 use super::ServeError;
 
-/// A cluster's keys, kept in its directory as `ca.crt`, `ca.key` and `sa.key`.
-pub struct Keys {
-    ca_pem: String,
-    ca_der: CertificateDer<'static>,
-    ca: Issuer<'static, KeyPair>,
-    signing: EcdsaKeyPair,
-    key_id: String,
+/// A certificate authority, kept in a directory as `ca.crt` and `ca.key`.
+pub struct Authority {
+    pem: String,
+    der: CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
 }
 
-impl Keys {
-    /// Reads the keys of a cluster, or makes them. Callable before the server runs.
-    pub fn load_or_create(directory: &Path) -> Result<Keys, ServeError> {
+/// A certificate and its private key, PEM.
+pub struct Identity {
+    /// The certificate.
+    pub certificate: String,
+    /// The key, PKCS #8.
+    pub key: String,
+}
+
+impl Authority {
+    /// Reads the authority of a directory, or makes it.
+    pub fn load_or_create(directory: &Path, name: &str) -> Result<Authority, ServeError> {
         std::fs::create_dir_all(directory).map_err(|source| ServeError::File {
             path: directory.to_owned(),
             source,
@@ -36,9 +48,7 @@ impl Keys {
             reason,
         };
         let mut params = CertificateParams::default();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "kubernetes");
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
             KeyUsagePurpose::KeyCertSign,
@@ -47,7 +57,7 @@ impl Keys {
         ];
         let certificate_file = directory.join("ca.crt");
         let key_file = directory.join("ca.key");
-        let (ca_pem, ca_key) = match (
+        let (pem, key) = match (
             std::fs::read_to_string(&certificate_file),
             std::fs::read_to_string(&key_file),
         ) {
@@ -65,6 +75,113 @@ impl Keys {
                 (certificate.pem(), key)
             }
         };
+        let der = pem_to_der(&pem).ok_or_else(|| wrong("ca.crt is not PEM".into()))?;
+        Ok(Authority {
+            pem,
+            der: CertificateDer::from(der),
+            issuer: Issuer::new(params, key),
+        })
+    }
+
+    /// Its certificate, PEM.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// A certificate of a server with these names and addresses.
+    pub fn serving(&self, subject: &str, names: Vec<String>) -> Result<Identity, rcgen::Error> {
+        let mut params = CertificateParams::new(names)?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        self.sign(subject, params)
+    }
+
+    /// A certificate of a client: a Kubernetes user with these groups.
+    pub fn client(&self, user: &str, groups: &[&str]) -> Result<Identity, rcgen::Error> {
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        for group in groups {
+            params
+                .distinguished_name
+                .push(DnType::OrganizationName, *group);
+        }
+        self.sign(user, params)
+    }
+
+    /// A certificate that serves both ways, as the members of an etcd cluster have it.
+    pub fn peer(&self, subject: &str, names: Vec<String>) -> Result<Identity, rcgen::Error> {
+        let mut params = CertificateParams::new(names)?;
+        params.extended_key_usages = vec![
+            ExtendedKeyUsagePurpose::ServerAuth,
+            ExtendedKeyUsagePurpose::ClientAuth,
+        ];
+        self.sign(subject, params)
+    }
+
+    fn sign(&self, subject: &str, mut params: CertificateParams) -> Result<Identity, rcgen::Error> {
+        params.distinguished_name.push(DnType::CommonName, subject);
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        Ok(Identity {
+            certificate: certificate.pem(),
+            key: key.serialize_pem(),
+        })
+    }
+}
+
+impl Identity {
+    /// A server's TLS with this certificate.
+    pub fn server(&self) -> Result<rustls::ServerConfig, String> {
+        self.server_with(None)
+    }
+
+    /// A server's TLS with this certificate, for clients that have one of this authority's.
+    pub fn server_for(&self, clients: &Authority) -> Result<rustls::ServerConfig, String> {
+        self.server_with(Some(clients))
+    }
+
+    fn server_with(&self, clients: Option<&Authority>) -> Result<rustls::ServerConfig, String> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?;
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = rustls::RootCertStore::empty();
+                roots
+                    .add(authority.der.clone())
+                    .map_err(|error| error.to_string())?;
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                        .build()
+                        .map_err(|error| error.to_string())?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let der = pem_to_der(&self.certificate).ok_or("the certificate is not PEM")?;
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())
+            .map_err(|error| error.to_string())?;
+        builder
+            .with_single_cert(vec![CertificateDer::from(der)], key)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// A cluster's keys, kept in its directory: its [`Authority`], and `sa.key` with `sa.pub`.
+pub struct Keys {
+    authority: Authority,
+    signing: EcdsaKeyPair,
+    key_id: String,
+}
+
+impl Keys {
+    /// Reads the keys of a cluster, or makes them. Callable before the server runs.
+    pub fn load_or_create(directory: &Path) -> Result<Keys, ServeError> {
+        let authority = Authority::load_or_create(directory, "kubernetes")?;
+        let wrong = |reason: String| ServeError::Keys {
+            path: directory.to_owned(),
+            reason,
+        };
         let signing_file = directory.join("sa.key");
         let signing = match std::fs::read_to_string(&signing_file) {
             Ok(pem) => KeyPair::from_pem(&pem).map_err(|error| wrong(error.to_string()))?,
@@ -74,31 +191,34 @@ impl Keys {
                 key
             }
         };
+        write_private(&directory.join("sa.pub"), &signing.public_key_pem())?;
         let signing = EcdsaKeyPair::from_pkcs8(
             &ECDSA_P256_SHA256_FIXED_SIGNING,
             signing.serialized_der(),
             &SystemRandom::new(),
         )
         .map_err(|error| wrong(error.to_string()))?;
-        let ca_der = pem_to_der(&ca_pem).ok_or_else(|| wrong("ca.crt is not PEM".into()))?;
         let digest = ring::digest::digest(&ring::digest::SHA256, signing.public_key().as_ref());
         Ok(Keys {
-            ca_pem,
-            ca_der: CertificateDer::from(ca_der),
-            ca: Issuer::new(params, ca_key),
+            authority,
             key_id: URL_SAFE_NO_PAD.encode(&digest.as_ref()[..20]),
             signing,
         })
     }
 
+    /// The cluster's certificate authority.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// The certificate authority, PEM.
     pub fn ca_pem(&self) -> &str {
-        &self.ca_pem
+        &self.authority.pem
     }
 
     /// The certificate authority, DER.
     pub fn ca_der(&self) -> &CertificateDer<'static> {
-        &self.ca_der
+        &self.authority.der
     }
 
     /// The public half of the token key, as served under `/openid/v1/jwks`.
@@ -142,26 +262,6 @@ impl Keys {
             .ok()?;
         let (_, claims) = message.split_once('.')?;
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
-    }
-
-    /// A serving certificate for these names and addresses, with its key.
-    pub(super) fn serving(
-        &self,
-        names: Vec<String>,
-    ) -> Result<(CertificateDer<'static>, PrivateKeyDer<'static>), rcgen::Error> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::new(names)?;
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "kube-apiserver");
-        params
-            .extended_key_usages
-            .push(rcgen::ExtendedKeyUsagePurpose::ServerAuth);
-        let certificate = params.signed_by(&key, &self.ca)?;
-        Ok((
-            certificate.der().clone(),
-            PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der())),
-        ))
     }
 }
 

@@ -49,11 +49,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use keys::Keys;
+pub use keys::{Authority, Identity, Keys};
 pub use server::Server;
 
 /// The Kubernetes version that the server says it is, as `(major, minor, git version)`.
 pub const VERSION: (&str, &str, &str) = ("1", "35", "v1.35.4-eks-6d1c1f4");
+
+/// [`VERSION`] as EKS names it: `1.35`.
+pub fn minor_version() -> String {
+    format!("{}.{}", VERSION.0, VERSION.1)
+}
 
 /// Tells whose bearer token this is; `None` when it is nobody's.
 pub type Authenticate = Arc<dyn Fn(&str) -> Option<UserInfo> + Send + Sync>;
@@ -74,13 +79,6 @@ pub struct UserInfo {
     pub extra: Vec<(String, Vec<String>)>,
 }
 
-/// What EKS's pod-identity webhook puts into the pods of annotated service accounts.
-#[derive(Clone, Debug)]
-pub struct PodIdentity {
-    /// The value of `AWS_REGION` and `AWS_DEFAULT_REGION`.
-    pub region: String,
-}
-
 /// How to run an API server.
 #[derive(Clone)]
 pub struct ServerOptions {
@@ -94,8 +92,6 @@ pub struct ServerOptions {
     pub issuer: String,
     /// Asked for bearer tokens that are neither the admin's nor a service account's.
     pub authenticate: Option<Authenticate>,
-    /// Adds IRSA's variables and token to pods; `None` outside EKS.
-    pub pod_identity: Option<PodIdentity>,
     /// How webhooks' pod addresses are dialled. The default is [`twin`].
     pub dial: Dial,
 }
@@ -109,7 +105,6 @@ impl ServerOptions {
             service_cidr: "10.100.0.0/16".into(),
             issuer: "https://kubernetes.default.svc".into(),
             authenticate: None,
-            pod_identity: None,
             dial: Arc::new(twin),
         }
     }

@@ -162,17 +162,11 @@ fn tls(
     .map(str::to_owned)
     .to_vec();
     names.push(kubernetes.to_string());
-    let (certificate, key) = keys
-        .serving(names)
+    let identity = keys
+        .authority()
+        .serving("kube-apiserver", names)
         .map_err(|error| wrong(error.to_string()))?;
-    let mut tls = rustls::ServerConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .map_err(|error| wrong(error.to_string()))?
-    .with_no_client_auth()
-    .with_single_cert(vec![certificate], key)
-    .map_err(|error| wrong(error.to_string()))?;
+    let mut tls = identity.server().map_err(wrong)?;
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(tls)
 }

@@ -74,7 +74,7 @@ def cluster(aws, world):
     with refused("InvalidParameterException", "name"):
         aws.eks.create_cluster(name="-", roleArn=world["ClusterRoleArn"], resourcesVpcConfig={"subnetIds": private})
     made = aws.eks.create_cluster(
-        name=NAME, roleArn=world["ClusterRoleArn"], version="1.34", tags={"suite": "peers"}, clientRequestToken="once",
+        name=NAME, roleArn=world["ClusterRoleArn"], version="1.35", tags={"suite": "peers"}, clientRequestToken="once",
         resourcesVpcConfig={"subnetIds": private, "endpointPublicAccess": True, "endpointPrivateAccess": True},
         accessConfig={"authenticationMode": "API_AND_CONFIG_MAP", "bootstrapClusterCreatorAdminPermissions": True})["cluster"]
     assert made["status"] == "CREATING"
@@ -91,9 +91,10 @@ def cluster(aws, world):
 
 def test_clusters(aws, cluster):
     eks = aws.eks
-    assert cluster["version"] == "1.34" and cluster["endpoint"].startswith("https://")
+    assert cluster["version"] == "1.35" and cluster["endpoint"].startswith("https://")
     assert paged(eks, "list_clusters")["clusters"] == [NAME]
-    assert "1.35" in {each["clusterVersion"] for each in paged(eks, "describe_cluster_versions")["clusterVersions"]}
+    # What the API server is, and nothing else.
+    assert ["1.35"] == [each["clusterVersion"] for each in paged(eks, "describe_cluster_versions")["clusterVersions"]]
     eks.tag_resource(resourceArn=cluster["arn"], tags={"a": "b"})
     eks.untag_resource(resourceArn=cluster["arn"], tagKeys=["a"])
     assert eks.list_tags_for_resource(resourceArn=cluster["arn"])["tags"] == {"suite": "peers"}
@@ -104,11 +105,9 @@ def test_clusters(aws, cluster):
     updated(aws, eks.update_cluster_config(name=NAME, logging={"clusterLogging": [{"types": ["api"], "enabled": True}]}))
     with refused("InvalidParameterException"):
         eks.update_cluster_config(name=NAME, logging={"clusterLogging": [{"types": ["api"], "enabled": True}]})
-    with refused("InvalidParameterException"):
-        eks.update_cluster_version(name=NAME, version="1.36")
-    update = eks.update_cluster_version(name=NAME, version="1.35")
+    update = eks.update_cluster_config(name=NAME, upgradePolicy={"supportType": "STANDARD"})
     with refused("ResourceInUseException"):
-        eks.update_cluster_config(name=NAME, upgradePolicy={"supportType": "STANDARD"})
+        eks.update_cluster_config(name=NAME, logging={"clusterLogging": [{"types": ["audit"], "enabled": True}]})
     updated(aws, update)
     assert update["update"]["id"] in paged(eks, "list_updates", name=NAME)["updateIds"]
     with refused("ResourceNotFoundException"):

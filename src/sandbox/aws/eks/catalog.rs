@@ -4,8 +4,9 @@ use serde_json::{Value, json};
 
 use super::{Call, Fault, invalid, page, texts};
 use crate::sandbox::clock::Millis;
+use crate::sandbox::state::World;
 
-/// A Kubernetes version.
+/// A Kubernetes version of EKS.
 pub struct Version {
     /// `1.35`.
     pub name: &'static str,
@@ -68,9 +69,6 @@ pub const VERSIONS: [Version; 6] = [
     ),
 ];
 
-/// What a cluster gets when its creator names no version.
-pub const DEFAULT_VERSION: &str = "1.35";
-
 const fn version(
     name: &'static str,
     patch: &'static str,
@@ -117,43 +115,49 @@ impl Version {
         }
     }
 
-    fn describe(&self, now: Millis) -> Value {
-        let support = self.support(now);
+    fn describe(&self) -> Value {
         json!({
             "clusterVersion": self.name,
             "clusterType": "eks",
             "defaultPlatformVersion": self.platform,
-            "defaultVersion": self.name == DEFAULT_VERSION,
+            "defaultVersion": true,
             "releaseDate": super::seconds(moment(self.released)),
             "endOfStandardSupportDate": super::seconds(moment(self.standard_until)),
             "endOfExtendedSupportDate": super::seconds(moment(self.extended_until)),
-            "status": support.to_lowercase().replace('_', "-"),
-            "versionStatus": support,
+            "status": "standard-support",
+            "versionStatus": "STANDARD_SUPPORT",
             "kubernetesPatchVersion": self.patch,
         })
     }
 }
 
-/// The version of that name, while EKS offers it.
-pub fn find(name: &str, now: Millis) -> Option<&'static Version> {
-    VERSIONS
-        .iter()
-        .find(|version| version.name == name && version.support(now) != "UNSUPPORTED")
+/// The version of that name.
+pub fn known(name: &str) -> Option<&'static Version> {
+    VERSIONS.iter().find(|version| version.name == name)
+}
+
+/// The version that clusters of this sandbox have. It is the one of the API server that will serve them, so that what
+/// EKS says of a cluster and what the cluster says of itself are the same; it is in standard support, whatever the date,
+/// because nothing newer is there to go to.
+pub fn served(world: &World) -> Option<&'static Version> {
+    known(&world.kubernetes)
+}
+
+/// The version of that name for node groups, which may be older than their cluster, while EKS offers it.
+pub fn find(name: &str, world: &World) -> Option<&'static Version> {
+    known(name).filter(|version| {
+        version.name == &*world.kubernetes || version.support(world.clock.now()) != "UNSUPPORTED"
+    })
 }
 
 /// `v1.35.4-eks-…`, as the nodes of a Kubernetes version show it.
 pub fn kubelet_version(name: &str) -> String {
-    let patch = VERSIONS
-        .iter()
-        .find(|version| version.name == name)
-        .map_or(name, |version| version.patch);
+    let patch = known(name).map_or(name, |version| version.patch);
     format!("v{patch}-eks-113cf36")
 }
 
 /// `DescribeClusterVersions`.
 pub fn cluster_versions(call: &Call<'_>) -> Result<Value, Fault> {
-    let flag =
-        |member: &str| call.input[member].as_bool() == Some(true) || call.input[member] == *"true";
     let names = texts(&call.input["clusterVersions"]);
     let wanted = call.input["versionStatus"]
         .as_str()
@@ -168,16 +172,15 @@ pub fn cluster_versions(call: &Call<'_>) -> Result<Value, Fault> {
     {
         return Err(invalid("", format!("Unsupported cluster type: {kind}")));
     }
-    let now = call.world.clock.now();
-    let shown: Vec<Value> = VERSIONS
-        .iter()
+    let shown: Vec<Value> = served(call.world)
         .filter(|version| names.is_empty() || names.iter().any(|name| name == version.name))
-        .filter(|version| !flag("defaultOnly") || version.name == DEFAULT_VERSION)
-        .filter(|version| match &wanted {
-            Some(status) => version.support(now) == status,
-            None => flag("includeAll") || version.support(now) != "UNSUPPORTED",
+        .filter(|_| {
+            wanted
+                .as_deref()
+                .is_none_or(|wanted| wanted == "STANDARD_SUPPORT")
         })
-        .map(|version| version.describe(now))
+        .map(Version::describe)
+        .into_iter()
         .collect();
     Ok(json!({ "clusterVersions": shown }))
 }
@@ -273,7 +276,7 @@ pub fn addon_versions(call: &Call<'_>) -> Result<Value, Fault> {
     let kubernetes = call.input["kubernetesVersion"].as_str();
     let now = call.world.clock.now();
     if let Some(version) = kubernetes
-        && find(version, now).is_none()
+        && find(version, call.world).is_none()
     {
         return Err(invalid(
             "",

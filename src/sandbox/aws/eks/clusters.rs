@@ -101,6 +101,12 @@ pub struct Runtime {
     pub port: u16,
     /// The certificate authority, PEM.
     pub certificate_authority: String,
+    /// The loopback port of the webhooks that EKS runs beside it, taken again after a restart.
+    #[serde(default)]
+    pub webhook_port: u16,
+    /// Which Kubernetes it is, for people; empty until it runs.
+    #[serde(skip)]
+    pub kubernetes: String,
 }
 
 impl Cluster {
@@ -122,7 +128,7 @@ impl Cluster {
         self.vpc["clusterSecurityGroupId"].as_str()
     }
 
-    fn describe(&self, world: &World) -> Value {
+    fn describe(&self) -> Value {
         let public = matches!(self.status.as_str(), "ACTIVE" | "UPDATING" | "DELETING");
         let runtime = self.runtime.as_ref().filter(|_| public);
         let authority = runtime.map(|runtime| {
@@ -145,7 +151,7 @@ impl Cluster {
         if !off.is_empty() {
             logging.push(json!({ "types": off, "enabled": false }));
         }
-        let platform = catalog::find(&self.version, world.clock.now()).map(|v| v.platform());
+        let platform = catalog::known(&self.version).map(|version| version.platform());
         json!({
             "name": self.name,
             "arn": self.arn,
@@ -201,7 +207,7 @@ pub fn create(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
     let print = fingerprint(call);
     if let Some(known) = state.eks.clusters.get(&id) {
         if token.is_some() && known.token == token && known.fingerprint == print {
-            return Ok(json!({ "cluster": known.describe(call.world) }));
+            return Ok(json!({ "cluster": known.describe() }));
         }
         return Err(fault(
             409,
@@ -225,10 +231,8 @@ pub fn create(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
         ));
     }
     let now = call.world.clock.now();
-    let version = input["version"]
-        .as_str()
-        .unwrap_or(catalog::DEFAULT_VERSION);
-    if catalog::find(version, now).is_none() {
+    let version = input["version"].as_str().unwrap_or(&call.world.kubernetes);
+    if catalog::served(call.world).is_none_or(|served| served.name != version) {
         return Err(invalid(
             &name,
             format!("unsupported Kubernetes version {version}"),
@@ -292,7 +296,7 @@ pub fn create(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
     if input["bootstrapSelfManagedAddons"] != false {
         addons::self_managed(&mut cluster, call);
     }
-    let answer = json!({ "cluster": cluster.describe(call.world) });
+    let answer = json!({ "cluster": cluster.describe() });
     state.eks.clusters.insert(id, cluster);
     Ok(answer)
 }
@@ -348,7 +352,7 @@ pub fn list(state: &state::State, call: &Call<'_>) -> Result<Value, Fault> {
 /// `DescribeCluster`.
 pub fn describe(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault> {
     let cluster = find(state, call)?;
-    Ok(json!({ "cluster": cluster.describe(call.world) }))
+    Ok(json!({ "cluster": cluster.describe() }))
 }
 
 /// `DeleteCluster`.
@@ -380,7 +384,7 @@ pub fn delete(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
         cluster.status = "DELETING".to_owned();
         cluster.due_at = due;
     }
-    Ok(json!({ "cluster": cluster.describe(call.world) }))
+    Ok(json!({ "cluster": cluster.describe() }))
 }
 
 /// Lets time pass for every cluster.

@@ -229,7 +229,7 @@ pub fn create(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
     }
     let cluster = find_active(state, call)?.clone();
     let version = input["version"].as_str().unwrap_or(&cluster.version);
-    let Some(offered) = catalog::find(version, call.world.clock.now()) else {
+    let Some(offered) = catalog::find(version, call.world) else {
         return Err(invalid(
             &cluster_name,
             format!("Requested Nodegroup version {version} is not supported"),
@@ -435,7 +435,7 @@ pub fn update_version(state: &mut state::State, call: &Call<'_>) -> Result<Value
     let (group, updates, cluster) = find_group(state, call)?;
     busy(group, &cluster)?;
     let version = call.input["version"].as_str().unwrap_or(&newest);
-    let Some(offered) = catalog::find(version, call.world.clock.now()) else {
+    let Some(offered) = catalog::find(version, call.world) else {
         return Err(invalid(
             &cluster,
             format!("Requested Nodegroup version {version} is not supported"),

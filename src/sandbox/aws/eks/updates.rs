@@ -6,14 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::clusters::{Cluster, log_kinds};
-use super::{Call, Fault, catalog, fault, find, find_active, fresh_id, invalid, page, seconds};
+use super::{Call, Fault, fault, find, find_active, fresh_id, invalid, page, seconds};
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state;
 
 /// A change of configuration: one to several minutes, by user reports.
 const CONFIGURATION: Duration = Duration::from_secs(90);
-/// A new Kubernetes version of the control plane: about eight minutes.
-const VERSION: Duration = Duration::from_secs(8 * 60);
 
 /// Types and values of an update's parameters, as text.
 pub type Params = Vec<(String, String)>;
@@ -253,53 +251,6 @@ fn vpc(cluster: &mut Cluster, value: &Value) -> Result<(&'static str, Params), F
     Ok(("EndpointAccessUpdate", params))
 }
 
-/// `UpdateClusterVersion`: one minor version at a time.
-pub fn version(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault> {
-    let id = fresh_id(state, call.operation);
-    if let Some(answer) = repeated(find(state, call)?, call) {
-        return Ok(answer);
-    }
-    let cluster = find_active(state, call)?;
-    let wanted = call.input["version"].as_str().unwrap_or_default();
-    let minor = |version: &str| {
-        version
-            .split_once('.')
-            .and_then(|(_, m)| m.parse::<u32>().ok())
-    };
-    if catalog::find(wanted, call.world.clock.now()).is_none() {
-        return Err(invalid(
-            &cluster.name,
-            format!("unsupported Kubernetes version {wanted}"),
-        ));
-    }
-    if wanted == cluster.version {
-        return Err(invalid(
-            &cluster.name,
-            format!("Cluster is already at version {wanted}"),
-        ));
-    }
-    if minor(wanted) != minor(&cluster.version).map(|version| version + 1) {
-        return Err(invalid(
-            &cluster.name,
-            format!(
-                "Unsupported Kubernetes minor version update from {} to {wanted}",
-                cluster.version
-            ),
-        ));
-    }
-    let platform =
-        catalog::find(wanted, call.world.clock.now()).map_or("", |version| version.platform());
-    let params = vec![
-        ("Version".to_owned(), wanted.to_owned()),
-        ("PlatformVersion".to_owned(), platform.to_owned()),
-    ];
-    let update = begin(call, id, String::new(), "VersionUpdate", params, VERSION);
-    cluster.status = "UPDATING".to_owned();
-    let answer = json!({ "update": update.describe() });
-    cluster.updates.push(update);
-    Ok(answer)
-}
-
 fn subject(call: &Call<'_>) -> String {
     if let Some(name) = call.input["nodegroupName"].as_str() {
         format!("nodegroup/{name}")
@@ -363,16 +314,8 @@ pub fn tick(cluster: &mut Cluster, now: Millis) -> bool {
         };
         update.status = status.to_owned();
         changed = true;
-        let version = update
-            .params
-            .iter()
-            .find(|(kind, _)| kind == "Version")
-            .map(|(_, value)| value.clone());
         match update.subject.clone().split_once('/') {
             None => {
-                if let Some(version) = version {
-                    cluster.version = version;
-                }
                 if cluster.status == "UPDATING" {
                     cluster.status = "ACTIVE".to_owned();
                 }

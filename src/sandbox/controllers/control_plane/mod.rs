@@ -25,15 +25,34 @@ pub struct ControlPlaneOptions {
     pub client: kube::Client,
     /// The certificate authority of the API server, PEM: what `kube-root-ca.crt` holds.
     pub certificate_authority: String,
+    /// Whether the controller manager's work is to be done here; without, a real one does it.
+    pub controller_manager: bool,
+    /// Whether the scheduler's is.
+    pub scheduler: bool,
 }
 
 /// Runs the controller manager and the scheduler of one cluster until a shutdown is asked for.
 pub async fn run_control_plane(options: ControlPlaneOptions, mut shutdown: Shutdown) {
     let cluster = Cluster::new(options.client, "kube-controller-manager", shutdown.clone());
     let mut tasks = JoinSet::new();
+    if options.controller_manager {
+        run_controller_manager(&mut tasks, &cluster, options.certificate_authority);
+    }
+    if options.scheduler {
+        tasks.spawn(scheduler::run(cluster.as_component("default-scheduler")));
+    }
+    stopped(&mut shutdown).await;
+    tasks.shutdown().await;
+}
+
+fn run_controller_manager(
+    tasks: &mut JoinSet<()>,
+    cluster: &Cluster,
+    certificate_authority: String,
+) {
     tasks.spawn(accounts::run(
         cluster.as_component("root-ca-cert-publisher"),
-        options.certificate_authority,
+        certificate_authority,
     ));
     tasks.spawn(deployments::run(
         cluster.as_component("deployment-controller"),
@@ -44,7 +63,6 @@ pub async fn run_control_plane(options: ControlPlaneOptions, mut shutdown: Shutd
     tasks.spawn(daemon_sets::run(
         cluster.as_component("daemonset-controller"),
     ));
-    tasks.spawn(scheduler::run(cluster.as_component("default-scheduler")));
     tasks.spawn(endpoint_slices::run(
         cluster.as_component("endpoint-slice-controller"),
     ));
@@ -56,8 +74,6 @@ pub async fn run_control_plane(options: ControlPlaneOptions, mut shutdown: Shutd
         cluster.as_component("generic-garbage-collector"),
     ));
     tasks.spawn(nodes::run(cluster.as_component("node-controller")));
-    stopped(&mut shutdown).await;
-    tasks.shutdown().await;
 }
 
 #[cfg(test)]

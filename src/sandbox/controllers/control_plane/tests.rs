@@ -26,6 +26,8 @@ impl Fixture {
             ControlPlaneOptions {
                 client: client.clone(),
                 certificate_authority: server.ca_pem().to_owned(),
+                controller_manager: true,
+                scheduler: true,
             },
             shutdown.clone(),
         ));

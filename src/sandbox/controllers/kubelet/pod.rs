@@ -410,9 +410,13 @@ impl Worker {
             pod_ip: place.map(|place| place.shown.to_string()),
             host_ip: self.kubelet.options.private_ip.to_string(),
         };
-        let status = status::whole(&pod, &self.runtime, &shown, start);
+        let mut status = status::whole(&pod, &self.runtime, &shown, start);
         if told(&pod, &status) {
             return true;
+        }
+        // The list would be merged by address: an address from before the kubelet's restart would stay beside the new one.
+        if let Some(addresses) = status["podIPs"].as_array_mut() {
+            addresses.insert(0, json!({"$patch": "replace"}));
         }
         let api: Api<Pod> = Api::namespaced(
             self.kubelet.client.clone(),

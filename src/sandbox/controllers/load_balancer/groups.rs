@@ -354,8 +354,12 @@ impl Controller {
             .iter()
             .map(|port| json!({ "port": port, "protocol": "TCP" }))
             .collect();
-        let wanted =
-            json!({ "loadBalancer": { "ingress": [{ "hostname": name, "ports": ports }] } });
+        // The sandbox's load balancers have an address for a name, which an API server refuses as a host name.
+        let place = match name.parse::<std::net::IpAddr>() {
+            Ok(_) => "ip",
+            Err(_) => "hostname",
+        };
+        let wanted = json!({ "loadBalancer": { "ingress": [{ place: name, "ports": ports }] } });
         if object::same(&ingress["status"], &wanted) {
             return Ok(());
         }

@@ -52,7 +52,8 @@ impl Webhooks {
         ));
     }
 
-    async fn answer(&self, path: &str, body: &[u8]) -> (StatusCode, Value) {
+    /// Answers an AdmissionReview that was sent to a path: the HTTP status and the body, null without one.
+    pub async fn answer(&self, path: &str, body: &[u8]) -> (StatusCode, Value) {
         let Some((_, handler)) = self.handlers.iter().find(|(known, _)| *known == path) else {
             return (StatusCode::NOT_FOUND, Value::Null);
         };

@@ -1,6 +1,5 @@
 //! Admission: what is refused or changed before an object is stored, in the real server's order.
 
-mod pod_identity;
 mod pods;
 mod webhooks;
 

@@ -20,7 +20,7 @@ use super::super::read::external;
 use super::super::selector::Labels;
 use super::super::status::{Result, Status};
 use super::super::{keys, object};
-use super::{Attributes, pod_identity};
+use super::Attributes;
 
 const MUTATING: &str = "admissionregistration.k8s.io/mutatingwebhookconfigurations";
 const VALIDATING: &str = "admissionregistration.k8s.io/validatingwebhookconfigurations";
@@ -34,12 +34,7 @@ pub async fn mutate(
     if exempt(attributes) {
         return Ok(());
     }
-    let mut identity = attributes.creates_pod();
     for configuration in attributes.api.store.all(MUTATING, "") {
-        if identity && object::name(&configuration.value) > pod_identity::NAME {
-            pod_identity::mutate(attributes, object);
-            identity = false;
-        }
         for hook in object::list(&configuration.value, "webhooks") {
             if !matches(attributes, hook, Some(object), old) {
                 continue;
@@ -52,9 +47,6 @@ pub async fn mutate(
             };
             patched(hook, object, patch)?;
         }
-    }
-    if identity {
-        pod_identity::mutate(attributes, object);
     }
     Ok(())
 }

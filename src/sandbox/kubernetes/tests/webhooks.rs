@@ -12,7 +12,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -20,8 +20,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use super::super::PodIdentity;
-use super::super::testing::{start, start_with};
+use super::super::testing::start;
 use super::{from, message};
 
 /// Answers reviews: objects named `no` are denied, all others get a label.
@@ -190,52 +189,6 @@ async fn webhooks_are_found_through_their_service() {
             403,
             "admission webhook \"maps.example.dev\" denied the request: not this one".into()
         )
-    );
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn pods_of_annotated_accounts_get_their_role() {
-    let (server, kube) = start_with(|options| {
-        options.pod_identity = Some(PodIdentity {
-            region: "eu-west-1".into(),
-        });
-    })
-    .await;
-    let role = "arn:aws:iam::123456789012:role/proxy";
-    let account = json!({"metadata": {"name": "default", "annotations": {"eks.amazonaws.com/role-arn": role}}});
-    let accounts: Api<ServiceAccount> = Api::namespaced(kube.clone(), "default");
-    accounts
-        .create(&PostParams::default(), &from(account))
-        .await
-        .expect("created");
-    let pods: Api<Pod> = Api::namespaced(kube, "default");
-    let pod =
-        json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}});
-    let made = pods
-        .create(&PostParams::default(), &from(pod))
-        .await
-        .expect("created");
-    let spec = serde_json::to_value(made.spec).expect("a spec");
-    let variables: Vec<&str> = spec["containers"][0]["env"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(|one| one["value"].as_str())
-        .collect();
-    assert_eq!(
-        variables,
-        [
-            "regional",
-            "eu-west-1",
-            "eu-west-1",
-            role,
-            "/var/run/secrets/eks.amazonaws.com/serviceaccount/token"
-        ]
-    );
-    assert_eq!(
-        spec["volumes"][1]["projected"]["sources"][0]["serviceAccountToken"]["audience"],
-        "sts.amazonaws.com"
     );
     server.stop().await;
 }

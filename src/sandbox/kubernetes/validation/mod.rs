@@ -13,7 +13,7 @@ use super::object::{self, list, text};
 use super::resources::Resource;
 use super::status::Cause;
 use networking::{address_valid, ingress, service, slice};
-use pods::{job, pod_spec, pod_update, workload};
+use pods::{job, pod_addresses, pod_spec, pod_update, workload};
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
@@ -277,6 +277,7 @@ pub fn builtin(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("", "pods") => {
             pod_spec(&object["spec"], "spec", &mut causes);
+            pod_addresses(object, &mut causes);
             if let Some(old) = old {
                 pod_update(object, old, &mut causes);
             }

@@ -206,6 +206,7 @@ pub fn slice(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
 
 pub fn ingress(object: &Value, causes: &mut Vec<Cause>) {
     let spec = &object["spec"];
+    load_balancer(object, causes);
     if list(spec, "rules").is_empty() && spec["defaultBackend"].is_null() {
         causes.push(Cause::invalid(
             "spec",
@@ -255,6 +256,32 @@ pub fn ingress(object: &Value, causes: &mut Vec<Cause>) {
                 )),
             }
             backend(&path["backend"], &format!("{at}.backend"), causes);
+        }
+    }
+}
+
+/// What a load balancer's controller wrote into the status: host names are no addresses.
+fn load_balancer(object: &Value, causes: &mut Vec<Cause>) {
+    let places = list(object, "status.loadBalancer.ingress");
+    for (index, place) in places.iter().enumerate() {
+        let at = |field: &str| format!("status.loadBalancer.ingress[{index}].{field}");
+        let (host, ip) = (text(place, "hostname"), text(place, "ip"));
+        if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
+            causes.push(Cause::invalid(
+                at("ip"),
+                &ip.into(),
+                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
+            ));
+        }
+        if !host.is_empty() && !is_subdomain(host) {
+            causes.push(Cause::invalid(at("hostname"), &host.into(), SUBDOMAIN));
+        }
+        if host.parse::<IpAddr>().is_ok() {
+            causes.push(Cause::invalid(
+                at("hostname"),
+                &host.into(),
+                "must be a DNS name, not an IP address",
+            ));
         }
     }
 }

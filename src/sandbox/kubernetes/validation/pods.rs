@@ -692,6 +692,24 @@ pub fn quantity(text: &str) -> Option<f64> {
     Some(number * factor)
 }
 
+/// At most one address of each family.
+pub fn pod_addresses(object: &Value, causes: &mut Vec<Cause>) {
+    let addresses = list(object, "status.podIPs");
+    let sixth = |one: &&Value| text(one, "ip").contains(':');
+    let six = addresses.iter().filter(sixth).count();
+    if six > 1 || addresses.len() - six > 1 {
+        let shown: Vec<Value> = addresses
+            .iter()
+            .map(|one| serde_json::json!({"IP": one["ip"]}))
+            .collect();
+        causes.push(Cause::invalid(
+            "status.podIPs",
+            &Value::from(shown),
+            "may specify no more than one IP for each IP family",
+        ));
+    }
+}
+
 pub fn pod_update(object: &Value, old: &Value, causes: &mut Vec<Cause>) {
     // What may change: images, deadlines, tolerations that are added, scheduling gates that go; and the scheduler binds.
     let plain = |pod: &Value| -> Value {

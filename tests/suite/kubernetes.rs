@@ -1,0 +1,295 @@
+//! A real Kubernetes in the place of the embedded API server: etcd, kube-apiserver, kube-controller-manager and
+//! kube-scheduler of the folder that KUBEBUILDER_ASSETS names (`tests/peers/kubernetes/build` makes one).
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+use crate::harness::World;
+use crate::lifecycle::{get, last_event};
+
+#[expect(clippy::print_stderr, reason = "who runs the tests is to know")]
+fn assets() -> Option<PathBuf> {
+    let assets = std::env::var_os("KUBEBUILDER_ASSETS").filter(|assets| !assets.is_empty());
+    if assets.is_none() {
+        eprintln!("KUBEBUILDER_ASSETS is not set: ran without a real Kubernetes");
+    }
+    assets.map(PathBuf::from)
+}
+
+#[test]
+fn the_life_cycle_passes_on_a_real_kubernetes() {
+    let Some(assets) = assets() else { return };
+    let world = World::with_kubernetes(assets.clone());
+    world.start_sandbox();
+    let up = world
+        .run(&["up", "--sandbox", "--output", "json"])
+        .succeeds();
+    let url = last_event(&up.stdout(), "status")["status"]["url"]
+        .as_str()
+        .unwrap()
+        .to_string();
+    assert_served_by_real_kubernetes(&world);
+    every_manifest_is_accepted_without_a_warning(&world, &assets);
+
+    let shifted = world
+        .run(&["canary", "--weight", "10", "--sandbox", "--output", "json"])
+        .succeeds();
+    let report = last_event(&shifted.stdout(), "canary")["report"].clone();
+    let interval = &report["measured"]["verdict"]["interval"];
+    let (low, high) = (&interval["low"], &interval["high"]);
+    assert!(
+        low.as_f64().unwrap() < 0.1 && high.as_f64().unwrap() > 0.1,
+        "{report}"
+    );
+    assert_unchanged(&world);
+
+    // What is in etcd outlives the sandbox's processes, which outlive it in no case.
+    world.run(&["sandbox", "stop"]).succeeds();
+    assert_eq!(processes_of(&world), BTreeSet::new());
+    world.start_sandbox();
+    assert_unchanged(&world);
+    for service in ["frontend", "backend", "database"] {
+        let body = get(&url);
+        assert!(body.contains(service), "{service} answers in {body}");
+    }
+    kill_sandbox(&world);
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !processes_of(&world).is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", processes_of(&world));
+        std::thread::yield_now();
+    }
+    world.start_sandbox();
+    assert_unchanged(&world);
+
+    let down = world.run(&["down", "--sandbox", "--yes"]).succeeds();
+    assert!(down.stdout().contains("nothing left"), "{}", down.stdout());
+    world.run(&["audit", "--sandbox"]).succeeds();
+    assert_eq!(
+        processes_of(&world)
+            .iter()
+            .filter(|line| line.contains("kube-apiserver"))
+            .count(),
+        0,
+        "the cluster is gone and its processes with it"
+    );
+}
+
+/// `up` finds nothing to do.
+fn assert_unchanged(world: &World) {
+    let again = world
+        .run(&["up", "--sandbox", "--output", "json"])
+        .succeeds();
+    for line in again.stdout().lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        if line["event"] == "step-finished" {
+            assert_eq!(line["outcome"]["outcome"], "unchanged", "{line}");
+        }
+    }
+}
+
+/// What EKS says of the cluster, what the cluster says of itself and what the sandbox says agree.
+fn assert_served_by_real_kubernetes(world: &World) {
+    let status = world
+        .run(&["sandbox", "status", "--output", "json"])
+        .succeeds();
+    let condition = last_event(&status.stdout(), "sandbox-condition")["condition"].clone();
+    let clusters = &condition["clusters"];
+    let kubernetes = clusters[0]["kubernetes"].as_str().unwrap();
+    assert!(
+        kubernetes.starts_with("etcd, kube-apiserver, kube-controller-manager, kube-scheduler v1."),
+        "{clusters}"
+    );
+}
+
+/// The processes whose command line names this world's folder.
+fn processes_of(world: &World) -> BTreeSet<String> {
+    let folder = world.path().display().to_string();
+    let own = std::process::id().to_string();
+    let mut found = BTreeSet::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let id = entry.file_name().to_string_lossy().into_owned();
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line).replace('\0', " ");
+        if id != own && line.contains(&folder) {
+            found.insert(format!("{id} {line}"));
+        }
+    }
+    found
+}
+
+/// Ends the sandbox as `kill -9` does, which leaves it no time for anything.
+fn kill_sandbox(world: &World) {
+    let profile = std::fs::read(world.sandbox_directory().join("profile.json")).unwrap();
+    let profile: Value = serde_json::from_slice(&profile).unwrap();
+    let killed = Command::new("kill")
+        .args(["-KILL", &profile["pid"].to_string()])
+        .status()
+        .unwrap();
+    assert!(killed.success());
+}
+
+/// Everything that meshctl has applied is applied once more, under another name and without effect, by kubectl, which makes
+/// the server's warnings errors.
+fn every_manifest_is_accepted_without_a_warning(world: &World, assets: &Path) {
+    let environment = world.run(&["sandbox", "env"]).succeeds().stdout();
+    let kubeconfig = environment
+        .lines()
+        .find_map(|line| line.strip_prefix("export KUBECONFIG='"))
+        .and_then(|rest| rest.strip_suffix('\''))
+        .unwrap()
+        .to_string();
+    let kubectl = |arguments: &[&str], input: &str| -> String {
+        let mut child = Command::new(assets.join("kubectl"))
+            .args(["--kubeconfig", &kubeconfig, "--context", "meshctl-demo"])
+            .args(arguments)
+            .env_clear()
+            .env("HOME", world.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
+        let output = child.wait_with_output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "kubectl {arguments:?}: {errors}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let version: Value = serde_json::from_str(&kubectl(&["get", "--raw", "/version"], "")).unwrap();
+    assert_eq!(version["major"], "1");
+    let kinds = kubectl(&["api-resources", "--verbs=list,patch", "-o", "name"], "");
+    // Nobody applies these, and to list the first is deprecated.
+    let others = |kind: &&str| !kind.starts_with("endpoints") && !kind.starts_with("event");
+    let kinds: Vec<&str> = kinds.lines().filter(others).collect();
+    let objects = kubectl(
+        &[
+            "get",
+            &kinds.join(","),
+            "-A",
+            "-o",
+            "json",
+            "--show-managed-fields",
+        ],
+        "",
+    );
+    let objects: Value = serde_json::from_str(&objects).unwrap();
+    let mut applied = Vec::new();
+    let mut seen = BTreeSet::new();
+    for object in objects["items"].as_array().unwrap() {
+        if let Some(manifest) = applied_by_meshctl(object) {
+            seen.insert(manifest["kind"].as_str().unwrap().to_owned());
+            applied.push(manifest);
+        }
+    }
+    for kind in [
+        "CustomResourceDefinition",
+        "Deployment",
+        "Ingress",
+        "MutatingWebhookConfiguration",
+        "VirtualNode",
+        "VirtualRouter",
+    ] {
+        assert!(seen.contains(kind), "no {kind} among {seen:?}");
+    }
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": applied}).to_string();
+    let said = kubectl(
+        &[
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "--dry-run=server",
+            "--validate=strict",
+            "--warnings-as-errors",
+            "-f",
+            "-",
+        ],
+        &list,
+    );
+    assert_eq!(said.lines().count(), applied.len(), "{said}");
+}
+
+/// The object as meshctl applied it, by its entry of the managed fields. Built-in kinds get a name of their own, because some
+/// warnings are for new objects only.
+fn applied_by_meshctl(object: &Value) -> Option<Value> {
+    let metadata = &object["metadata"];
+    let entry = metadata["managedFields"]
+        .as_array()?
+        .iter()
+        .find(|entry| entry["manager"] == "meshctl" && entry["operation"] == "Apply")?;
+    let mut manifest = owned(object, &entry["fieldsV1"]);
+    let (api_version, kind) = (&object["apiVersion"], &object["kind"]);
+    manifest["apiVersion"] = api_version.clone();
+    manifest["kind"] = kind.clone();
+    let own = !api_version.as_str()?.contains(".aws") && kind != "CustomResourceDefinition";
+    let name = metadata["name"].as_str()?;
+    manifest["metadata"]["name"] = if own {
+        format!("{name}-again").into()
+    } else {
+        name.into()
+    };
+    if kind == "Namespace" && own {
+        let labels = manifest["metadata"]["labels"].as_object_mut();
+        labels.map(|labels| labels.remove("kubernetes.io/metadata.name"));
+    }
+    if let Some(namespace) = metadata["namespace"].as_str() {
+        manifest["metadata"]["namespace"] = namespace.into();
+    }
+    Some(manifest)
+}
+
+/// The part of a value that a set of fields names: `f:` members, `k:` items by their keys, `v:` items by their values.
+fn owned(value: &Value, fields: &Value) -> Value {
+    let fields = match fields.as_object() {
+        Some(fields) if fields.keys().any(|key| key != ".") => fields,
+        // A leaf, owned as a whole.
+        _ => return value.clone(),
+    };
+    match value {
+        Value::Object(members) => {
+            let mut part = Map::new();
+            for (key, below) in fields {
+                let Some(name) = key.strip_prefix("f:") else {
+                    continue;
+                };
+                if let Some(member) = members.get(name) {
+                    part.insert(name.to_owned(), owned(member, below));
+                }
+            }
+            Value::Object(part)
+        }
+        Value::Array(items) => {
+            let mut part = Vec::new();
+            for item in items {
+                for (key, below) in fields {
+                    if let Some(keys) = key.strip_prefix("k:") {
+                        let keys: Map<String, Value> = serde_json::from_str(keys).unwrap();
+                        // A default that was not sent still is a key.
+                        if keys.iter().all(|(name, value)| item[name] == *value) {
+                            let mut one = owned(item, below);
+                            if let Some(one) = one.as_object_mut() {
+                                one.extend(keys);
+                            }
+                            part.push(one);
+                        }
+                    } else if let Some(text) = key.strip_prefix("v:")
+                        && serde_json::from_str::<Value>(text).unwrap() == *item
+                    {
+                        part.push(item.clone());
+                    }
+                }
+            }
+            Value::Array(part)
+        }
+        leaf => leaf.clone(),
+    }
+}
