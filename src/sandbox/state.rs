@@ -88,6 +88,8 @@ pub struct World {
     pub kubernetes: Arc<str>,
     /// Where files live: pulled images, Envoy configurations, cluster stores.
     pub directory: Arc<Path>,
+    /// What IAM was asked, and its answers.
+    pub decisions: aws::iam::Decisions,
     state: Arc<Mutex<State>>,
     changed: Arc<watch::Sender<u64>>,
     /// Why the last save failed, if it did.
@@ -113,6 +115,7 @@ impl World {
             ecr_host: ecr_host.into(),
             kubernetes: super::kubernetes::minor_version().into(),
             directory: directory.into(),
+            decisions: aws::iam::Decisions::default(),
             state: Arc::new(Mutex::new(state)),
             changed: Arc::new(watch::Sender::new(0)),
             unsaved: Arc::default(),

@@ -15,3 +15,7 @@ mod harness;
 mod kubernetes;
 #[cfg(feature = "sandbox")]
 mod lifecycle;
+#[cfg(feature = "sandbox")]
+mod signatures;
+#[cfg(feature = "sandbox")]
+mod wire;

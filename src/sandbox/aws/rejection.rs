@@ -38,7 +38,12 @@ impl Rejection {
         let json_status = if protocol == Json { 400 } else { 403 };
         let invalid = "The security token included in the request is invalid";
         let (status, code, message) = match (self, protocol) {
-            (Rejection::Unsigned, Query | Ec2) => (
+            (Rejection::Unsigned, Ec2) => (
+                400,
+                "MissingParameter",
+                "The request must contain the parameter AWSAccessKeyId".into(),
+            ),
+            (Rejection::Unsigned, Query) => (
                 403,
                 "MissingAuthenticationToken",
                 "Request is missing Authentication Token".into(),

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use super::protocol::{self, Encoded, Incoming};
 use super::rejection::{self, Rejection};
 use super::signature::{self, Signed};
-use super::{Call, Caller, Fault, Protocol, Service, perform, service};
+use super::{Call, Caller, Fault, Protocol, Service, perform, service, services};
 use crate::sandbox::Part;
 use crate::sandbox::http;
 use crate::sandbox::state::World;
@@ -123,11 +123,18 @@ async fn respond(
     }
     if let Some(endpoint) = parts.uri.path().strip_prefix("/_sandbox/") {
         return respond_control(
+            world,
             control,
             parts.method.as_str(),
             endpoint,
             header("authorization"),
         );
+    }
+    if let Some(document) = issuer_document(world, parts.method.as_str(), parts.uri.path()) {
+        return match document {
+            Some(document) => plain(200, &document),
+            None => plain(404, &json!({"message": "Not Found"})),
+        };
     }
     let body = match http::read(body, BODY_LIMIT).await {
         Ok(body) => body,
@@ -141,6 +148,30 @@ async fn respond(
     let (signed, incoming) = views(&parts, &headers, &body);
     let encoded = answer(world, &signed, &incoming, &request_id);
     finish(encoded, &request_id)
+}
+
+/// The public documents of the clusters' token issuers, `https://oidc.eks.REGION.amazonaws.com/id/ID`, whose host no DNS
+/// knows here: they are below `/id/ID` of this endpoint. `None` for other paths; `Some(None)` for an issuer that is gone.
+fn issuer_document(world: &World, method: &str, path: &str) -> Option<Option<Value>> {
+    let (id, document) = path.strip_prefix("/id/")?.split_once('/')?;
+    if method != "GET" || !["keys", ".well-known/openid-configuration"].contains(&document) {
+        return None;
+    }
+    let state = world.state();
+    let mut issuers = state.eks.issuers.iter();
+    let found = issuers.find(|(issuer, _)| issuer.rsplit('/').next() == Some(id));
+    Some(found.map(|(issuer, keys)| match document {
+        "keys" => keys.clone(),
+        _ => json!({
+            "issuer": issuer,
+            "jwks_uri": format!("{issuer}/keys"),
+            "authorization_endpoint": "urn:kubernetes:programmatic_authorization",
+            "response_types_supported": ["id_token"],
+            "subject_types_supported": ["public"],
+            "claims_supported": ["sub", "iss"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        }),
+    }))
 }
 
 /// What a signature covers of a request, and what its protocol is decoded from.
@@ -249,13 +280,18 @@ fn answer(
                 Err(rejection) => return refuse(&rejection.fault(protocol)),
             }
         }
-        (None, Ok(decoded)) if decoded.operation == "AssumeRoleWithWebIdentity" => (
-            Caller {
-                arn: "anonymous".into(),
-                user_id: "anonymous".into(),
-            },
-            world.region.to_string(),
-        ),
+        (None, Ok(decoded))
+            if decoded.operation == "AssumeRoleWithWebIdentity"
+                && service.is_some_and(|service| service.signing_name() == "sts") =>
+        {
+            (
+                Caller {
+                    arn: "anonymous".into(),
+                    user_id: "anonymous".into(),
+                },
+                world.region.to_string(),
+            )
+        }
         (None, _) => return refuse(&Rejection::Unsigned.fault(protocol)),
     };
     let (service, decoded) = match (service, decoded) {
@@ -329,17 +365,28 @@ fn is_read(operation: &str) -> bool {
     .any(|verb| operation.starts_with(verb))
 }
 
-/// The service that an unsigned request means: only STS has an operation that needs no signature.
+/// The service that an unsigned request means, as far as the request says so: only STS has an operation that needs no
+/// signature, the others refuse in their own terms.
 fn unsigned_service(incoming: &Incoming<'_>) -> Option<&'static dyn Service> {
-    let asks = |text: &str| {
-        protocol::form(text)
-            .iter()
-            .any(|(key, value)| key == "Action" && value == "AssumeRoleWithWebIdentity")
-    };
+    if let Some((prefix, _)) = incoming.target.and_then(|target| target.rsplit_once('.')) {
+        let mut speaking = services().iter().copied();
+        return speaking
+            .find(|service| service.protocol() == Protocol::Json && service.namespace() == prefix);
+    }
     let body = std::str::from_utf8(incoming.body).unwrap_or("");
-    (asks(incoming.query) || asks(body))
-        .then(|| service("sts"))
-        .flatten()
+    let mut parameters = protocol::form(incoming.query);
+    parameters.extend(protocol::form(body));
+    let has = |name: &str, wanted: &str| {
+        let mut pairs = parameters.iter();
+        pairs.any(|(key, value)| key == name && value == wanted)
+    };
+    if has("Action", "AssumeRoleWithWebIdentity") {
+        return service("sts");
+    }
+    services().iter().copied().find(|service| {
+        matches!(service.protocol(), Protocol::Query | Protocol::Ec2)
+            && has("Version", service.version())
+    })
 }
 
 /// The protocol of a request of an unknown service, to refuse it in.
@@ -354,6 +401,7 @@ fn guess(incoming: &Incoming<'_>) -> Protocol {
 }
 
 fn respond_control(
+    world: &World,
     control: &Control,
     method: &str,
     endpoint: &str,
@@ -366,6 +414,7 @@ fn respond_control(
     match (method, endpoint) {
         ("GET", "status") if *control.stop.borrow() => plain(503, &json!({"message": "stopping"})),
         ("GET", "status") => plain(200, &(control.status)()),
+        ("GET", "decisions") => plain(200, &world.decisions.export()),
         ("POST", "stop") => {
             control.stop.send_replace(true);
             plain(202, &json!({"message": "stopping"}))

@@ -121,6 +121,16 @@ fn why_not(state: &State, call: &Call<'_>, check: &Check) -> Option<String> {
     let missing = layers
         .iter()
         .find(|(.., decision)| *decision == Decision::NotAllowed);
+    call.world.decisions.remember(
+        &principal.arn,
+        action,
+        &check.resource,
+        denied.is_none() && missing.is_none(),
+        principal
+            .identity
+            .iter()
+            .flat_map(|document| document.allowing(&request)),
+    );
     match (denied, missing) {
         (Some((article, ..)), _) => Some(format!("with an explicit deny in {article}")),
         (None, Some((_, name, _))) => Some(format!("because no {name} allows the {action} action")),

@@ -3,6 +3,7 @@
 
 mod access;
 mod condition;
+mod decisions;
 mod linked;
 mod managed;
 mod policies;
@@ -23,6 +24,7 @@ use crate::sandbox::clock::Millis;
 use crate::sandbox::state::{State as Everything, World};
 pub use access::authorize;
 pub(super) use access::identity_decision;
+pub use decisions::Decisions;
 pub use linked::{ensure_service_linked_role, service_linked_role_arn};
 use policy::{Document, Kind};
 

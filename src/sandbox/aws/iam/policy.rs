@@ -153,6 +153,22 @@ impl Document {
             .collect()
     }
 
+    /// The statements that allow a request, by their ids; one without an id by its place.
+    pub fn allowing(&self, request: &Request<'_>) -> Vec<String> {
+        let allow = |statement: &Map<String, Value>| {
+            statement.get("Effect").and_then(Value::as_str) == Some("Allow")
+        };
+        self.statements
+            .iter()
+            .enumerate()
+            .filter(|(_, statement)| allow(statement) && applies(statement, request))
+            .map(|(at, statement)| match statement.get("Sid") {
+                Some(Value::String(id)) if !id.is_empty() => id.clone(),
+                _ => format!("#{at}"),
+            })
+            .collect()
+    }
+
     /// What this document alone says.
     pub fn evaluate(&self, request: &Request<'_>) -> Decision {
         let mut decision = Decision::NotAllowed;
