@@ -636,7 +636,9 @@ fn fault_answer(fault: &Fault) -> Refusal {
         "LayersNotFoundException" | "ReferencedImagesNotFoundException" => {
             (400, "MANIFEST_BLOB_UNKNOWN")
         }
-        "InvalidParameterException" => (400, "MANIFEST_INVALID"),
+        "InvalidParameterException" if fault.message.contains("'imageTag'") => (400, "TAG_INVALID"),
+        // Source: what clients report of pushes that ECR refuses.
+        "InvalidParameterException" => (405, "UNSUPPORTED"),
         _ => (500, "UNKNOWN"),
     };
     no(status, code, fault.message.clone())

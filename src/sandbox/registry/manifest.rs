@@ -55,10 +55,7 @@ impl Manifest {
         {
             return Err(format!("its mediaType is {own}, and it was sent as {said}"));
         }
-        let media_type = own.or(media_type).unwrap_or(match value["manifests"] {
-            Value::Array(_) => OCI_INDEX,
-            _ => OCI_MANIFEST,
-        });
+        let media_type = own.or(media_type).ok_or("its media type is not said")?;
         let (mut blobs, mut manifests) = (Vec::new(), Vec::new());
         match media_type {
             OCI_INDEX | DOCKER_LIST => {
@@ -106,6 +103,9 @@ mod tests {
         }
         let lying = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
         assert!(Manifest::read(lying.as_bytes(), Some(OCI_MANIFEST)).is_err());
+        let silent = r#"{"schemaVersion":2,"manifests":[]}"#;
+        assert!(Manifest::read(silent.as_bytes(), None).is_err());
+        assert!(Manifest::read(silent.as_bytes(), Some(OCI_INDEX)).is_ok());
         assert!(Manifest::read(lying.as_bytes(), Some(OCI_INDEX)).is_ok());
     }
 }

@@ -59,13 +59,23 @@ pub fn put(
         ));
     }
     let read = Manifest::read(manifest, media_type).map_err(|reason| {
+        tracing::debug!("a manifest for {name} is refused: {reason}");
+        // What ECR says of whatever is wrong with a manifest.
         refuse(
             "InvalidParameterException",
-            format!("Invalid image manifest: {reason}"),
+            "Invalid parameter at 'ImageManifest' failed to satisfy constraint: 'Invalid JSON syntax'",
         )
     })?;
     let digest = digest(manifest);
     let now = world.clock.now();
+    let absent = |what: &str, digests: &[&str]| {
+        format!(
+            "{what} with digests '[{}]' required for pushing image into repository with name '{name}' in the registry with \
+             id '{}' do not exist",
+            digests.join(", "),
+            world.account
+        )
+    };
     let repository = state
         .ecr
         .repositories
@@ -100,13 +110,7 @@ pub fn put(
         .map(String::as_str)
         .collect();
     if !lost.is_empty() {
-        return Err(refuse(
-            "LayersNotFoundException",
-            format!(
-                "One or more layers do not exist in the repository: {}",
-                lost.join(", ")
-            ),
-        ));
+        return Err(refuse("LayersNotFoundException", absent("Layers", &lost)));
     }
     let lost: Vec<&str> = read
         .manifests
@@ -117,10 +121,7 @@ pub fn put(
     if !lost.is_empty() {
         return Err(refuse(
             "ReferencedImagesNotFoundException",
-            format!(
-                "The manifest list refers to images that do not exist in the repository: {}",
-                lost.join(", ")
-            ),
+            absent("Images", &lost),
         ));
     }
     let size = |digest: &String| repository.layers.get(digest).copied().unwrap_or(0);

@@ -38,7 +38,11 @@ impl Token {
 pub fn issue(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault> {
     use base64::Engine;
     let now = call.world.clock.now();
-    state.ecr.tokens.retain(|_, token| token.expires_at > now);
+    // Expired ones are kept for a while, so that who brings them is told so.
+    state
+        .ecr
+        .tokens
+        .retain(|_, token| token.expires_at + VALIDITY > now);
     let password = iam::secret(96).replace(['/', '+'], "0");
     let expires_at = now + VALIDITY;
     state.ecr.tokens.insert(
