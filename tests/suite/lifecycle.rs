@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::grants;
 use crate::harness::World;
+use crate::wire::Sandbox;
 
 pub fn last_event(stdout: &str, event: &str) -> Value {
     let mut lines = stdout
@@ -103,6 +105,7 @@ fn traffic_goes_through_real_envoys_and_is_shifted() {
 
     let down = world.run(&["down", "--sandbox", "--yes"]).succeeds();
     assert!(down.stdout().contains("nothing left"), "{}", down.stdout());
+    grants::check(&Sandbox::of(&world));
     world.run(&["sandbox", "stop"]).succeeds();
     let listening = std::net::TcpStream::connect(url.trim_start_matches("http://"));
     assert!(listening.is_err(), "nothing listens at {url} any more");

@@ -4,12 +4,16 @@
 mod aws_clients;
 #[cfg(feature = "sandbox")]
 mod aws_steps;
+#[cfg(feature = "sandbox")]
+mod bad_input;
 mod command_line;
 mod config;
 #[cfg(feature = "sandbox")]
 mod dead_ends;
 mod engine;
 mod generated;
+#[cfg(feature = "sandbox")]
+mod grants;
 mod harness;
 #[cfg(feature = "sandbox")]
 mod kubernetes;

@@ -1,7 +1,7 @@
 //! Requests as bytes: signed like the SDKs sign, or as broken as a test needs them, and the answer as it came.
 
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -331,11 +331,6 @@ pub fn listen(mut stream: impl Read) -> Answer {
         answer.extend_from_slice(&buffer[..count]);
     }
     Answer::parse(&answer)
-}
-
-/// Says that nothing more will be sent.
-pub fn end(stream: &TcpStream) {
-    let _ = stream.shutdown(Shutdown::Write);
 }
 
 /// Accepts every certificate: a kubelet signs its own.
