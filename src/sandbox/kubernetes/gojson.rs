@@ -2,7 +2,11 @@
 
 /// What is wrong with a text, in Go's words; nothing when it is JSON.
 pub fn error(text: &[u8]) -> Option<String> {
-    let mut scanner = Scanner { text, at: 0 };
+    let mut scanner = Scanner {
+        text,
+        at: 0,
+        depth: 0,
+    };
     let result = scanner
         .value("looking for beginning of value")
         .and_then(|()| {
@@ -33,7 +37,12 @@ fn invalid(byte: u8, place: &str) -> String {
 struct Scanner<'a> {
     text: &'a [u8],
     at: usize,
+    depth: usize,
 }
+
+/// How deep values nest at most: more than the parser after it takes, which is 128, and little enough for any stack. Go
+/// stops at 10 000.
+const DEPTH: usize = 200;
 
 type Step = Result<(), String>;
 
@@ -57,8 +66,18 @@ impl Scanner<'_> {
     fn value(&mut self, place: &str) -> Step {
         self.space();
         match self.next()? {
-            b'{' => self.object(),
-            b'[' => self.array(),
+            byte @ (b'{' | b'[') => {
+                self.depth += 1;
+                if self.depth > DEPTH {
+                    return Err(invalid(byte, "exceeded max depth"));
+                }
+                match byte {
+                    b'{' => self.object(),
+                    _ => self.array(),
+                }?;
+                self.depth -= 1;
+                Ok(())
+            }
             b'"' => self.string(),
             b't' => self.word("true"),
             b'f' => self.word("false"),
@@ -180,6 +199,13 @@ mod tests {
         ] {
             assert_eq!(error(text.as_bytes()).as_deref(), Some(said), "{text}");
         }
+        let deep = "[".repeat(1_000_000);
+        assert_eq!(
+            error(deep.as_bytes()).as_deref(),
+            Some("invalid character '[' exceeded max depth")
+        );
+        let wide = format!("[{}1]", "[1],".repeat(1000));
+        assert_eq!(error(wide.as_bytes()), None);
         assert_eq!(error(b"{\"a\": [1, true, null, \"x\"]}"), None);
     }
 }

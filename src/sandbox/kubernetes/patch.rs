@@ -10,7 +10,17 @@ use super::status::{Result, Status};
 pub fn json(object: &mut Value, patch: &Value) -> Result<()> {
     let patch: json_patch::Patch = serde_json::from_value(patch.clone())
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    json_patch::patch(object, &patch).map_err(|_| {
+    if patch.0.len() > OPERATIONS {
+        let count = patch.0.len();
+        return Err(Status::new(
+            413,
+            "RequestEntityTooLarge",
+            format!(
+                "Request entity too large: The allowed maximum operations in a JSON patch is {OPERATIONS}, got {count}"
+            ),
+        ));
+    }
+    apply(object, &patch).map_err(|_| {
         let mut status = Status::new(
             422,
             "Invalid",
@@ -19,6 +29,49 @@ pub fn json(object: &mut Value, patch: &Value) -> Result<()> {
         status.details = Some(serde_json::json!({}));
         status
     })
+}
+
+/// How many operations a JSON patch may have.
+const OPERATIONS: usize = 10_000;
+/// How much the copies of one patch may add, in values; the real server counts bytes, as many as a request may have.
+const COPIES: usize = 300_000;
+/// How deep a patch may make an object: as deep as one that is read.
+const DEPTH: usize = 128;
+
+/// Applies a patch whose result is as small and as flat as what could be sent: a few copies of everything into itself
+/// would otherwise fill the memory, and nesting the stack.
+pub fn apply(object: &mut Value, patch: &json_patch::Patch) -> std::result::Result<(), String> {
+    use json_patch::PatchOperation::{Add, Copy, Move, Replace};
+    let mut budget = COPIES;
+    for operation in &patch.0 {
+        let depth = operation.path().count();
+        let placed = match operation {
+            Add(add) => Some(&add.value),
+            Replace(replace) => Some(&replace.value),
+            Copy(copy) => object.pointer(copy.from.as_str()),
+            Move(moved) => object.pointer(moved.from.as_str()),
+            _ => None,
+        };
+        if !placed.is_none_or(|value| fits(value, depth, &mut budget)) {
+            return Err("the patch makes the object too large or too deep".into());
+        }
+        json_patch::patch(object, std::slice::from_ref(operation))
+            .map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// Whether a value may stand so deep, and the budget suffices for it.
+fn fits(value: &Value, depth: usize, budget: &mut usize) -> bool {
+    if depth > DEPTH || *budget == 0 {
+        return false;
+    }
+    *budget -= 1;
+    match value {
+        Value::Object(members) => members.values().all(|value| fits(value, depth + 1, budget)),
+        Value::Array(values) => values.iter().all(|value| fits(value, depth + 1, budget)),
+        _ => true,
+    }
 }
 
 /// RFC 7386.
@@ -203,5 +256,46 @@ fn plain(value: &Value) -> Value {
                 .collect(),
         ),
         other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_small_patch_does_not_make_a_gigantic_object() {
+        let mut object = json!({"data": {"a": "b"}});
+        let doubling: Vec<Value> = (0..60)
+            .map(|n| json!({"op": "copy", "from": "/data", "path": format!("/data/x{n}")}))
+            .collect();
+        let refused = json(&mut object, &doubling.into()).expect_err("too large");
+        assert_eq!(refused.code, 422);
+
+        let mut object = json!({});
+        let mut path = String::new();
+        let nesting: Vec<Value> = (0..5000)
+            .map(|_| {
+                path.push_str("/a");
+                json!({"op": "add", "path": path, "value": {}})
+            })
+            .collect();
+        let refused = json(&mut object, &nesting.into()).expect_err("too deep");
+        assert_eq!(refused.code, 422);
+
+        let many = vec![json!({"op": "test", "path": "", "value": {}}); OPERATIONS + 1];
+        let refused = json(&mut json!({}), &many.into()).expect_err("too many");
+        assert_eq!(refused.code, 413);
+
+        let mut object = json!({"a": [1]});
+        let fine = json!([
+            {"op": "copy", "from": "/a", "path": "/b"},
+            {"op": "move", "from": "/a", "path": "/c"},
+            {"op": "add", "path": "/b/-", "value": 2},
+        ]);
+        json(&mut object, &fine).expect("patched");
+        assert_eq!(object, json!({"b": [1, 2], "c": [1]}));
     }
 }

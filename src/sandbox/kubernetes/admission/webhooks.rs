@@ -60,7 +60,7 @@ fn patched(hook: &Value, object: &mut Value, patch: &str) -> Result<()> {
         .map_err(|error| wrong(error.to_string()))?;
     let patch: json_patch::Patch =
         serde_json::from_slice(&patch).map_err(|error| wrong(error.to_string()))?;
-    json_patch::patch(object, &patch).map_err(|error| wrong(error.to_string()))
+    super::super::patch::apply(object, &patch).map_err(wrong)
 }
 
 /// Calls the validating webhooks.
