@@ -36,10 +36,12 @@ EC2_ERRORS = {
     "ResourceAlreadyAssociated", "RouteAlreadyExists", "RulesPerSecurityGroupLimitExceeded", "TagLimitExceeded",
     "UnauthorizedOperation", "UnknownParameter", "Unsupported", "UnsupportedOperation", "VolumeInUse", "VpcLimitExceeded",
 }
-# What AWS answers and its own models lack: the examples of the EC2 reference show new interfaces pending, and a stack's own
-# events have the stack's statuses, which are more than a resource's.
+# What AWS answers and its own models lack: the examples of the EC2 reference show new interfaces pending, those of the IAM
+# reference boundaries of the type Policy, and a stack's own events have the stack's statuses, which are more than a
+# resource's.
 UNMODELLED = {
     "NetworkInterfaceStatus": {"pending"},
+    "PermissionsBoundaryAttachmentType": {"Policy"},
     "ResourceStatus": {"REVIEW_IN_PROGRESS", "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS",
                        "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS"},
 }
@@ -173,6 +175,16 @@ def check_text(text, shape, path, say):
     allowed = getattr(shape, "enum", None)
     if allowed and text not in allowed and text not in UNMODELLED.get(shape.name, ()):
         say(f"{path}: {text!r} is not in {allowed}")
+    limits = shape.metadata
+    if "pattern" in limits and not fits(limits["pattern"], text):
+        say(f"{path}: {text[:100]!r} does not match {limits['pattern']}")
+    if not limits.get("min", 0) <= len(text) <= limits.get("max", len(text)):
+        say(f"{path}: {text[:100]!r} is not {limits.get('min')} to {limits.get('max')} long")
+
+
+def fits(pattern, text):
+    """Whether a whole text fits a pattern, which is Java's."""
+    return re.fullmatch(pattern.replace(r"\p{L}\p{Z}\p{N}", r"\w ").replace(r"\u10000-\u10FFFF", "\U00010000-\U0010ffff"), text)
 
 
 def walk_json(value, shape, path, say):

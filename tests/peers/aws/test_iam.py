@@ -53,6 +53,13 @@ def test_roles(aws):
     verdict = paged(iam, "simulate_principal_policy", PolicySourceArn=role["Arn"],
                     ActionNames=["eks:ListClusters", "eks:DeleteCluster"])["EvaluationResults"]
     assert [each["EvalDecision"] for each in verdict] == ["allowed", "implicitDeny"]
+    iam.put_role_permissions_boundary(RoleName="peer", PermissionsBoundary=READ_ONLY)
+    assert iam.get_role(RoleName="peer")["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"] == READ_ONLY
+    verdict = iam.simulate_principal_policy(PolicySourceArn=role["Arn"], ActionNames=["eks:ListClusters"])
+    assert verdict["EvaluationResults"][0]["EvalDecision"] == "implicitDeny"
+    iam.delete_role_permissions_boundary(RoleName="peer")
+    with refused("NoSuchEntity"):
+        iam.delete_role_permissions_boundary(RoleName="peer")
     with refused("DeleteConflict", "polic"):
         iam.delete_role(RoleName="peer")
     iam.detach_role_policy(RoleName="peer", PolicyArn=READ_ONLY)

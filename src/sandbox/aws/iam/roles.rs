@@ -25,6 +25,8 @@ pub(super) const HANDLERS: &[(&str, Handler)] = &[
     ("UpdateRole", update),
     ("UpdateRoleDescription", update_description),
     ("UpdateAssumeRolePolicy", update_trust),
+    ("PutRolePermissionsBoundary", bound),
+    ("DeleteRolePermissionsBoundary", unbound),
     ("TagRole", tag),
     ("UntagRole", untag),
     ("ListRoleTags", list_tags),
@@ -241,6 +243,24 @@ fn update_trust(state: &mut State, call: &Call<'_>) -> Result<Value, Fault> {
     trust(state, &document)?;
     changeable(state, call)?.1.trust = document;
     Ok(Value::Null)
+}
+
+fn bound(state: &mut State, call: &Call<'_>) -> Result<Value, Fault> {
+    let boundary = required(call, "PermissionsBoundary")?;
+    changeable(state, call)?;
+    state.iam.attachable(&boundary)?;
+    changeable(state, call)?.1.boundary = Some(boundary);
+    Ok(Value::Null)
+}
+
+fn unbound(state: &mut State, call: &Call<'_>) -> Result<Value, Fault> {
+    let (name, role) = changeable(state, call)?;
+    match role.boundary.take() {
+        Some(_) => Ok(Value::Null),
+        None => Err(missing(format!(
+            "Permissions boundary for role {name} does not exist."
+        ))),
+    }
 }
 
 fn tag(state: &mut State, call: &Call<'_>) -> Result<Value, Fault> {

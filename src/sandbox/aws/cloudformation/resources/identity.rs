@@ -71,6 +71,17 @@ pub(super) const TYPES: &[Handler] = &[
                 });
                 cx.call("iam", "UpdateRole", input)?;
             }
+            match new.text("PermissionsBoundary") {
+                Some(arn) if changed("PermissionsBoundary") => {
+                    let input = json!({"RoleName": name, "PermissionsBoundary": arn});
+                    cx.call("iam", "PutRolePermissionsBoundary", input)?;
+                }
+                None if changed("PermissionsBoundary") => {
+                    let input = json!({"RoleName": name});
+                    cx.call("iam", "DeleteRolePermissionsBoundary", input)?;
+                }
+                _ => {}
+            }
             let (before, after) = (
                 old.texts("ManagedPolicyArns"),
                 new.texts("ManagedPolicyArns"),
