@@ -103,6 +103,26 @@ fn traffic_goes_through_real_envoys_and_is_shifted() {
     world.run(&["canary", "abort", "--sandbox"]).succeeds();
     assert!(!get(&url).contains("v2"));
 
+    // A second version that cannot start gets no traffic, and the first one notices nothing.
+    world.run(&["init"]).succeeds();
+    let file = world.path().join("meshctl.yaml");
+    let good = std::fs::read_to_string(&file).unwrap();
+    let bad = good.replace("# env: {LATENCY_MS: \"50\"}", "env: {FAIL_START: \"true\"}");
+    assert_ne!(good, bad);
+    std::fs::write(&file, bad).unwrap();
+    let up = world.run(&["up", "--sandbox"]).exits_with(1);
+    assert!(up.stderr().contains("told not to start"), "{}", up.stderr());
+    let refused = world
+        .run(&["canary", "--weight", "10", "--sandbox"])
+        .exits_with(13);
+    assert!(
+        refused.stderr().contains("traffic is left as it is")
+            && refused.stderr().contains("kubectl -n demo logs"),
+        "{}",
+        refused.stderr()
+    );
+    assert!(!get(&url).contains("v2"));
+
     let down = world.run(&["down", "--sandbox", "--yes"]).succeeds();
     assert!(down.stdout().contains("nothing left"), "{}", down.stdout());
     grants::check(&Sandbox::of(&world));
