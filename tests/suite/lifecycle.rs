@@ -225,6 +225,8 @@ fn wait(child: &mut std::process::Child, deadline: Duration) -> Option<i32> {
 pub fn get(url: &str) -> String {
     // Another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    // Refused where another test has installed one already: then that one serves.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let answer = reqwest::Client::builder()
