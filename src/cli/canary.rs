@@ -3,6 +3,8 @@
 use clap::Subcommand;
 
 use super::args::Global;
+use super::canary_auto::{self, Judging, Outputs, Sources};
+use super::canary_offline;
 use super::run::{hold, interruptible};
 use super::settings::scene;
 use super::{Error, Exit};
@@ -24,11 +26,25 @@ pub(super) struct Canary {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Show the split as configured and as the mesh took it
-    Status(Target),
+    Status(Look),
     /// Give the second version all traffic
     Promote(Target),
-    /// Give the first version all traffic again
+    /// Give the first version all traffic again, and end a canary that decides by itself
     Abort(Target),
+    /// Go on with a canary that was interrupted, killed or held
+    Resume(Again),
+    /// Take a promotion back: the split is as it was before the canary
+    Undo(Again),
+    Simulate(canary_offline::Simulate),
+    Replay(canary_offline::Replay),
+}
+
+#[derive(Debug, clap::Args)]
+struct Again {
+    #[command(flatten)]
+    target: Target,
+    #[command(flatten)]
+    outputs: Outputs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -36,8 +52,26 @@ struct Shift {
     /// The second version's share of the traffic, a whole percentage
     #[arg(long, value_name = "PERCENT", allow_negative_numbers = true)]
     weight: Option<String>,
+    /// Shift step by step, judge each step by a sequential test, and promote or roll back
+    #[arg(long, conflicts_with = "weight")]
+    auto: bool,
     #[command(flatten)]
     target: Target,
+    #[command(flatten)]
+    judging: Judging,
+    #[command(flatten)]
+    sources: Sources,
+    #[command(flatten)]
+    outputs: Outputs,
+}
+
+#[derive(Debug, clap::Args)]
+struct Look {
+    #[command(flatten)]
+    target: Target,
+    /// Show requests, error rates and latency of each version as they go by, until Ctrl-C
+    #[arg(long)]
+    watch: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -51,20 +85,38 @@ struct Target {
 }
 
 /// What is to be done to the split.
-enum Aim {
+enum Aim<'a> {
     Weight(u8),
-    Look,
+    Look { watch: bool },
+    Auto,
+    Abort,
+    Again(canary_auto::Again, &'a Outputs),
 }
 
 pub(super) async fn run(args: &Canary, global: &Global, printer: &Printer) -> Result<Exit, Error> {
     let (target, aim) = match (&args.action, &args.shift.weight) {
-        (Some(Action::Status(target)), _) => (target, Aim::Look),
+        (Some(Action::Simulate(args)), _) => return canary_offline::simulation(args, printer),
+        (Some(Action::Replay(args)), _) => return canary_offline::replay(args, printer),
+        (Some(Action::Status(look)), _) => (&look.target, Aim::Look { watch: look.watch }),
+        (Some(Action::Resume(again)), _) => {
+            let aim = Aim::Again(canary_auto::Again::Resume, &again.outputs);
+            (&again.target, aim)
+        }
+        (Some(Action::Undo(again)), _) => {
+            let aim = Aim::Again(canary_auto::Again::Undo, &again.outputs);
+            (&again.target, aim)
+        }
         (Some(Action::Promote(target)), _) => (target, Aim::Weight(100)),
-        (Some(Action::Abort(target)), _) => (target, Aim::Weight(0)),
+        (Some(Action::Abort(target)), _) => (target, Aim::Abort),
+        (None, _) if args.shift.auto => {
+            // What is wrong is told before anything is touched.
+            args.shift.judging.plan()?;
+            (&args.shift.target, Aim::Auto)
+        }
         (None, Some(weight)) => (&args.shift.target, Aim::Weight(percentage(weight)?)),
         (None, None) => {
             return Err(Error::new(Exit::Usage, "nothing to do")
-                .hint("meshctl canary --weight 10, or one of: canary status, canary promote, canary abort"));
+                .hint("meshctl canary --weight 10 or --auto, or one of: canary status, promote, abort, resume, undo"));
         }
     };
     let scene = scene(global, printer).await?;
@@ -81,9 +133,40 @@ pub(super) async fn run(args: &Canary, global: &Global, printer: &Printer) -> Re
         sampling,
     };
     let service = rollout.service(target.service.as_deref())?;
-    let Aim::Weight(weight) = aim else {
-        show_status(&rollout.status(service).await?, printer);
-        return Ok(Exit::Success);
+    let of = (&scene, &rollout, service);
+    let none = Outputs::default();
+    let weight = match aim {
+        Aim::Weight(weight) => {
+            canary_auto::refuse_while_under_way(&rollout, service).await?;
+            weight
+        }
+        Aim::Look { watch } => {
+            show_status(&rollout.status(service).await?, printer);
+            canary_auto::show_record(&rollout, service, printer).await?;
+            if watch {
+                canary_auto::watch(&rollout, service, printer).await?;
+            }
+            return Ok(Exit::Success);
+        }
+        Aim::Auto => {
+            let Shift {
+                judging,
+                sources,
+                outputs,
+                ..
+            } = &args.shift;
+            return canary_auto::begin(judging, sources, outputs, of, global, printer).await;
+        }
+        Aim::Again(what, outputs) => {
+            let exit = canary_auto::again(what, outputs, of, global, printer).await?;
+            return Ok(exit.unwrap_or(Exit::Success));
+        }
+        Aim::Abort => {
+            match canary_auto::again(canary_auto::Again::Abort, &none, of, global, printer).await? {
+                Some(exit) => return Ok(exit),
+                None => 0,
+            }
+        }
     };
     let _hold = hold(&scene, "canary")?;
     let view = views::for_run(printer, &format!("canary {} {weight} %", service.name));

@@ -19,6 +19,10 @@ pub enum Exit {
     Denied,
     /// A person must decide: a foreign resource, a quota, an ended service, another run.
     Blocked,
+    /// `canary --auto`: the canary is worse than stable, which has its traffic back.
+    RolledBack,
+    /// `canary --auto`: nothing could be decided.
+    Inconclusive,
     /// `canary`: the observed split does not match the weight.
     SplitNotRealised,
     /// `canary`: the version or the way to it is not available.
@@ -33,7 +37,7 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, in the table's order.
-    pub const ALL: [Exit; 12] = [
+    pub const ALL: [Exit; 14] = [
         Exit::Success,
         Exit::Failure,
         Exit::Changes,
@@ -41,6 +45,8 @@ impl Exit {
         Exit::Invalid,
         Exit::Denied,
         Exit::Blocked,
+        Exit::RolledBack,
+        Exit::Inconclusive,
         Exit::SplitNotRealised,
         Exit::BackEndUnavailable,
         Exit::Usage,
@@ -58,6 +64,8 @@ impl Exit {
             Exit::Invalid => 4,
             Exit::Denied => 5,
             Exit::Blocked => 6,
+            Exit::RolledBack => 10,
+            Exit::Inconclusive => 11,
             Exit::SplitNotRealised => 12,
             Exit::BackEndUnavailable => 13,
             Exit::Usage => 64,
@@ -80,8 +88,16 @@ impl Exit {
             Exit::Blocked => {
                 "a person must decide: a foreign resource, a quota, an ended service, another run, no confirmation"
             }
+            Exit::RolledBack => {
+                "`canary --auto`: the canary is worse than stable, which has its traffic back"
+            }
+            Exit::Inconclusive => {
+                "`canary --auto`: nothing could be decided, or there was no traffic"
+            }
             Exit::SplitNotRealised => "`canary`: the observed split does not match the weight",
-            Exit::BackEndUnavailable => "`canary`: the version or the way to it is not available",
+            Exit::BackEndUnavailable => {
+                "`canary`: a version, the way to it or the source of samples is not available"
+            }
             Exit::Usage => "the command line cannot be understood",
             Exit::Timeout => "a wait or the whole run passed its time",
             Exit::Interrupted => "interrupted by a person or a signal",

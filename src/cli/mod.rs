@@ -2,6 +2,8 @@
 
 mod args;
 mod canary;
+mod canary_auto;
+mod canary_offline;
 mod completions;
 mod doctor;
 mod down;

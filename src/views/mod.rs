@@ -1,5 +1,6 @@
 //! What people and programs see. Data goes to stdout, everything else to stderr; nothing else in meshctl prints.
 
+mod canary;
 mod json;
 mod lines;
 mod printer;
@@ -9,6 +10,7 @@ mod tree;
 
 use std::sync::Arc;
 
+pub use canary::{CanaryView, standing_in_words};
 pub use json::JsonLines;
 pub use lines::Lines;
 pub use printer::{Color, Format, Printer, Verbosity};

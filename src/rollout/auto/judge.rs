@@ -120,6 +120,13 @@ pub struct Knowledge {
     run: (Trials, Trials),
 }
 
+impl Knowledge {
+    /// The last sample's time, in seconds of the run.
+    pub fn at(&self) -> f64 {
+        self.at
+    }
+}
+
 /// A judge of one source's samples.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Judge {
@@ -229,6 +236,31 @@ impl Judge {
         self.known.opinion
     }
 
+    /// The step that is judged, if any is.
+    pub fn step(&self) -> Option<usize> {
+        self.known.step
+    }
+
+    /// Takes in a sample from before proxies follow a new weight: only the guard rails look at it.
+    ///
+    /// # Errors
+    /// As [`Judge::take`].
+    pub fn watch(&mut self, tick: &Tick) -> Result<Opinion, String> {
+        self.advance(tick)?;
+        self.known.known += tick.stable.trials();
+        self.learn();
+        self.guard(tick);
+        Ok(self.watched())
+    }
+
+    /// What the guard rails say.
+    pub fn watched(&self) -> Opinion {
+        match self.known.opinion {
+            Opinion::Worse(Worse::Guard) | Opinion::StableFails => self.known.opinion,
+            _ => Opinion::Undecided,
+        }
+    }
+
     /// The time of the last sample, in seconds of the run.
     pub fn at(&self) -> f64 {
         self.known.at
@@ -244,18 +276,8 @@ impl Judge {
     /// # Errors
     /// A sample that cannot be true; it changes nothing.
     pub fn take(&mut self, tick: &Tick) -> Result<Opinion, String> {
-        tick.check()?;
-        if tick.at < self.known.at {
-            return Err(format!(
-                "a sample of {:.1} s after one of {:.1} s: the clock went back",
-                tick.at, self.known.at
-            ));
-        }
+        self.advance(tick)?;
         let known = &mut self.known;
-        known.at = tick.at;
-        known.run.0 += tick.stable.trials();
-        known.run.1 += tick.canary.trials();
-        known.latencies.add(&tick.stable.latencies);
         let Some(step) = known.step else {
             known.known += tick.stable.trials();
             self.learn();
@@ -275,6 +297,23 @@ impl Judge {
             self.weigh(step);
         }
         Ok(self.known.opinion)
+    }
+
+    /// What is done with every sample.
+    fn advance(&mut self, tick: &Tick) -> Result<(), String> {
+        tick.check()?;
+        if tick.at < self.known.at {
+            return Err(format!(
+                "a sample of {:.1} s after one of {:.1} s: the clock went back",
+                tick.at, self.known.at
+            ));
+        }
+        let known = &mut self.known;
+        known.at = tick.at;
+        known.run.0 += tick.stable.trials();
+        known.run.1 += tick.canary.trials();
+        known.latencies.add(&tick.stable.latencies);
+        Ok(())
     }
 
     /// The absolute guard rail, which a failing stable version holds back.

@@ -1,0 +1,378 @@
+//! How a run went, for people (HTML) and for CI (JUnit).
+
+use std::fmt::Write;
+
+use super::machine::Outcome;
+use super::run::{Ending, Point};
+use crate::rollout::split::clopper_pearson;
+
+/// Points of a curve that are drawn at most.
+const DRAWN: usize = 400;
+const WIDTH: f64 = 860.0;
+const HEIGHT: f64 = 200.0;
+const LEFT: f64 = 56.0;
+const BOTTOM: f64 = 24.0;
+
+fn escaped(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            // XML has no way to write these.
+            control if control.is_control() && !matches!(control, '\n' | '\t') => safe.push(' '),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
+struct Line {
+    name: &'static str,
+    class: &'static str,
+    points: Vec<(f64, f64)>,
+}
+
+/// A chart as SVG: lines, horizontal bounds, and where steps begin.
+fn chart(
+    title: &str,
+    unit: &str,
+    lines: &[Line],
+    bounds: &[(f64, &str)],
+    steps: &[(f64, u8)],
+) -> String {
+    let all = || lines.iter().flat_map(|line| &line.points);
+    let last = all().map(|(at, _)| *at).fold(1.0, f64::max);
+    let first = all().map(|(at, _)| *at).fold(last, f64::min);
+    let span = (last - first).max(1e-9);
+    let values = all().map(|(_, value)| *value);
+    let top = values
+        .chain(bounds.iter().map(|(value, _)| *value))
+        .fold(0.0, f64::max)
+        .max(1e-6)
+        * 1.1;
+    let x = |at: f64| LEFT + (at - first) / span * (WIDTH - LEFT - 10.0);
+    let y = |value: f64| (HEIGHT - BOTTOM) - (value.max(0.0) / top) * (HEIGHT - BOTTOM - 10.0);
+    let mut svg = format!(
+        "<figure><figcaption>{}</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{0}\">",
+        escaped(title)
+    );
+    for part in 0..=4 {
+        let value = top * f64::from(part) / 4.0;
+        let _ = write!(
+            svg,
+            "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{1:.1}\" y2=\"{1:.1}\"/><text class=\"tick\" x=\"{2}\" y=\"{3:.1}\" text-anchor=\"end\">{4}</text>",
+            WIDTH - 10.0,
+            y(value),
+            LEFT - 6.0,
+            y(value) + 4.0,
+            label(value, unit),
+        );
+    }
+    for (at, weight) in steps {
+        let _ = write!(
+            svg,
+            "<line class=\"step\" x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"4\" y2=\"{1}\"/><text class=\"tick\" x=\"{2:.1}\" y=\"14\">{weight} %</text>",
+            x(*at),
+            HEIGHT - BOTTOM,
+            x(*at) + 3.0,
+        );
+    }
+    for (value, name) in bounds {
+        let _ = write!(
+            svg,
+            "<line class=\"bound\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{1:.1}\" y2=\"{1:.1}\"/><text class=\"tick\" x=\"{2}\" y=\"{3:.1}\" text-anchor=\"end\">{4}</text>",
+            WIDTH - 10.0,
+            y(*value),
+            WIDTH - 14.0,
+            y(*value) - 4.0,
+            escaped(name),
+        );
+    }
+    for line in lines {
+        let every = line.points.len().div_ceil(DRAWN).max(1);
+        let last = line.points.len().saturating_sub(1);
+        let drawn = line.points.iter().enumerate();
+        let drawn = drawn.filter(|(index, _)| index % every == 0 || *index == last);
+        let points: Vec<String> = drawn
+            .map(|(_, (at, value))| format!("{:.1},{:.1}", x(*at), y(*value)))
+            .collect();
+        let _ = write!(
+            svg,
+            "<polyline class=\"{}\" points=\"{}\"/>",
+            line.class,
+            points.join(" ")
+        );
+    }
+    let _ = write!(
+        svg,
+        "<text class=\"tick\" x=\"{LEFT}\" y=\"{0}\">{1:.0} s</text><text class=\"tick\" x=\"{2}\" y=\"{0}\" text-anchor=\"end\">{3:.0} s</text></svg><p class=\"legend\">",
+        HEIGHT - 6.0,
+        first,
+        WIDTH - 10.0,
+        last,
+    );
+    for line in lines {
+        let _ = write!(
+            svg,
+            "<span class=\"{}\">{}</span> ",
+            line.class,
+            escaped(line.name)
+        );
+    }
+    svg.push_str("</p></figure>");
+    svg
+}
+
+fn label(value: f64, unit: &str) -> String {
+    let digits = if value >= 10.0 || value == 0.0 {
+        0
+    } else if value >= 1.0 {
+        1
+    } else {
+        2
+    };
+    format!("{value:.digits$}{unit}")
+}
+
+/// The report: one file that needs nothing else, light or dark as the reader's screen.
+pub fn html(ending: &Ending) -> String {
+    let record = &ending.record;
+    let plan = &record.plan;
+    let class = match ending.outcome {
+        Outcome::Promoted => "good",
+        Outcome::RolledBack | Outcome::SplitNotRealised => "bad",
+        _ => "open",
+    };
+    let title = format!("canary {} of {}", record.canary, record.service);
+    let mut page = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\"><title>{0}</title><style>{STYLE}</style></head><body><main><h1>{0}</h1><p class=\"verdict {class}\">{1}</p>",
+        escaped(&title),
+        escaped(&ending.words),
+    );
+    let _ = write!(
+        page,
+        "<table><tr><th>false rollbacks at most (α)</th><td>{} %</td></tr><tr><th>missed bad canaries at most (β)</th><td>{} %</td></tr><tr><th>smallest effect on errors</th><td>{} percentage points</td></tr>",
+        plan.alpha * 100.0,
+        plan.beta * 100.0,
+        plan.error_effect * 100.0,
+    );
+    match plan.latency {
+        Some(latency) => drop(write!(
+            page,
+            "<tr><th>smallest effect on latency</th><td>{} at quantile {}</td></tr>",
+            latency.effect, latency.quantile
+        )),
+        None => page.push_str("<tr><th>latency</th><td>not judged</td></tr>"),
+    }
+    let _ = write!(
+        page,
+        "<tr><th>began</th><td>{}</td></tr><tr><th>run by</th><td>{} on {}</td></tr></table>",
+        record.began,
+        escaped(&record.holder.who),
+        escaped(&record.holder.host),
+    );
+    if !ending.likely_causes.is_empty() {
+        page.push_str("<h2>Likely causes</h2><ul>");
+        for cause in &ending.likely_causes {
+            let _ = write!(page, "<li>{}</li>", escaped(cause));
+        }
+        page.push_str("</ul>");
+    }
+    let mut sources: Vec<&'static str> = ending.points.iter().map(|point| point.source).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    for source in sources {
+        let points: Vec<&Point> = ending
+            .points
+            .iter()
+            .filter(|point| point.source == source)
+            .collect();
+        page.push_str(&of_source(source, &points, ending));
+    }
+    page.push_str("<h2>Timeline</h2><table>");
+    for entry in &record.timeline {
+        let _ = write!(
+            page,
+            "<tr><td class=\"time\">{}</td><td>{}</td></tr>",
+            entry.at,
+            escaped(&entry.what)
+        );
+    }
+    page.push_str("</table></main></body></html>\n");
+    page
+}
+
+fn of_source(source: &str, points: &[&Point], ending: &Ending) -> String {
+    let mut page = format!("<h2>As {source} sees it</h2>");
+    if let Some(counters) = ending.counters.get(source) {
+        let _ = write!(page, "<p class=\"note\">{}</p>", escaped(counters));
+    }
+    let mut steps: Vec<(f64, u8)> = Vec::new();
+    for point in points {
+        if steps
+            .last()
+            .is_none_or(|(_, weight)| *weight != point.weight)
+        {
+            steps.push((point.at, point.weight));
+        }
+    }
+    let line = |name, class, value: &dyn Fn(&Point) -> Option<f64>| Line {
+        name,
+        class,
+        points: points
+            .iter()
+            .filter_map(|point| Some((point.at, value(point)?)))
+            .filter(|(_, value)| value.is_finite())
+            .collect(),
+    };
+    page.push_str(&chart(
+        "Evidence against the canary: out at 1",
+        "",
+        &[line("canary is worse", "canary", &|point| {
+            Some((point.standing.worse / point.standing.out).max(0.0))
+        })],
+        &[(1.0, "out")],
+        &steps,
+    ));
+    page.push_str(&chart(
+        "Evidence for the canary: both pass at 1",
+        "",
+        &[
+            line("error rate is close", "canary", &|point| {
+                Some((point.standing.close / point.standing.pass).max(0.0))
+            }),
+            line("latency is close", "other", &|point| {
+                Some((point.standing.quick? / point.standing.pass).max(0.0))
+            }),
+        ],
+        &[(1.0, "passed")],
+        &steps,
+    ));
+    let percent = |share: f64| share * 100.0;
+    page.push_str(&chart(
+        "Error rate",
+        " %",
+        &[
+            line("stable", "stable", &|point| {
+                Some(percent(point.standing.stable.share()))
+            }),
+            line("canary", "canary", &|point| {
+                Some(percent(point.standing.canary.share()))
+            }),
+        ],
+        &[],
+        &steps,
+    ));
+    page.push_str(&chart(
+        "Latency: median and judged quantile",
+        " ms",
+        &[
+            line("stable, median", "stable thin", &|point| {
+                Some(point.standing.stable_millis?[0])
+            }),
+            line("stable, quantile", "stable", &|point| {
+                Some(point.standing.stable_millis?[1])
+            }),
+            line("canary, median", "canary thin", &|point| {
+                Some(point.standing.canary_millis?[0])
+            }),
+            line("canary, quantile", "canary", &|point| {
+                Some(point.standing.canary_millis?[1])
+            }),
+        ],
+        &[],
+        &steps,
+    ));
+    page.push_str(&chart(
+        "Split: the canary's share with its exact 95 % interval, and its weight",
+        " %",
+        &[
+            line("weight", "stable", &|point| Some(f64::from(point.weight))),
+            line("share", "canary", &|point| {
+                share(point).map(|(share, _, _)| percent(share))
+            }),
+            line("from", "canary thin", &|point| {
+                share(point).map(|(_, low, _)| percent(low))
+            }),
+            line("to", "canary thin", &|point| {
+                share(point).map(|(_, _, high)| percent(high))
+            }),
+        ],
+        &[],
+        &steps,
+    ));
+    page
+}
+
+fn share(point: &Point) -> Option<(f64, f64, f64)> {
+    let (canary, all) = (
+        point.standing.canary.total,
+        point.standing.canary.total + point.standing.stable.total,
+    );
+    let interval = clopper_pearson(canary, all, 0.95);
+    (all >= 20).then(|| (canary as f64 / all as f64, interval.low, interval.high))
+}
+
+const STYLE: &str = ":root{--ground:#fff;--ink:#1c2024;--faint:#687076;--grid:#e6e8eb;--stable:#0b68cb;--canary:#b45309;--other:#6d28d9;--good:#15803d;--bad:#b91c1c}@media (prefers-color-scheme:dark){:root{--ground:#151718;--ink:#ecedee;--faint:#9ba1a6;--grid:#2b2f31;--stable:#52a9ff;--canary:#f5a524;--other:#bf7af0;--good:#4cc38a;--bad:#ff6369}}body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,sans-serif}main{max-width:900px;margin:0 auto;padding:24px}h1{font-size:22px;margin:0 0 8px}h2{font-size:17px;margin:28px 0 8px}.verdict{font-size:18px;padding:10px 14px;border-left:4px solid var(--faint);background:var(--grid)}.verdict.good{border-color:var(--good)}.verdict.bad{border-color:var(--bad)}table{border-collapse:collapse}th,td{text-align:left;padding:3px 14px 3px 0;font-weight:normal;vertical-align:top}th,.note,.time,figcaption{color:var(--faint)}figure{margin:14px 0}svg{width:100%;height:auto;display:block}.grid{stroke:var(--grid)}.step{stroke:var(--faint);stroke-dasharray:2 3}.bound{stroke:var(--bad);stroke-dasharray:6 4}.tick{fill:var(--faint);font-size:11px}polyline{fill:none;stroke-width:2}polyline.thin{stroke-width:1;opacity:.7}polyline.stable{stroke:var(--stable)}polyline.canary{stroke:var(--canary)}polyline.other{stroke:var(--other)}.legend{margin:2px 0 0 56px;font-size:13px}.legend .stable{color:var(--stable)}.legend .canary{color:var(--canary)}.legend .other{color:var(--other)}.legend .thin{opacity:.7}";
+
+/// The verdict as JUnit XML: one test for the whole run, one for each judged step.
+pub fn junit(ending: &Ending) -> String {
+    let record = &ending.record;
+    let last = ending
+        .points
+        .iter()
+        .map(|point| point.at)
+        .fold(0.0, f64::max);
+    let mut cases = String::new();
+    let mut failures = 0;
+    let mut weights: Vec<u8> = ending.points.iter().map(|point| point.weight).collect();
+    weights.dedup();
+    let end = weights.len().saturating_sub(1);
+    for (index, weight) in weights.iter().enumerate() {
+        let passed = index < end || ending.outcome == Outcome::Promoted;
+        let _ = write!(
+            cases,
+            "    <testcase classname=\"canary.{}\" name=\"{weight} %\"",
+            escaped(&record.service)
+        );
+        match passed {
+            true => cases.push_str("/>\n"),
+            false => {
+                failures += 1;
+                let _ = writeln!(
+                    cases,
+                    "><failure type=\"{:?}\" message=\"{}\">{}</failure></testcase>",
+                    ending.outcome,
+                    escaped(&ending.words),
+                    escaped(&ending.likely_causes.join("\n")),
+                );
+            }
+        }
+    }
+    if weights.is_empty() {
+        let promoted = ending.outcome == Outcome::Promoted;
+        failures = u32::from(!promoted);
+        let _ = write!(
+            cases,
+            "    <testcase classname=\"canary.{}\" name=\"verdict\"",
+            escaped(&record.service)
+        );
+        match promoted {
+            true => cases.push_str("/>\n"),
+            false => drop(writeln!(
+                cases,
+                "><failure type=\"{:?}\" message=\"{}\"/></testcase>",
+                ending.outcome,
+                escaped(&ending.words)
+            )),
+        }
+    }
+    let tests = weights.len().max(1);
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"meshctl canary\" tests=\"{tests}\" failures=\"{failures}\" time=\"{last:.3}\">\n{cases}  </testsuite>\n</testsuites>\n"
+    )
+}

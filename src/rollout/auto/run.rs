@@ -1,0 +1,676 @@
+//! The run itself: does what the state asks for, and turns what happens into events.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::evidence::Trials;
+use super::forecast;
+use super::judge::{Judge, Opinion, Standing};
+use super::machine::{Action, Cause, Event, Outcome, State};
+use super::plan::Plan;
+use super::record::{Record, Shelf};
+use super::recording;
+use super::samples::Tick;
+use super::source::{Clock, Envoy, Kind, Probe, Prometheus, Source, Versions};
+use crate::config::Service;
+use crate::engine::{Context, Failure, FailureKind, Result};
+use crate::mesh::Weights;
+use crate::rollout::canary::{Canary, pair, weights};
+use crate::rollout::entrance::existing;
+use crate::rollout::split::Verdict;
+
+/// How long stable alone is looked at before anything is shifted.
+const BEFORE: Duration = Duration::from_secs(5);
+/// How long proxies may take to follow a new weight before the split is judged as it is.
+const FOLLOW: Duration = Duration::from_secs(60);
+/// Requests of one look at whether proxies follow.
+const LOOK: u64 = 50;
+/// How long nothing may be seen before the run is blind.
+const BLIND: Duration = Duration::from_secs(45);
+/// How often the record says that the run is alive.
+const BEAT: Duration = Duration::from_secs(5);
+/// The canary's requests below which there was no traffic to speak of.
+const TRAFFIC: u64 = 5;
+
+/// What a run says while it goes on.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Update {
+    /// What can be found out, and when.
+    CanaryForecast {
+        /// Requests per second before the run.
+        rate: f64,
+        /// Stable's error rate before the run.
+        errors: f64,
+        /// In words, a line a step.
+        lines: Vec<String>,
+        /// What this traffic cannot decide.
+        warning: Option<String>,
+    },
+    /// The run is in another state.
+    CanaryState {
+        /// Seconds of the run.
+        at: f64,
+        /// The state.
+        #[serde(flatten)]
+        state: State,
+        /// In words.
+        words: String,
+    },
+    /// How a source's judge sees the step.
+    CanaryStanding {
+        /// Seconds of the run.
+        at: f64,
+        /// The source.
+        source: &'static str,
+        /// The weight, in percent.
+        weight: u8,
+        /// The numbers.
+        standing: Box<Standing>,
+    },
+    /// Something that a person should know.
+    CanaryNotice {
+        /// In words.
+        words: String,
+    },
+}
+
+/// Hears what a run says.
+pub trait Watcher: Send + Sync {
+    /// Something is said.
+    fn hear(&self, update: &Update);
+}
+
+/// One point of a run's curves.
+#[derive(Clone, Debug, Serialize)]
+pub struct Point {
+    /// Seconds of the run.
+    pub at: f64,
+    /// The source.
+    pub source: &'static str,
+    /// The weight, in percent.
+    pub weight: u8,
+    /// The numbers.
+    pub standing: Standing,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ending {
+    /// How, for programs.
+    pub outcome: Outcome,
+    /// How, in words.
+    pub words: String,
+    /// The record as it was left.
+    pub record: Record,
+    /// The canary's requests and failures in this process's part of the run, by source.
+    pub canary: BTreeMap<String, Trials>,
+    /// The split in the last judged step, against its weight.
+    pub split: Option<Verdict>,
+    /// What may be the matter with the split.
+    pub likely_causes: Vec<String>,
+    /// The curves.
+    pub points: Vec<Point>,
+    /// Which counters were read, by source.
+    pub counters: BTreeMap<String, String>,
+}
+
+/// A run.
+pub struct Auto<'a> {
+    /// What it is about.
+    pub canary: &'a Canary<'a>,
+    /// The service.
+    pub service: &'a Service,
+    /// Its record.
+    pub record: Record,
+    /// Hears what it says.
+    pub watcher: Arc<dyn Watcher>,
+    /// Where samples are recorded.
+    pub recording: Option<std::io::BufWriter<std::fs::File>>,
+    /// How long the run may take.
+    pub timeout: Duration,
+}
+
+/// A source under way.
+struct Stream {
+    name: &'static str,
+    judge: Judge,
+    /// When something was last seen.
+    seen: Instant,
+    trouble: Option<String>,
+    /// Requests since the last look at whether proxies follow: stable's and the canary's.
+    look: (u64, u64),
+    follows: bool,
+}
+
+type Sampled = (usize, std::result::Result<Tick, String>);
+
+/// The sources and what they are known to say.
+struct Streams {
+    all: Vec<Stream>,
+    samples: mpsc::Receiver<Sampled>,
+    counters: BTreeMap<String, String>,
+    clock: Clock,
+    _tasks: JoinSet<()>,
+}
+
+impl Auto<'_> {
+    /// Runs it to its end. The record on the mesh is ahead of what is done, so that whatever kills this process leaves
+    /// something to go on with.
+    ///
+    /// # Errors
+    /// What keeps it from beginning; another process that took it over.
+    pub async fn run(mut self, cx: &Context) -> Result<Ending> {
+        let shelf = Shelf::new(
+            self.canary.cluster,
+            self.canary.mesh.split_object(self.service),
+        );
+        let began = Instant::now();
+        let mut streams = match self.record.state.action(&self.record.plan) {
+            Action::Shift(_) | Action::Judge(_) => Some(self.streams().await?),
+            Action::Restore | Action::Stop => None,
+        };
+        if let Some(streams) = &mut streams
+            && self.record.knowledge.is_empty()
+        {
+            self.baseline(cx, streams).await;
+        }
+        let mut points = Vec::new();
+        let mut split = None;
+        loop {
+            let state = self.record.state;
+            let at = streams.as_ref().map_or(0.0, |streams| streams.clock.now());
+            let words = self.words(state);
+            self.record.note(words.clone());
+            self.watcher.hear(&Update::CanaryState { at, state, words });
+            if let Some(streams) = &streams {
+                for stream in &streams.all {
+                    let known = stream.judge.knowledge().clone();
+                    self.record.knowledge.insert(stream.name.to_owned(), known);
+                }
+            }
+            if state.is_settled() {
+                self.record.knowledge.clear();
+            }
+            shelf.keep(&mut self.record).await?;
+            let action = state.action(&self.record.plan);
+            let event = match (action, &mut streams) {
+                (Action::Stop, _) => break,
+                (Action::Shift(weight), _) => self.shift(cx, began, weight).await,
+                (Action::Restore, _) => {
+                    let before = self.record.before.clone();
+                    self.set(cx, &before).await
+                }
+                (Action::Judge(step), Some(streams)) => {
+                    let event = self
+                        .judge(cx, &shelf, began, streams, step, &mut points)
+                        .await?;
+                    split = Some(self.split(streams, step));
+                    event
+                }
+                // Sources are there for every state that can come to be judged.
+                (Action::Judge(_), None) => Event::Blind,
+            };
+            self.record.state = state.on(event, &self.record.plan);
+        }
+        if let Some(recording) = &mut self.recording {
+            let _ = recording.flush();
+        }
+        let state = self.record.state;
+        let likely_causes = match state.outcome() {
+            Some(Outcome::SplitNotRealised) => split_causes(self.service, &self.record.canary),
+            _ => Vec::new(),
+        };
+        let counters = streams.as_ref().map(|streams| streams.counters.clone());
+        let counters = counters.unwrap_or_default();
+        let streams = streams.iter().flat_map(|streams| &streams.all);
+        Ok(Ending {
+            outcome: state.outcome().unwrap_or(Outcome::Inconclusive),
+            words: self.words(state),
+            canary: streams
+                .map(|stream| (stream.name.to_owned(), stream.judge.run().1))
+                .collect(),
+            split,
+            likely_causes,
+            points,
+            counters,
+            record: self.record,
+        })
+    }
+
+    fn words(&self, state: State) -> String {
+        let (record, plan) = (&self.record, &self.record.plan);
+        let canary = format!("{} of {}", record.canary, record.service);
+        match state {
+            State::Shifting { step } => format!(
+                "shifting {} % to {canary}",
+                plan.steps[step.min(plan.steps.len() - 1)]
+            ),
+            State::Judging { step } => format!(
+                "judging {canary} at {} %",
+                plan.steps[step.min(plan.steps.len() - 1)]
+            ),
+            State::Promoting => format!("promoting {canary}"),
+            State::Restoring { because, .. } => format!("rolling back {canary}: {because}"),
+            State::Holding { because, .. } => format!("holding {canary} at its weight: {because}"),
+            State::Promoted => format!("{canary} is promoted"),
+            State::Restored { because } => format!("{canary} is rolled back: {because}"),
+            State::Stuck { because } => format!("{canary} could not be rolled back ({because})"),
+        }
+    }
+
+    fn notice(&self, words: impl Into<String>) {
+        self.watcher.hear(&Update::CanaryNotice {
+            words: words.into(),
+        });
+    }
+
+    /// Opens the sources.
+    async fn streams(&self) -> Result<Streams> {
+        let versions = Versions {
+            stable: self.record.stable.clone(),
+            canary: self.record.canary.clone(),
+        };
+        let known = &self.record.knowledge;
+        let clock = Clock::from(
+            known
+                .values()
+                .map(super::judge::Knowledge::at)
+                .fold(0.0, f64::max),
+        );
+        let (tell, samples) = mpsc::channel::<Sampled>(64);
+        let mut tasks = JoinSet::new();
+        let mut all = Vec::new();
+        let mut counters = BTreeMap::new();
+        // A healthy canary may be blamed by any of them.
+        let plan = Plan {
+            alpha: self.record.plan.alpha / self.record.sources.len().max(1) as f64,
+            ..self.record.plan.clone()
+        };
+        for (index, kind) in self.record.sources.iter().enumerate() {
+            let mut source: Box<dyn Source> = match kind {
+                Kind::Envoy => Box::new(Envoy::new(
+                    self.canary.cluster,
+                    &self.canary.environment.namespace,
+                    self.canary.mesh.counters(self.service),
+                    &versions,
+                    clock,
+                )),
+                Kind::Prometheus { url, queries } => {
+                    let counters = self.canary.mesh.counters(self.service);
+                    let source = Prometheus::new(url, queries.clone(), counters, &versions, clock);
+                    let wrong = |why| Failure::of(FailureKind::Input, "prometheus", why);
+                    Box::new(source.map_err(wrong)?)
+                }
+                Kind::Probe { rate } => {
+                    let entrance = existing(self.canary.cluster, self.canary.environment).await?;
+                    let name = &self.service.name;
+                    Box::new(Probe::start(&entrance.url, name, &versions, *rate, clock)?)
+                }
+            };
+            let name = source.name();
+            counters.insert(name.to_owned(), source.counts());
+            let judge = match known.get(name) {
+                Some(known) => Judge::resume(plan.clone(), known.clone()),
+                None => Judge::new(plan.clone(), fastrand::u64(..)),
+            };
+            all.push(Stream {
+                name,
+                judge,
+                seen: Instant::now(),
+                trouble: None,
+                look: (0, 0),
+                follows: false,
+            });
+            let tell = tell.clone();
+            tasks.spawn(async move {
+                loop {
+                    let sample = source.next().await;
+                    if tell.send((index, sample)).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        Ok(Streams {
+            all,
+            samples,
+            counters,
+            clock,
+            _tasks: tasks,
+        })
+    }
+
+    fn record_sample(&mut self, source: &str, tick: &Tick) {
+        if let Some(recording) = &mut self.recording {
+            if recording::sample(recording, source, tick).is_err() {
+                self.recording = None;
+                self.notice("the recording cannot be written any more and ends here");
+            }
+        }
+    }
+
+    /// Looks at stable alone, and tells what can be found out.
+    async fn baseline(&mut self, cx: &Context, streams: &mut Streams) {
+        let until = Instant::now() + BEFORE;
+        let mut requests = (Trials::default(), 0.0f64);
+        let mut seen: BTreeMap<usize, Trials> = BTreeMap::new();
+        while let Ok(sampled) = tokio::time::timeout_at(until.into(), streams.samples.recv()).await
+        {
+            let Some((index, sample)) = sampled else {
+                break;
+            };
+            if cx.cancellation().is_interrupted() {
+                return;
+            }
+            match sample {
+                Ok(tick) => {
+                    self.record_sample(streams.all[index].name, &tick);
+                    *seen.entry(index).or_default() += tick.stable.trials();
+                    let _ = streams.all[index].judge.take(&tick);
+                    streams.all[index].seen = Instant::now();
+                    requests.1 = requests.1.max(tick.at);
+                }
+                Err(why) => streams.all[index].trouble = Some(why),
+            }
+        }
+        // The source that sees most tells of the traffic; several see the same requests.
+        requests.0 = seen
+            .into_values()
+            .max_by_key(|trials| trials.total)
+            .unwrap_or_default();
+        let rate = requests.0.total as f64 / BEFORE.as_secs_f64();
+        let plan = &self.record.plan;
+        let errors = (requests.0.hits as f64 + plan.expected_errors * 200.0)
+            / (requests.0.total as f64 + 200.0);
+        let (lines, warning) = forecast::words(plan, errors, rate);
+        self.watcher.hear(&Update::CanaryForecast {
+            rate,
+            errors,
+            lines,
+            warning,
+        });
+    }
+
+    /// Gives the canary a share, once it can take it.
+    async fn shift(&self, cx: &Context, began: Instant, weight: u8) -> Event {
+        if cx.cancellation().is_interrupted() {
+            return Event::Interrupted;
+        }
+        let Some(left) = self.timeout.checked_sub(began.elapsed()) else {
+            return Event::RunOver;
+        };
+        let shifting = async {
+            let (_, canary) = pair(self.service)?;
+            self.canary.wait_for_version(cx, self.service, canary).await
+        };
+        match tokio::time::timeout(left, shifting).await {
+            Err(_) => return Event::RunOver,
+            Ok(Err(failure)) => {
+                self.notice(failure.to_string());
+                return match failure.kind {
+                    FailureKind::Cancelled => Event::Interrupted,
+                    _ => Event::Unavailable,
+                };
+            }
+            Ok(Ok(())) => {}
+        }
+        self.set(cx, &weights(self.service, weight)).await
+    }
+
+    /// Sets a split and waits until the mesh has taken it.
+    async fn set(&self, cx: &Context, wanted: &Weights) -> Event {
+        let setting = async {
+            let now = self
+                .canary
+                .mesh
+                .split(self.canary.cluster, self.service)
+                .await?;
+            if now.configured != *wanted {
+                let (mesh, cluster) = (self.canary.mesh, self.canary.cluster);
+                mesh.shift(cx, cluster, self.service, wanted).await?;
+            }
+            self.canary.wait_accepted(cx, self.service, wanted).await
+        };
+        match setting.await {
+            Ok(()) => Event::Shifted,
+            Err(failure) => {
+                self.notice(failure.to_string());
+                match failure.kind {
+                    FailureKind::Cancelled => Event::Interrupted,
+                    _ => Event::Unavailable,
+                }
+            }
+        }
+    }
+
+    /// Judges a step until something happens.
+    async fn judge(
+        &mut self,
+        cx: &Context,
+        shelf: &Shelf<'_>,
+        began: Instant,
+        streams: &mut Streams,
+        step: usize,
+        points: &mut Vec<Point>,
+    ) -> Result<Event> {
+        let plan = self.record.plan.clone();
+        let weight = plan.steps[step];
+        let since = Instant::now();
+        for stream in &mut streams.all {
+            stream.look = (0, 0);
+            // A run that is taken up goes on where it was.
+            stream.follows = stream.judge.step() == Some(step);
+            stream.seen = Instant::now();
+        }
+        let mut beat = tokio::time::interval(BEAT);
+        beat.reset();
+        let mut shown = Instant::now();
+        loop {
+            let step_over = since + plan.step_limit;
+            let run_over = began + self.timeout;
+            let event = tokio::select! {
+                sampled = streams.samples.recv() => match sampled {
+                    Some((index, sample)) => self.hear(streams, index, sample, step, since),
+                    None => Some(Event::Blind),
+                },
+                _ = beat.tick() => {
+                    for stream in &streams.all {
+                        let known = stream.judge.knowledge().clone();
+                        self.record.knowledge.insert(stream.name.to_owned(), known);
+                    }
+                    match shelf.keep(&mut self.record).await {
+                        Err(failure) if failure.kind == FailureKind::Cancelled => return Err(failure),
+                        // The cluster may be away for a moment; judging goes on.
+                        Err(failure) => self.notice(format!("the record could not be written: {failure}")),
+                        Ok(()) => {}
+                    }
+                    None
+                }
+                () = cx.cancellation().interrupted() => Some(Event::Interrupted),
+                () = tokio::time::sleep_until(run_over.into()) => Some(Event::RunOver),
+                () = tokio::time::sleep_until(step_over.into()) => {
+                    let traffic = streams.all.iter().all(|stream| stream.judge.standing().canary.total >= TRAFFIC);
+                    Some(Event::StepOver { traffic })
+                }
+            };
+            if event.is_some() || shown.elapsed() >= Duration::from_millis(500) {
+                shown = Instant::now();
+                for stream in &streams.all {
+                    let standing = stream.judge.standing();
+                    let at = stream.judge.at();
+                    points.push(Point {
+                        at,
+                        source: stream.name,
+                        weight,
+                        standing: standing.clone(),
+                    });
+                    self.watcher.hear(&Update::CanaryStanding {
+                        at,
+                        source: stream.name,
+                        weight,
+                        standing: Box::new(standing),
+                    });
+                }
+            }
+            match event {
+                Some(Event::Judged(Opinion::Undecided)) | None => {}
+                Some(event) => return Ok(event),
+            }
+            if let Some(blind) = streams
+                .all
+                .iter()
+                .find(|stream| stream.seen.elapsed() > BLIND)
+            {
+                let why = blind
+                    .trouble
+                    .clone()
+                    .unwrap_or_else(|| "nothing came".into());
+                self.notice(format!(
+                    "{} has seen nothing for {} s: {why}",
+                    blind.name,
+                    BLIND.as_secs()
+                ));
+                return Ok(Event::Blind);
+            }
+        }
+    }
+
+    /// Takes in what a source says.
+    fn hear(
+        &mut self,
+        streams: &mut Streams,
+        index: usize,
+        sample: std::result::Result<Tick, String>,
+        step: usize,
+        since: Instant,
+    ) -> Option<Event> {
+        let share = self.record.plan.share(step);
+        if let Ok(tick) = &sample {
+            self.record_sample(streams.all[index].name, tick);
+        }
+        let stream = &mut streams.all[index];
+        let followed = stream.follows;
+        let taken = sample.and_then(|tick| {
+            if stream.follows {
+                return stream.judge.take(&tick);
+            }
+            stream.look.0 += tick.stable.requests;
+            stream.look.1 += tick.canary.requests;
+            let (stable, canary) = stream.look;
+            let all = stable + canary;
+            let settled = all >= LOOK && Verdict::of(canary, all, share).matches;
+            if all >= 2 * LOOK {
+                stream.look = (0, 0);
+            }
+            let opinion = stream.judge.watch(&tick)?;
+            if settled || since.elapsed() >= FOLLOW {
+                stream.follows = true;
+                stream.judge.begin(step);
+            }
+            Ok(opinion)
+        });
+        let begins = stream.follows && !followed;
+        let (name, at) = (stream.name, stream.judge.at());
+        match taken {
+            Ok(_) => {
+                stream.seen = Instant::now();
+                if stream.trouble.take().is_some() {
+                    let words = format!("{} answers again", stream.name);
+                    self.notice(words);
+                }
+            }
+            Err(why) => {
+                let words = format!("{}: {why}", stream.name);
+                if stream.trouble.replace(why).is_none() {
+                    self.notice(words);
+                }
+            }
+        }
+        if begins && let Some(recording) = &mut self.recording {
+            let _ = recording::step(recording, name, step, self.record.plan.steps[step], at);
+        }
+        let opinions = streams.all.iter().map(|stream| match stream.follows {
+            true => stream.judge.opinion(),
+            // Before proxies follow, the guard rails alone have a say.
+            false => stream.judge.watched(),
+        });
+        Some(Event::Judged(together(opinions)))
+    }
+
+    fn split(&self, streams: &Streams, step: usize) -> Verdict {
+        let standings = streams.all.iter().map(|stream| stream.judge.standing());
+        let largest =
+            standings.max_by_key(|standing| standing.stable.total + standing.canary.total);
+        let standing = largest.unwrap_or_default();
+        let (stable, canary) = (standing.stable.total, standing.canary.total);
+        Verdict::of(canary, stable + canary, self.record.plan.share(step))
+    }
+}
+
+/// What several judges say together: what is against the canary counts from any, what is for it from all.
+fn together(opinions: impl Iterator<Item = Opinion>) -> Opinion {
+    let mut all = Opinion::Close;
+    for opinion in opinions {
+        all = match (all, opinion) {
+            (Opinion::Worse(worse), _) | (_, Opinion::Worse(worse)) => Opinion::Worse(worse),
+            (Opinion::StableFails, _) | (_, Opinion::StableFails) => Opinion::StableFails,
+            (Opinion::WrongSplit, _) | (_, Opinion::WrongSplit) => Opinion::WrongSplit,
+            (Opinion::Undecided, _) | (_, Opinion::Undecided) => Opinion::Undecided,
+            (Opinion::Close, Opinion::Close) => Opinion::Close,
+        };
+    }
+    all
+}
+
+fn split_causes(service: &Service, canary: &str) -> Vec<String> {
+    let name = &service.name;
+    vec![
+        format!("callers use another host name than {name}'s in the mesh, so no route matches and requests go wherever the name leads (mesh-allow-all)"),
+        format!("a calling pod has no sidecar: see `kubectl get pods` for pods with one container less"),
+        "callers keep connections to one version open past the shift (connection-level balancing, keep-alive)".into(),
+        format!("some proxies have lost the mesh's control plane and still follow the old weights, or {canary} is down for some of them"),
+    ]
+}
+
+/// Why an ending is what it is, for those that have to act on it.
+pub fn hint(ending: &Ending) -> Option<String> {
+    let state = ending.record.state;
+    Some(match state {
+        State::Holding { .. } => "go on with `meshctl canary resume`, or give stable its traffic back with `meshctl canary abort`".into(),
+        State::Stuck { .. } => "see the mesh controller, then `meshctl canary resume`".into(),
+        State::Promoted => "take it back with `meshctl canary undo`".into(),
+        State::Restored { because: Cause::NoTraffic } => "send traffic, add --source probe, or decide yourself with `meshctl canary promote`".into(),
+        State::Restored { because: Cause::Inconclusive } => "allow more time (--step-limit), accept a greater effect (--error-effect), or begin with a greater share (--steps)".into(),
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::judge::Worse;
+    use super::*;
+
+    #[test]
+    fn one_against_is_enough_and_all_have_to_be_for_it() {
+        let say = |opinions: &[Opinion]| together(opinions.iter().copied());
+        let worse = Opinion::Worse(Worse::Errors);
+        assert_eq!(say(&[Opinion::Close, Opinion::Close]), Opinion::Close);
+        assert_eq!(
+            say(&[Opinion::Close, Opinion::Undecided]),
+            Opinion::Undecided
+        );
+        assert_eq!(say(&[Opinion::Close, worse]), worse);
+        assert_eq!(say(&[Opinion::StableFails, worse]), worse);
+        assert_eq!(
+            say(&[Opinion::WrongSplit, Opinion::Close]),
+            Opinion::WrongSplit
+        );
+    }
+}
