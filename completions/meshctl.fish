@@ -116,31 +116,64 @@ complete -c meshctl -n "__fish_meshctl_using_subcommand status" -s y -l yes -d '
 complete -c meshctl -n "__fish_meshctl_using_subcommand status" -l no-input -d 'Never ask; what needs an answer is refused'
 complete -c meshctl -n "__fish_meshctl_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c meshctl -n "__fish_meshctl_using_subcommand status" -s V -l version -d 'Print version'
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -l weight -d 'The second version\'s share of the traffic, a whole percentage' -r
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -l service -d 'The service [default: the only one with two versions]' -r
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -l requests -d 'How many requests to send for measuring' -r
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -l env -d 'The environment\'s name, in place of the file\'s' -r
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -l profile -d 'The AWS profile' -r
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -l output -d 'What output is for' -r -f -a "human\t'People; a live display on a terminal'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l weight -d 'The second version\'s share of the traffic, a whole percentage' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l service -d 'The service [default: the only one with two versions]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l requests -d 'How many requests to send for measuring' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l steps -d 'The canary\'s shares, in percent, the last 100' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l alpha -d 'How likely a canary that is no worse may be rolled back' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l beta -d 'How likely a canary that is worse by the effect may be promoted' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l error-effect -d 'The smallest difference of error rates that matters' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l latency-quantile -d 'The quantile of latency that is judged' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l latency-effect -d 'The smallest difference of latency that matters, such as 50% or 50ms' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l guard-rate -d 'The error rate above which the canary is out at once' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l guard-requests -d 'Over how many requests that is looked at' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l warm-up -d 'How long after each shift nothing but the guard rail is judged' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l step-limit -d 'How long a step may take' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l on-inconclusive -d 'What to do when a step\'s time is over and nothing is decided' -r -f -a "hold\t'Leave the weight as it is'
+rollback\t'Give stable all traffic again'
+promote\t'Go on to the next step as if the canary had passed'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l on-interrupt -d 'What to do on Ctrl-C and SIGTERM' -r -f -a "hold\t'Leave the weight as it is; `canary resume` goes on'
+rollback\t'Give stable all traffic again'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l source -d 'The callers\' Envoys, a Prometheus server, or requests of our own; may be given several times' -r -f -a "envoy\t''
+prometheus\t''
+probe\t''"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l probe-rate -d 'Requests a second that the probe sends' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l prometheus-url -d 'The Prometheus server' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l prometheus-requests -d 'The counter of requests; $cluster stands for Envoy\'s name of a version\'s cluster [default: Envoy\'s own]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l prometheus-errors -d 'The counter of failures' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l prometheus-retries -d 'The counter of tries after a failed one' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l prometheus-latency -d 'The histogram of latencies in milliseconds' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l report -d 'Write a report as one HTML file' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l junit -d 'Write the verdict as JUnit XML' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l record -d 'Record the samples, for `meshctl canary replay`' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l env -d 'The environment\'s name, in place of the file\'s' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l profile -d 'The AWS profile' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l output -d 'What output is for' -r -f -a "human\t'People; a live display on a terminal'
 plain\t'People and logs; one line at a time, no colour, no live display'
 json\t'Programs; one JSON object a line, with a version field'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -l parallelism -d 'How many steps run at once at most' -r
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -s q -l quiet -d 'Say errors alone'
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -s v -l verbose -d 'Say also what stays as it is'
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -s y -l yes -d 'Answer yes to every question'
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -l no-input -d 'Never ask; what needs an answer is refused'
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -s V -l version -d 'Print version'
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -f -a "status" -d 'Show the split as configured and as the mesh took it'
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -f -a "promote" -d 'Give the second version all traffic'
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort" -f -a "abort" -d 'Give the first version all traffic again'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l auto -d 'Shift step by step, judge each step by a sequential test, and promote or roll back'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l no-latency -d 'Judge errors alone'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -s q -l quiet -d 'Say errors alone'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -s v -l verbose -d 'Say also what stays as it is'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -s y -l yes -d 'Answer yes to every question'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l no-input -d 'Never ask; what needs an answer is refused'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -s V -l version -d 'Print version'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -f -a "status" -d 'Show the split as configured and as the mesh took it'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -f -a "promote" -d 'Give the second version all traffic'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -f -a "abort" -d 'Give the first version all traffic again, and end a canary that decides by itself'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -f -a "resume" -d 'Go on with a canary that was interrupted, killed or held'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -f -a "undo" -d 'Take a promotion back: the split is as it was before the canary'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -f -a "simulate" -d 'Simulate how often this and other rules are wrong, and how soon they know'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -f -a "replay" -d 'Judge a recorded run again, with other settings'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -l service -d 'The service [default: the only one with two versions]' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -l requests -d 'How many requests to send for measuring' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
@@ -155,6 +188,7 @@ always\t'Always'
 never\t'Never'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -l parallelism -d 'How many steps run at once at most' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -l watch -d 'Show requests, error rates and latency of each version as they go by, until Ctrl-C'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -s q -l quiet -d 'Say errors alone'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -s v -l verbose -d 'Say also what stays as it is'
@@ -204,6 +238,128 @@ complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from abort" -l no-input -d 'Never ask; what needs an answer is refused'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from abort" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from abort" -s V -l version -d 'Print version'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l service -d 'The service [default: the only one with two versions]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l requests -d 'How many requests to send for measuring' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l report -d 'Write a report as one HTML file' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l junit -d 'Write the verdict as JUnit XML' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l record -d 'Record the samples, for `meshctl canary replay`' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l env -d 'The environment\'s name, in place of the file\'s' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l profile -d 'The AWS profile' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l output -d 'What output is for' -r -f -a "human\t'People; a live display on a terminal'
+plain\t'People and logs; one line at a time, no colour, no live display'
+json\t'Programs; one JSON object a line, with a version field'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -s q -l quiet -d 'Say errors alone'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -s v -l verbose -d 'Say also what stays as it is'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -s y -l yes -d 'Answer yes to every question'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l no-input -d 'Never ask; what needs an answer is refused'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -s V -l version -d 'Print version'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l service -d 'The service [default: the only one with two versions]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l requests -d 'How many requests to send for measuring' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l report -d 'Write a report as one HTML file' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l junit -d 'Write the verdict as JUnit XML' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l record -d 'Record the samples, for `meshctl canary replay`' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l env -d 'The environment\'s name, in place of the file\'s' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l profile -d 'The AWS profile' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l output -d 'What output is for' -r -f -a "human\t'People; a live display on a terminal'
+plain\t'People and logs; one line at a time, no colour, no live display'
+json\t'Programs; one JSON object a line, with a version field'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -s q -l quiet -d 'Say errors alone'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -s v -l verbose -d 'Say also what stays as it is'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -s y -l yes -d 'Answer yes to every question'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l no-input -d 'Never ask; what needs an answer is refused'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -s V -l version -d 'Print version'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l runs -d 'Runs of each scenario by each rule' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l seed -d 'The same seed gives the same numbers' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l scenario -d 'Only scenarios whose name contains this' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l steps -d 'The canary\'s shares, in percent, the last 100' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l alpha -d 'How likely a canary that is no worse may be rolled back' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l beta -d 'How likely a canary that is worse by the effect may be promoted' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l error-effect -d 'The smallest difference of error rates that matters' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l latency-quantile -d 'The quantile of latency that is judged' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l latency-effect -d 'The smallest difference of latency that matters, such as 50% or 50ms' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l guard-rate -d 'The error rate above which the canary is out at once' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l guard-requests -d 'Over how many requests that is looked at' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l warm-up -d 'How long after each shift nothing but the guard rail is judged' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l step-limit -d 'How long a step may take' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l on-inconclusive -d 'What to do when a step\'s time is over and nothing is decided' -r -f -a "hold\t'Leave the weight as it is'
+rollback\t'Give stable all traffic again'
+promote\t'Go on to the next step as if the canary had passed'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l on-interrupt -d 'What to do on Ctrl-C and SIGTERM' -r -f -a "hold\t'Leave the weight as it is; `canary resume` goes on'
+rollback\t'Give stable all traffic again'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l env -d 'The environment\'s name, in place of the file\'s' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l profile -d 'The AWS profile' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l output -d 'What output is for' -r -f -a "human\t'People; a live display on a terminal'
+plain\t'People and logs; one line at a time, no colour, no live display'
+json\t'Programs; one JSON object a line, with a version field'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l no-latency -d 'Judge errors alone'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -s q -l quiet -d 'Say errors alone'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -s v -l verbose -d 'Say also what stays as it is'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -s y -l yes -d 'Answer yes to every question'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l no-input -d 'Never ask; what needs an answer is refused'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -s V -l version -d 'Print version'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l from -d 'The source whose samples are judged [default: the first]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l steps -d 'The canary\'s shares, in percent, the last 100' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l alpha -d 'How likely a canary that is no worse may be rolled back' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l beta -d 'How likely a canary that is worse by the effect may be promoted' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l error-effect -d 'The smallest difference of error rates that matters' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l latency-quantile -d 'The quantile of latency that is judged' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l latency-effect -d 'The smallest difference of latency that matters, such as 50% or 50ms' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l guard-rate -d 'The error rate above which the canary is out at once' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l guard-requests -d 'Over how many requests that is looked at' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l warm-up -d 'How long after each shift nothing but the guard rail is judged' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l step-limit -d 'How long a step may take' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l on-inconclusive -d 'What to do when a step\'s time is over and nothing is decided' -r -f -a "hold\t'Leave the weight as it is'
+rollback\t'Give stable all traffic again'
+promote\t'Go on to the next step as if the canary had passed'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l on-interrupt -d 'What to do on Ctrl-C and SIGTERM' -r -f -a "hold\t'Leave the weight as it is; `canary resume` goes on'
+rollback\t'Give stable all traffic again'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l env -d 'The environment\'s name, in place of the file\'s' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l profile -d 'The AWS profile' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l output -d 'What output is for' -r -f -a "human\t'People; a live display on a terminal'
+plain\t'People and logs; one line at a time, no colour, no live display'
+json\t'Programs; one JSON object a line, with a version field'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l as-recorded -d 'Judge with the settings of the recorded run instead of those given here'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l no-latency -d 'Judge errors alone'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -s q -l quiet -d 'Say errors alone'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -s v -l verbose -d 'Say also what stays as it is'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -s y -l yes -d 'Answer yes to every question'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l no-input -d 'Never ask; what needs an answer is refused'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -s V -l version -d 'Print version'
 complete -c meshctl -n "__fish_meshctl_using_subcommand down" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
 complete -c meshctl -n "__fish_meshctl_using_subcommand down" -l env -d 'The environment\'s name, in place of the file\'s' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand down" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r

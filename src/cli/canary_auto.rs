@@ -45,8 +45,8 @@ pub(super) struct Judging {
     /// The quantile of latency that is judged
     #[arg(long, value_name = "QUANTILE", default_value = "0.95")]
     latency_quantile: String,
-    /// The smallest difference of latency that matters, such as 25% or 50ms
-    #[arg(long, value_name = "EFFECT", default_value = "25%")]
+    /// The smallest difference of latency that matters, such as 50% or 50ms
+    #[arg(long, value_name = "EFFECT", default_value = "50%")]
     latency_effect: String,
     /// Judge errors alone
     #[arg(long)]

@@ -6,6 +6,8 @@ mod aws_clients;
 mod aws_steps;
 #[cfg(feature = "sandbox")]
 mod bad_input;
+#[cfg(feature = "sandbox")]
+mod canary;
 mod command_line;
 mod config;
 #[cfg(feature = "sandbox")]

@@ -23,6 +23,8 @@ const STRETCH: u64 = 5;
 const LATENCIES: u64 = 50;
 /// Stable's requests after which the older half counts half.
 const MEMORY: u64 = 20_000;
+/// The same for latencies, which drift more and of which fewer will do.
+const RECENT: u64 = 600;
 /// What expected rates weigh, in requests, until there is something better.
 const EXPECTATION: f64 = 200.0;
 /// The evidence (its logarithm) at which a split is not what was asked for: once in a thousand right ones, at any time.
@@ -408,7 +410,7 @@ impl Judge {
             known.known.total /= 2;
             known.known.hits /= 2;
         }
-        if known.latencies.total() > 2 * MEMORY {
+        if known.latencies.total() > RECENT {
             known.latencies.halve();
         }
         known.limits = self

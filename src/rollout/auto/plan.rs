@@ -114,7 +114,7 @@ impl Default for Plan {
             error_effect: 0.015,
             latency: Some(Latency {
                 quantile: 0.95,
-                effect: Slowdown::Relative(0.25),
+                effect: Slowdown::Relative(0.5),
             }),
             guard: Guard {
                 rate: 0.5,

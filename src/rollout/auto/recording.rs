@@ -206,6 +206,7 @@ pub fn replay(
     let mut buffer = Vec::new();
     let mut number = 1u64;
     let mut decided = true;
+    let mut last = 0.0;
     loop {
         buffer.clear();
         let length = from
@@ -249,6 +250,18 @@ pub fn replay(
             canary: line.canary,
             unattributed: line.unattributed,
         };
+        tick.check().map_err(wrong)?;
+        if tick.at < last {
+            return Err(wrong(format!(
+                "a sample of {} s after one of {last} s: the clock went back",
+                tick.at
+            )));
+        }
+        last = tick.at;
+        // What comes after a verdict changes nothing.
+        if decided && !replay.steps.is_empty() {
+            continue;
+        }
         let opinion = judge.take(&tick).map_err(wrong)?;
         if !decided && opinion != Opinion::Undecided {
             conclude(&mut replay, &judge, false);

@@ -202,10 +202,10 @@ impl Auto<'_> {
             let action = state.action(&self.record.plan);
             let event = match (action, &mut streams) {
                 (Action::Stop, _) => break,
-                (Action::Shift(weight), _) => self.shift(cx, began, weight).await,
+                (Action::Shift(weight), _) => self.shift(cx, began, weight).await?,
                 (Action::Restore, _) => {
                     let before = self.record.before.clone();
-                    self.set(cx, &before).await
+                    self.set(cx, &before).await?
                 }
                 (Action::Judge(step), Some(streams)) => {
                     let event = self
@@ -399,33 +399,24 @@ impl Auto<'_> {
     }
 
     /// Gives the canary a share, once it can take it.
-    async fn shift(&self, cx: &Context, began: Instant, weight: u8) -> Event {
+    async fn shift(&self, cx: &Context, began: Instant, weight: u8) -> Result<Event> {
         if cx.cancellation().is_interrupted() {
-            return Event::Interrupted;
+            return Ok(Event::Interrupted);
         }
         let Some(left) = self.timeout.checked_sub(began.elapsed()) else {
-            return Event::RunOver;
+            return Ok(Event::RunOver);
         };
-        let shifting = async {
-            let (_, canary) = pair(self.service)?;
-            self.canary.wait_for_version(cx, self.service, canary).await
-        };
-        match tokio::time::timeout(left, shifting).await {
-            Err(_) => return Event::RunOver,
-            Ok(Err(failure)) => {
-                self.notice(failure.to_string());
-                return match failure.kind {
-                    FailureKind::Cancelled => Event::Interrupted,
-                    _ => Event::Unavailable,
-                };
-            }
-            Ok(Ok(())) => {}
+        let (_, canary) = pair(self.service)?;
+        let waiting = self.canary.wait_for_version(cx, self.service, canary);
+        match tokio::time::timeout(left, waiting).await {
+            Err(_) => Ok(Event::RunOver),
+            Ok(Err(failure)) => self.unavailable(failure),
+            Ok(Ok(())) => self.set(cx, &weights(self.service, weight)).await,
         }
-        self.set(cx, &weights(self.service, weight)).await
     }
 
     /// Sets a split and waits until the mesh has taken it.
-    async fn set(&self, cx: &Context, wanted: &Weights) -> Event {
+    async fn set(&self, cx: &Context, wanted: &Weights) -> Result<Event> {
         let setting = async {
             let now = self
                 .canary
@@ -439,15 +430,21 @@ impl Auto<'_> {
             self.canary.wait_accepted(cx, self.service, wanted).await
         };
         match setting.await {
-            Ok(()) => Event::Shifted,
-            Err(failure) => {
-                self.notice(failure.to_string());
-                match failure.kind {
-                    FailureKind::Cancelled => Event::Interrupted,
-                    _ => Event::Unavailable,
-                }
-            }
+            Ok(()) => Ok(Event::Shifted),
+            Err(failure) => self.unavailable(failure),
         }
+    }
+
+    /// The mesh or a version is not as it should be. Whoever asks twice to stop is obeyed at once: the record says how
+    /// to go on.
+    fn unavailable(&self, failure: Failure) -> Result<Event> {
+        if failure.kind == FailureKind::Cancelled {
+            return Err(failure.hint(
+                "the canary is left as it is: `meshctl canary resume` goes on, `meshctl canary abort` rolls back",
+            ));
+        }
+        self.notice(failure.to_string());
+        Ok(Event::Unavailable)
     }
 
     /// Judges a step until something happens.

@@ -1,0 +1,252 @@
+//! Canaries that decide by themselves, with real Envoys in between, and what is told before anything is touched.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::harness::World;
+
+/// What makes a run short: half the traffic, an effect that few requests show, and our own traffic.
+const QUICK: [&str; 15] = [
+    "canary",
+    "--auto",
+    "--sandbox",
+    "--output",
+    "json",
+    "--no-latency",
+    "--error-effect",
+    "20%",
+    "--warm-up",
+    "1s",
+    "--source",
+    "envoy",
+    "--source",
+    "probe",
+    "--probe-rate",
+];
+
+fn quick<'a>(rate: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&QUICK[..], &[rate], more].concat()
+}
+
+fn events(stdout: &str) -> Vec<Value> {
+    let lines = stdout.lines();
+    lines
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect()
+}
+
+fn last(stdout: &str, event: &str) -> Value {
+    let found = events(stdout)
+        .into_iter()
+        .rfind(|line| line["event"] == event);
+    found.unwrap_or_else(|| panic!("no {event} in {stdout}"))
+}
+
+/// The weight of v2 as the mesh has it.
+fn weight(world: &World) -> u64 {
+    let status = world
+        .run(&["canary", "status", "--sandbox", "--output", "json"])
+        .succeeds();
+    let status = last(&status.stdout(), "canary-status")["status"].clone();
+    assert_eq!(status["settled"], true, "{status}");
+    status["versions"][1]["weight"].as_u64().unwrap()
+}
+
+/// The default environment with a v2 of these settings.
+fn with_v2(world: &World, settings: &str) {
+    let text = meshctl::config::DEFAULT_FILE;
+    let changed = text.replace(
+        "# env: {LATENCY_MS: \"50\"}",
+        &format!("env: {{{settings}}}"),
+    );
+    assert_ne!(text, changed);
+    std::fs::write(world.path().join("meshctl.yaml"), changed).unwrap();
+    world
+        .run(&["up", "--sandbox", "--output", "json"])
+        .succeeds();
+}
+
+#[test]
+fn canaries_are_promoted_rolled_back_and_held_by_what_real_envoys_see() {
+    let world = World::with_data_plane();
+    world.start_sandbox();
+    world
+        .run(&["up", "--sandbox", "--output", "json"])
+        .succeeds();
+
+    // A healthy v2 goes all the way, and back.
+    let report = world.path().join("report.html");
+    let recording = world.path().join("samples.ndjson");
+    let junit = world.path().join("canary.xml");
+    let files = [
+        "--report",
+        report.to_str().unwrap(),
+        "--record",
+        recording.to_str().unwrap(),
+        "--junit",
+        junit.to_str().unwrap(),
+    ];
+    let steps = [&["--steps", "25,50,100"][..], &files].concat();
+    let run = world.run(&quick("30", &steps)).succeeds();
+    let verdict = last(&run.stdout(), "canary-verdict");
+    assert_eq!(verdict["outcome"], "promoted");
+    for source in ["envoy", "probe"] {
+        assert!(
+            verdict["canary"][source]["total"].as_u64().unwrap() > 10,
+            "{verdict}"
+        );
+    }
+    assert_eq!(weight(&world), 100);
+    let page = std::fs::read_to_string(&report).unwrap();
+    assert!(
+        page.contains("v2 of backend is promoted") && page.contains("<svg"),
+        "{page}"
+    );
+    assert!(
+        !page.contains("http://") && !page.contains("https://"),
+        "it needs nothing else"
+    );
+    let xml = std::fs::read_to_string(&junit).unwrap();
+    assert!(xml.contains("tests=\"2\" failures=\"0\""), "{xml}");
+    let replay = [
+        "canary",
+        "replay",
+        recording.to_str().unwrap(),
+        "--as-recorded",
+        "--output",
+        "json",
+    ];
+    let replayed = world.run(&replay).succeeds();
+    assert_eq!(
+        last(&replayed.stdout(), "canary-replay")["opinion"],
+        "close"
+    );
+    world.run(&["canary", "undo", "--sandbox"]).succeeds();
+    assert_eq!(weight(&world), 0);
+    world.run(&["canary", "undo", "--sandbox"]).exits_with(4);
+
+    // Nobody calls: nothing can be decided, and nothing is promoted.
+    let silent = [
+        "canary",
+        "--auto",
+        "--sandbox",
+        "--output",
+        "json",
+        "--steps",
+        "50,100",
+        "--step-limit",
+        "2s",
+        "--warm-up",
+        "1s",
+    ];
+    let run = world.run(&silent).exits_with(11);
+    let verdict = last(&run.stdout(), "canary-verdict");
+    assert_eq!(verdict["state"]["because"], "no-traffic", "{verdict}");
+    assert_eq!(weight(&world), 0);
+
+    // Killed like `kill -9`: the record stays, a second run is refused, anybody can end it.
+    let mut killed = world
+        .command(&quick(
+            "30",
+            &["--steps", "50,100", "--error-effect", "0.1%"],
+        ))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(killed.stdout.take().unwrap()).lines();
+    for line in lines {
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if line["event"] == "canary-state" && line["state"] == "judging" {
+            break;
+        }
+    }
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert_eq!(weight(&world), 50);
+    let second = world
+        .run(&quick("30", &["--steps", "50,100"]))
+        .exits_with(6);
+    assert!(
+        second.stdout().contains("already under way"),
+        "{}",
+        second.stdout()
+    );
+    world
+        .run(&["canary", "--weight", "10", "--sandbox"])
+        .exits_with(6);
+    world.run(&["canary", "abort", "--sandbox"]).succeeds();
+    assert_eq!(weight(&world), 0);
+
+    // A v2 that fails goes, and few have seen it.
+    with_v2(&world, "ERROR_RATE: \"0.5\"");
+    let run = world
+        .run(&quick("40", &["--steps", "25,100"]))
+        .exits_with(10);
+    let verdict = last(&run.stdout(), "canary-verdict");
+    assert_eq!(verdict["outcome"], "rolled-back");
+    assert!(
+        verdict["canary"]["probe"]["total"].as_u64().unwrap() < 100,
+        "{verdict}"
+    );
+    assert_eq!(weight(&world), 0);
+}
+
+#[test]
+fn impossible_settings_are_told_before_anything_is_touched() {
+    let world = World::without_data_plane();
+    for (arguments, words) in [
+        (&["--alpha", "1"][..], "alpha is 1"),
+        (&["--alpha", "NaN"], "--alpha `NaN` is not a share"),
+        (&["--beta", "0"], "beta is 0"),
+        (&["--steps", "10,5,100"], "out of order"),
+        (&["--steps", "10,50"], "do not end with 100"),
+        (&["--steps", "1,200"], "`200` is not a whole percentage"),
+        (&["--error-effect", "-1%"], "error effect is -0.01"),
+        (&["--latency-effect", "soon"], "`soon` is not a share"),
+        (&["--latency-quantile", "1.5"], "latency quantile is 1.5"),
+        (&["--guard-requests", "0"], "guard over 0"),
+        (&["--warm-up", "20m"], "warm-up"),
+    ] {
+        let run = world
+            .run(&[&["canary", "--auto"], arguments].concat())
+            .exits_with(4);
+        assert!(
+            run.stderr().contains(words),
+            "{arguments:?}: {}",
+            run.stderr()
+        );
+    }
+    let missing = world
+        .run(&["canary", "replay", "nowhere.ndjson"])
+        .exits_with(4);
+    assert!(
+        missing.stderr().contains("nowhere.ndjson"),
+        "{}",
+        missing.stderr()
+    );
+}
+
+#[test]
+fn simulations_are_the_same_for_the_same_seed() {
+    let world = World::without_data_plane();
+    let arguments = [
+        "canary",
+        "simulate",
+        "--runs",
+        "5",
+        "--scenario",
+        "50 % errors",
+        "--output",
+        "json",
+    ];
+    let once = world.run(&arguments).succeeds().stdout();
+    assert_eq!(world.run(&arguments).succeeds().stdout(), once);
+    let summary = last(&once, "canary-simulation")["summary"].clone();
+    assert_eq!(summary["runs"], 5);
+    world
+        .run(&["canary", "simulate", "--scenario", "no such thing"])
+        .exits_with(4);
+}
