@@ -262,6 +262,8 @@ pub(super) async fn begin(
         )
         .hint("add a version to the environment's file and run `meshctl up`"));
     };
+    // Who, when and where is more than that the weight is another.
+    refuse_while_under_way(rollout, service).await?;
     let before = rollout
         .mesh
         .split(rollout.cluster, service)
@@ -386,7 +388,7 @@ pub(super) async fn refuse_while_under_way(
     let shelf = Shelf::new(rollout.cluster, rollout.mesh.split_object(service));
     match shelf.read().await? {
         Some(record) if !record.is_settled() => {
-            let message = format!("a canary is under way: {}", record.whose());
+            let message = format!("a canary is already under way: {}", record.whose());
             Err(Error::new(Exit::Blocked, message).hint(
                 "end it with `meshctl canary abort`, or go on with `meshctl canary resume` when nobody does",
             ))
