@@ -9,7 +9,7 @@ use super::judge::{Opinion, Worse};
 use super::plan::{Interrupted, Plan, Policy};
 
 /// Tries to give stable its traffic back before a person has to.
-pub const RESTORES: u8 = 5;
+pub const RESTORES: u8 = 8;
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -192,6 +192,11 @@ impl State {
             self,
             State::Holding { .. } | State::Promoted | State::Restored { .. } | State::Stuck { .. }
         )
+    }
+
+    /// Whether it leads back to stable, or leads nowhere any more.
+    pub fn is_retreat(self) -> bool {
+        self.is_over() || matches!(self, State::Restoring { .. })
     }
 
     /// Whether the record has served: nothing of the run is left in the mesh that somebody must see to.

@@ -198,7 +198,29 @@ impl Auto<'_> {
             if state.is_settled() {
                 self.record.knowledge.clear();
             }
-            shelf.keep(&mut self.record).await?;
+            match shelf.keep(&mut self.record).await {
+                Ok(()) => {}
+                Err(failure) if failure.kind == FailureKind::Cancelled => return Err(failure),
+                // Stable gets its traffic back whether that can be written down or not; nothing else goes on unrecorded.
+                Err(failure) if state.is_retreat() => {
+                    self.notice(format!("the record could not be written: {failure}"));
+                }
+                Err(failure) => {
+                    self.notice(format!("the record could not be written: {failure}"));
+                    self.record.state = state.on(Event::Unavailable, &self.record.plan);
+                    continue;
+                }
+            }
+            if let State::Restoring {
+                tried: tried @ 1.., ..
+            } = state
+            {
+                let pause = Duration::from_secs(1 << tried.min(5));
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = cx.cancellation().stopped() => {}
+                }
+            }
             let action = state.action(&self.record.plan);
             let event = match (action, &mut streams) {
                 (Action::Stop, _) => break,
