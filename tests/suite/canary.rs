@@ -91,7 +91,7 @@ fn canaries_are_promoted_rolled_back_and_held_by_what_real_envoys_see() {
         &files,
     ]
     .concat();
-    let run = world.run(&quick("30", &steps)).succeeds();
+    let run = world.run(&quick("20", &steps)).succeeds();
     let verdict = last(&run.stdout(), "canary-verdict");
     assert_eq!(verdict["outcome"], "promoted");
     for source in ["envoy", "probe"] {

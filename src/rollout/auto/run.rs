@@ -31,6 +31,10 @@ const BEFORE: Duration = Duration::from_secs(5);
 const FOLLOW: Duration = Duration::from_secs(60);
 /// Requests of one look at whether proxies follow.
 const LOOK: u64 = 50;
+/// Looks in a row that must agree with the weight: proxies follow one after the other, and slow requests come late.
+const AGREEING: u8 = 2;
+/// How likely a look must be under the weight to agree with it.
+const LIKELY: f64 = 0.05;
 /// How long nothing may be seen before the run is blind.
 const BLIND: Duration = Duration::from_secs(45);
 /// How often the record says that the run is alive.
@@ -146,6 +150,7 @@ struct Stream {
     trouble: Option<String>,
     /// Requests since the last look at whether proxies follow: stable's and the canary's.
     look: (u64, u64),
+    agreeing: u8,
     follows: bool,
 }
 
@@ -348,6 +353,7 @@ impl Auto<'_> {
                 seen: Instant::now(),
                 trouble: None,
                 look: (0, 0),
+                agreeing: 0,
                 follows: false,
             });
             let tell = tell.clone();
@@ -482,8 +488,10 @@ impl Auto<'_> {
         let plan = self.record.plan.clone();
         let weight = plan.steps[step];
         let since = Instant::now();
+        let shifted = streams.clock.now();
         for stream in &mut streams.all {
             stream.look = (0, 0);
+            stream.agreeing = 0;
             // A run that is taken up goes on where it was.
             stream.follows = stream.judge.step() == Some(step);
             stream.seen = Instant::now();
@@ -496,7 +504,7 @@ impl Auto<'_> {
             let run_over = began + self.timeout;
             let event = tokio::select! {
                 sampled = streams.samples.recv() => match sampled {
-                    Some((index, sample)) => self.hear(streams, index, sample, step, since),
+                    Some((index, sample)) => self.hear(streams, index, sample, step, (since, shifted)),
                     None => Some(Event::Blind),
                 },
                 _ = beat.tick() => {
@@ -568,7 +576,7 @@ impl Auto<'_> {
         index: usize,
         sample: std::result::Result<Tick, String>,
         step: usize,
-        since: Instant,
+        (since, shifted): (Instant, f64),
     ) -> Option<Event> {
         let share = self.record.plan.share(step);
         if let Ok(tick) = &sample {
@@ -580,14 +588,19 @@ impl Auto<'_> {
             if stream.follows {
                 return stream.judge.take(&tick);
             }
-            stream.look.0 += tick.stable.requests;
-            stream.look.1 += tick.canary.requests;
+            // What was counted before the weight was set waits in the queue.
+            if tick.at >= shifted {
+                stream.look.0 += tick.stable.requests;
+                stream.look.1 += tick.canary.requests;
+            }
             let (stable, canary) = stream.look;
             let all = stable + canary;
-            let settled = all >= LOOK && Verdict::of(canary, all, share).matches;
-            if all >= 2 * LOOK {
+            if all >= LOOK {
+                let agrees = Verdict::of(canary, all, share).p_value >= LIKELY;
+                stream.agreeing = if agrees { stream.agreeing + 1 } else { 0 };
                 stream.look = (0, 0);
             }
+            let settled = stream.agreeing >= AGREEING;
             let opinion = stream.judge.watch(&tick)?;
             if settled || since.elapsed() >= FOLLOW {
                 stream.follows = true;
