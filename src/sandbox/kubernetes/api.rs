@@ -200,7 +200,12 @@ async fn change(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Resul
         ("create" | "delete", "status" | "scale") if resource.has(&info.subresource) => {
             Err(unsupported(&resource, info.verb))
         }
-        ("create", "") if !info.name.is_empty() => Err(unsupported(&resource, info.verb)),
+        ("create", "") if !info.name.is_empty() && resource.custom.is_none() => {
+            Err(unsupported(&resource, info.verb))
+        }
+        ("update", "") if info.name.is_empty() && resource.custom.is_some() => {
+            Err(Status::bad_request("name must be provided"))
+        }
         ("update" | "patch", "") if info.name.is_empty() => Err(unsupported(&resource, info.verb)),
         ("create", "") => write::create(call, headers, body).await,
         ("update", "") => write::replace(call, headers, body).await,

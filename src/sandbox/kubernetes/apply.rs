@@ -146,7 +146,17 @@ pub fn track(schema: &Schema, old: &Value, new: &mut Value, writer: &Writer<'_>,
                         .as_object()
                         .is_some_and(serde_json::Map::is_empty)
         });
-    let mut managers = if cleared { Vec::new() } else { read(old) };
+    // Who brings a record along means it.
+    let brought = writer.subresource.is_empty() && !old.is_null();
+    let mut managers = match (cleared, if brought { read(new) } else { Vec::new() }) {
+        (true, _) => Vec::new(),
+        (false, brought) if !brought.is_empty() => brought,
+        (false, _) => read(old),
+    };
+    // Whose record was cleared is not recorded again before somebody applies.
+    if !old.is_null() && managers.is_empty() {
+        return write(new, managers);
+    }
     let zero = if old.is_null() {
         zero(schema, new)
     } else {
@@ -234,7 +244,7 @@ fn zero(schema: &Schema, object: &Value) -> Value {
     if object::text(object, "kind") == "PodTemplate" {
         zero["template"] = pod;
     }
-    if object.get("rules").is_some_and(Value::is_array) {
+    if object::text(object, "kind").ends_with("Role") {
         zero["rules"] = Value::Null;
     }
     zero
@@ -254,6 +264,24 @@ fn settle(managers: &mut [Manager], writer: &Writer<'_>, operation: &str, differ
     }
 }
 
+/// The annotation in which kubectl keeps what it applied on its own side.
+pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What kubectl applied on its own side and nobody changed since: it may go on with it on the server's.
+fn from_last_applied(schema: &Schema, live: &Value) -> FieldSet {
+    let last = object::annotation(live, LAST_APPLIED)
+        .and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let Some(last) = last else {
+        return FieldSet::default();
+    };
+    let (last, live) = (owned(&last), owned(live));
+    let mut set = FieldSet::of(schema, &last);
+    let difference = compare(schema, &last, &live);
+    set.subtract(&difference.changed);
+    set.subtract(&difference.removed);
+    set
+}
+
 /// Applies a configuration to the live object (`Null` when there is none). `resource` names it for the conflict.
 pub fn apply(
     schema: &Schema,
@@ -263,6 +291,18 @@ pub fn apply(
     force: bool,
 ) -> Result<Value, Status> {
     let mut managers = read(live);
+    if !live.is_null() && managers.is_empty() {
+        let empty = zero(schema, live);
+        let before = without_metadata(compare(schema, &owned(&empty), &owned(live)));
+        managers.push(Manager {
+            name: "before-first-apply".to_owned(),
+            operation: "Update",
+            api_version: writer.api_version.to_owned(),
+            subresource: String::new(),
+            time: Some(object::now()),
+            fields: before.changed,
+        });
+    }
     let set = FieldSet::of(schema, &owned(config));
     let is_own = |manager: &Manager| {
         manager.operation == "Apply"
@@ -285,9 +325,15 @@ pub fn apply(
     }
     prune(schema, &mut merged, &dropped, &others);
     let difference = without_metadata(compare(schema, &owned(live), &owned(&merged)));
+    let allowed = if writer.manager == "kubectl" {
+        from_last_applied(schema, live)
+    } else {
+        FieldSet::default()
+    };
     let mut conflicts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for manager in managers.iter().filter(|manager| !is_own(manager)) {
-        let common = manager.fields.intersection(&difference.changed);
+        let mut common = manager.fields.intersection(&difference.changed);
+        common.subtract(&allowed);
         if common.is_empty() {
             continue;
         }

@@ -16,6 +16,7 @@ pub fn apply(resource: &Resource, object: &mut Value) {
             pod_spec(spec);
             if spec.is_object() {
                 default(spec, "enableServiceLinks", true);
+                requests(spec);
                 if spec["hostNetwork"] == true {
                     host_ports(spec);
                 }
@@ -120,6 +121,11 @@ pub fn apply(resource: &Resource, object: &mut Value) {
         }
         ("admissionregistration.k8s.io", _) => webhooks(object),
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => bindings(object),
+        ("rbac.authorization.k8s.io", "roles" | "clusterroles") => {
+            if object.get("rules").is_none() {
+                object["rules"] = Value::Null;
+            }
+        }
         ("scheduling.k8s.io", "priorityclasses") => {
             default(object, "preemptionPolicy", "PreemptLowerPriority");
         }
@@ -175,6 +181,12 @@ pub fn pod_spec(spec: &mut Value) {
     }
     default(spec, "restartPolicy", "Always");
     default(spec, "terminationGracePeriodSeconds", 30);
+    if spec["terminationGracePeriodSeconds"]
+        .as_i64()
+        .is_some_and(|seconds| seconds < 0)
+    {
+        spec["terminationGracePeriodSeconds"] = 1.into();
+    }
     default(spec, "dnsPolicy", "ClusterFirst");
     default(spec, "schedulerName", "default-scheduler");
     default(spec, "securityContext", json!({}));
@@ -201,6 +213,26 @@ pub fn pod_spec(spec: &mut Value) {
     }
     if spec["volumes"].is_null() {
         object::remove(spec, "volumes");
+    }
+}
+
+/// A limit without a request is the request too: in a pod, not in a template.
+fn requests(spec: &mut Value) {
+    for list in ["initContainers", "containers"] {
+        let Some(containers) = spec.get_mut(list).and_then(Value::as_array_mut) else {
+            continue;
+        };
+        for container in containers {
+            if let Some(resources) = container.get_mut("resources")
+                && let Some(Value::Object(limits)) = resources.get("limits").cloned()
+            {
+                for (name, limit) in limits {
+                    if resources["requests"][&name].is_null() {
+                        resources["requests"][&name] = limit;
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -270,16 +302,6 @@ fn container(container: &mut Value) {
             default(http, "scheme", "HTTP");
         }
     }
-    if let Some(resources) = container.get_mut("resources")
-        && let Some(Value::Object(limits)) = resources.get("limits").cloned()
-    {
-        // A limit without a request is the request too.
-        for (name, limit) in limits {
-            if resources["requests"][&name].is_null() {
-                resources["requests"][&name] = limit;
-            }
-        }
-    }
     if let Some(variables) = container.get_mut("env").and_then(Value::as_array_mut) {
         for variable in variables {
             if let Some(field) = variable
@@ -334,9 +356,11 @@ fn items(downward: Option<&mut Value>) {
 }
 
 fn service(object: &mut Value) {
-    let Some(spec) = object.get_mut("spec") else {
+    default(object, "spec", json!({}));
+    let spec = &mut object["spec"];
+    if !spec.is_object() {
         return;
-    };
+    }
     default(spec, "type", "ClusterIP");
     default(spec, "sessionAffinity", "None");
     let kind = object::text(spec, "type").to_owned();
@@ -346,13 +370,14 @@ fn service(object: &mut Value) {
     if kind != "ExternalName" {
         default(spec, "internalTrafficPolicy", "Cluster");
     }
-    if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
+    let reached = kind == "ClusterIP" && !object::list(spec, "externalIPs").is_empty();
+    if reached || matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
         default(spec, "externalTrafficPolicy", "Cluster");
     }
     if kind == "LoadBalancer" {
         default(spec, "allocateLoadBalancerNodePorts", true);
     }
-    let headless = spec["clusterIP"] == "None";
+
     for port in spec
         .get_mut("ports")
         .and_then(Value::as_array_mut)
@@ -366,9 +391,6 @@ fn service(object: &mut Value) {
         if missing && let Some(number) = port.get("port").cloned() {
             port["targetPort"] = number;
         }
-    }
-    if headless && object::at(spec, "clusterIPs").is_none() {
-        object::set(spec, "clusterIPs", json!(["None"]));
     }
 }
 
@@ -406,7 +428,6 @@ fn webhooks(object: &mut Value) {
 }
 
 fn bindings(object: &mut Value) {
-    let own = object["metadata"]["namespace"].as_str().map(str::to_owned);
     if object::text(object, "roleRef.apiGroup").is_empty() {
         object::set(object, "roleRef.apiGroup", "rbac.authorization.k8s.io");
     }
@@ -418,13 +439,7 @@ fn bindings(object: &mut Value) {
     {
         match subject["kind"].as_str() {
             Some("User" | "Group") => default(subject, "apiGroup", "rbac.authorization.k8s.io"),
-            Some("ServiceAccount") => {
-                if let Some(namespace) = &own
-                    && subject["namespace"].is_null()
-                {
-                    subject["namespace"] = namespace.as_str().into();
-                }
-            }
+
             _ => {}
         }
     }

@@ -121,8 +121,11 @@ impl FieldSet {
     }
 
     fn collect(&self, path: &mut String, paths: &mut Vec<String>) {
-        if self.member {
-            paths.push(path.clone());
+        // First what is here, then what is below, as upstream lists them.
+        for (element, child) in &self.children {
+            if child.member {
+                paths.push(format!("{path}{}", element.shown()));
+            }
         }
         for (element, child) in &self.children {
             let length = path.len();

@@ -87,10 +87,21 @@ impl Named {
             Shape::Bool => json!({"type": "boolean"}),
             Shape::Integer(bits) => json!({"type": "integer", "format": format!("int{bits}")}),
             Shape::Number => json!({"type": "number", "format": "double"}),
-            Shape::String("quantity") => json!({"type": "string"}),
+            Shape::String("quantity") => {
+                return self.plain(
+                    "io.k8s.apimachinery.pkg.api.resource.Quantity",
+                    json!({"type": "string"}),
+                );
+            }
             Shape::String("") => json!({"type": "string"}),
             Shape::String(format) => json!({"type": "string", "format": format}),
-            Shape::IntOrString => json!({"type": "string", "format": "int-or-string"}),
+            Shape::IntOrString => {
+                return self.plain(
+                    "io.k8s.apimachinery.pkg.util.intstr.IntOrString",
+                    json!({"type": "string", "format": "int-or-string"}),
+                    json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]}),
+                );
+            }
             Shape::List(items) => {
                 let mut list = json!({"type": "array", "items": self.convert(items)});
                 match &schema.list {
@@ -128,6 +139,17 @@ impl Named {
             value["x-kubernetes-map-type"] = "atomic".into();
         }
         value
+    }
+
+    /// A value with a name of its own, as the second and the third version of OpenAPI say it.
+    fn plain(&mut self, name: &str, second: Value, third: Value) -> Value {
+        let value = if self.prefix.contains("components") {
+            third
+        } else {
+            second
+        };
+        self.found.entry(name.to_owned()).or_insert(value);
+        json!({"$ref": format!("{}{name}", self.prefix)})
     }
 
     fn structure(&mut self, fields: &BTreeMap<String, Arc<Schema>>, schema: &Schema) -> Value {

@@ -82,8 +82,18 @@ pub fn writing(info: &Info, kind: &str, apply: Option<bool>) -> Result<()> {
 /// Checks the options of a list or a watch.
 pub fn listing(info: &Info) -> Result<()> {
     let query = &info.query;
+
     for key in ["timeoutSeconds", "limit"] {
         integer(query, key)?;
+    }
+    super::selector::Labels::parse(query.get("labelSelector"))?;
+    let fields = query.get("fieldSelector");
+    for part in fields.split(',').filter(|part| !part.is_empty()) {
+        if !part.contains('=') {
+            return Err(Status::bad_request(format!(
+                "invalid selector: '{fields}'; can't understand '{part}'"
+            )));
+        }
     }
     let mut causes = Vec::new();
     let initial = query.has("sendInitialEvents");

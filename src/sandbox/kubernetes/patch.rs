@@ -8,10 +8,8 @@ use super::status::{Result, Status};
 
 /// RFC 6902.
 pub fn json(object: &mut Value, patch: &Value) -> Result<()> {
-    let patch: json_patch::Patch = serde_json::from_value(patch.clone())
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    if patch.0.len() > OPERATIONS {
-        let count = patch.0.len();
+    let count = patch.as_array().map_or(0, Vec::len);
+    if count > OPERATIONS {
         return Err(Status::new(
             413,
             "RequestEntityTooLarge",
@@ -20,7 +18,8 @@ pub fn json(object: &mut Value, patch: &Value) -> Result<()> {
             ),
         ));
     }
-    apply(object, &patch).map_err(|_| {
+    let mut budget = COPIES;
+    let refused = || {
         let mut status = Status::new(
             422,
             "Invalid",
@@ -28,7 +27,33 @@ pub fn json(object: &mut Value, patch: &Value) -> Result<()> {
         );
         status.details = Some(serde_json::json!({}));
         status
-    })
+    };
+    for operation in patch.as_array().into_iter().flatten() {
+        let mut operation = operation.clone();
+        // Upstream's library replaces what is not there, as long as it has a place.
+        if operation["op"] == "replace"
+            && let Some(path) = operation["path"].as_str()
+            && let Some((parent, _)) = path.rsplit_once('/')
+            && object.pointer(path).is_none()
+            && object.pointer(parent).is_some_and(Value::is_object)
+        {
+            operation["op"] = "add".into();
+        }
+        // And copies nothing where there is nothing to copy.
+        if operation["op"] == "copy"
+            && let Some(from) = operation["from"].as_str()
+            && let Some((parent, _)) = from.rsplit_once('/')
+            && object.pointer(from).is_none()
+            && object.pointer(parent).is_some_and(Value::is_object)
+        {
+            operation["op"] = "add".into();
+            operation["value"] = Value::Null;
+        }
+        let one: json_patch::PatchOperation =
+            serde_json::from_value(operation).map_err(|_| refused())?;
+        step(object, &one, &mut budget).map_err(|_| refused())?;
+    }
+    Ok(())
 }
 
 /// How many operations a JSON patch may have.
@@ -41,24 +66,31 @@ const DEPTH: usize = 128;
 /// Applies a patch whose result is as small and as flat as what could be sent: a few copies of everything into itself
 /// would otherwise fill the memory, and nesting the stack.
 pub fn apply(object: &mut Value, patch: &json_patch::Patch) -> std::result::Result<(), String> {
-    use json_patch::PatchOperation::{Add, Copy, Move, Replace};
     let mut budget = COPIES;
     for operation in &patch.0 {
-        let depth = operation.path().count();
-        let placed = match operation {
-            Add(add) => Some(&add.value),
-            Replace(replace) => Some(&replace.value),
-            Copy(copy) => object.pointer(copy.from.as_str()),
-            Move(moved) => object.pointer(moved.from.as_str()),
-            _ => None,
-        };
-        if !placed.is_none_or(|value| fits(value, depth, &mut budget)) {
-            return Err("the patch makes the object too large or too deep".into());
-        }
-        json_patch::patch(object, std::slice::from_ref(operation))
-            .map_err(|error| error.to_string())?;
+        step(object, operation, &mut budget)?;
     }
     Ok(())
+}
+
+fn step(
+    object: &mut Value,
+    operation: &json_patch::PatchOperation,
+    budget: &mut usize,
+) -> std::result::Result<(), String> {
+    use json_patch::PatchOperation::{Add, Copy, Move, Replace};
+    let depth = operation.path().count();
+    let placed = match operation {
+        Add(add) => Some(&add.value),
+        Replace(replace) => Some(&replace.value),
+        Copy(copy) => object.pointer(copy.from.as_str()),
+        Move(moved) => object.pointer(moved.from.as_str()),
+        _ => None,
+    };
+    if !placed.is_none_or(|value| fits(value, depth, budget)) {
+        return Err("the patch makes the object too large or too deep".into());
+    }
+    json_patch::patch(object, std::slice::from_ref(operation)).map_err(|error| error.to_string())
 }
 
 /// Whether a value may stand so deep, and the budget suffices for it.

@@ -39,6 +39,10 @@ pub async fn forward(api: &Api, info: &Info, request: Request<Incoming>) -> Resu
         .ok_or_else(Status::no_resource)?;
     let pod = find(api, info, &pods)?;
     let node = object::text(&pod.value, "spec.nodeName");
+    if node.is_empty() && info.subresource == "log" {
+        // Nobody has written anything yet.
+        return Ok(super::api::text(200, ""));
+    }
     if node.is_empty() {
         return Err(Status::bad_request(format!(
             "pod {} does not have a host assigned",

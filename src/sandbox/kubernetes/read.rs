@@ -158,7 +158,11 @@ pub fn selected(api: &Api, info: &Info, resource: &Resource) -> Result<Vec<Arc<S
 pub fn list(api: &Api, info: &Info, resource: &Resource, view: View) -> Result<Response<Body>> {
     super::options::listing(info)?;
     let selection = Selection::of(info, resource)?;
-    let limit = info.query.number("limit").unwrap_or(0) as usize;
+    // Who takes anything gets it from the cache, which gives everything.
+    let limit = match info.query.get("resourceVersion") {
+        "0" => 0,
+        _ => info.query.number("limit").unwrap_or(0) as usize,
+    };
     let after = match info.query.get("continue") {
         "" => None,
         token => Some(resume(token)?),
@@ -169,13 +173,26 @@ pub fn list(api: &Api, info: &Info, resource: &Resource, view: View) -> Result<R
             return Err(too_large(wanted, current));
         }
     }
-    let page = api.store.page(
-        &resource.table,
-        &selection.namespace,
-        after.as_ref(),
-        limit,
-        |value| selection.matches(value),
-    );
+    // What follows a page is of the same moment; so is what was asked for exactly.
+    let moment = match &after {
+        Some((_, revision)) => Some(*revision),
+        None if info.query.get("resourceVersionMatch") == "Exact" => {
+            revision(info, "invalid resource version: ")?
+        }
+        None => None,
+    };
+    let place = after.as_ref().map(|(key, _)| key);
+    let keep = |value: &Value| selection.matches(value);
+    let (table, namespace) = (&resource.table, &selection.namespace);
+    let page = match moment {
+        None => api.store.page(table, namespace, place, limit, keep),
+        Some(revision) => api
+            .store
+            .page_at(table, revision, namespace, place, limit, keep)
+            .ok_or_else(|| {
+                Status::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.")
+            })?,
+    };
     let mut meta = json!({"resourceVersion": page.revision.to_string()});
     if resource.custom.is_some() && view == View::Plain {
         // Lists of custom resources are written by another hand, which leaves nothing out.
@@ -237,7 +254,7 @@ pub fn list(api: &Api, info: &Info, resource: &Resource, view: View) -> Result<R
                 .collect();
             let body = json!({
                 "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1",
-                "metadata": meta, "items": items,
+                "metadata": meta, "items": if items.is_empty() { Value::Null } else { items.into() },
             });
             json_body(200, &body)
         }
@@ -254,7 +271,7 @@ fn too_large(wanted: u64, current: u64) -> Status {
     status
 }
 
-fn resume(token: &str) -> Result<Key> {
+fn resume(token: &str) -> Result<(Key, u64)> {
     let invalid = |why: String| {
         Status::bad_request(format!(
             "invalid continue token: continue key is not valid: {why}"
@@ -268,7 +285,7 @@ fn resume(token: &str) -> Result<Key> {
     let token: Value = serde_json::from_slice(&token).map_err(|_| wrong())?;
     let part = |index: usize| token["start"][index].as_str().map(str::to_owned);
     match (part(0), part(1)) {
-        (Some(namespace), Some(name)) => Ok((namespace, name)),
+        (Some(namespace), Some(name)) => Ok(((namespace, name), token["rv"].as_u64().unwrap_or(0))),
         _ => Err(wrong()),
     }
 }

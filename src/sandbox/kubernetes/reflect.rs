@@ -91,6 +91,40 @@ const ATOMIC_MAPS: &[(&str, &str)] = &[
     ("ReplicationControllerSpec", "selector"),
 ];
 
+/// Fields that the types have and Kubernetes 1.35 does not: type and field.
+const NEWER: &[(&str, &str)] = &[
+    ("CSIDriverSpec", "preventPodSchedulingIfMissing"),
+    ("CSINode", "status"),
+    ("ClusterTrustBundleProjection", "user"),
+    ("ConfigMapVolumeSource", "defaultUser"),
+    ("DownwardAPIVolumeFile", "user"),
+    ("DownwardAPIVolumeSource", "defaultUser"),
+    ("EmptyDirVolumeSource", "mode"),
+    ("Eviction", "spec"),
+    ("Eviction", "status"),
+    ("GRPCAction", "mode"),
+    ("HTTPGetAction", "protocol"),
+    ("HorizontalPodAutoscalerCondition", "observedGeneration"),
+    ("JobSpec", "scheduling"),
+    ("KeyToPath", "user"),
+    ("ListMeta", "shardInfo"),
+    ("NodeSpec", "podPreemptionPolicy"),
+    ("NodeSystemInfo", "runningInUserNamespace"),
+    ("PersistentVolumeClaimStatus", "healthStatus"),
+    ("PodCertificateProjection", "user"),
+    ("PodSpec", "evictionResponders"),
+    ("PodSpec", "schedulingGroup"),
+    ("PodStatus", "nodeAllocatableResourceClaimStatuses"),
+    ("PodStatus", "volumeHealth"),
+    ("ProjectedVolumeSource", "defaultUser"),
+    ("ResourceHealth", "message"),
+    ("SecretVolumeSource", "defaultUser"),
+    ("ServiceAccountTokenProjection", "user"),
+    ("TokenRequestSpec", "attestations"),
+    ("VolumeMount", "bindMountOptions"),
+    ("VolumeMountStatus", "volumeStatus"),
+];
+
 /// The schema of a type.
 pub fn of<T: for<'de> Deserialize<'de>>() -> Arc<Schema> {
     let mut place = None;
@@ -268,6 +302,7 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
             left: fields,
             types: &mut types,
         });
+        types.retain(|field, _| !NEWER.contains(&(name, field.as_str())));
         let mut schema = Schema::new(Shape::Struct(name, types));
         schema.atomic = ATOMIC_STRUCTS.contains(&name);
         let schema = Arc::new(schema);

@@ -338,6 +338,15 @@ impl Index {
     }
 }
 
+/// Whether a kind is one of the server's own.
+pub fn is_builtin_kind(kind: &str) -> bool {
+    BUILTIN.iter().any(|row| row.kind == kind)
+        || matches!(
+            kind,
+            "DeleteOptions" | "Scale" | "Eviction" | "TokenRequest"
+        )
+}
+
 /// The order of versions: v2, v1, v1beta2, v1beta1, v1alpha1.
 fn priority(version: &str) -> (u8, u32, u32) {
     let Some(rest) = version.strip_prefix('v') else {

@@ -164,7 +164,15 @@ fn visit(
                 return Ok(());
             };
             for (key, item) in map.iter_mut() {
-                enter(place, key, |place| visit(values, item, place, unknown))?;
+                // In a map of Go a null is the empty value.
+                if item.is_null() && matches!(values.shape, Shape::String(_)) {
+                    *item = "".into();
+                }
+                // Go's decoder names the map, not the key.
+                let length = place.path.len();
+                place.path.push_str(&format!(".{key}"));
+                visit(values, item, place, unknown)?;
+                place.path.truncate(length);
             }
             return Ok(());
         }
@@ -187,7 +195,11 @@ fn visit(
                 enter(place, key, |place| visit(field, item, place, unknown))?;
                 let empty = match item {
                     Value::Null => true,
-                    Value::Array(list) => list.is_empty(),
+                    // A role without rules says so.
+                    Value::Array(list) => {
+                        list.is_empty()
+                            && !(key == "rules" && name.ends_with("Role") || key == "managedFields")
+                    }
                     Value::Object(map) => map.is_empty() && matches!(field.shape, Shape::Map(_)),
                     _ => false,
                 };
@@ -206,7 +218,8 @@ fn visit(
         (Shape::Number, _) => "float64".to_owned(),
         (Shape::String("date-time"), _) => "v1.Time".to_owned(),
         (Shape::String("quantity"), _) => "resource.Quantity".to_owned(),
-        (Shape::String(_), _) => "string".to_owned(),
+        (Shape::String("byte"), _) => "[]uint8".to_owned(),
+        (Shape::String(_), _) => named(place).to_owned(),
         (Shape::IntOrString, _) => "intstr.IntOrString".to_owned(),
         (Shape::List(items), _) => format!("[]{}", go_type(items)),
         (Shape::Map(values), _) => format!("map[string]{}", go_type(values)),
@@ -221,6 +234,27 @@ fn visit(
         Value::Object(_) => "object",
     };
     Err(cannot(got, place, &expected))
+}
+
+/// The Go types of strings that are more than strings.
+fn named(place: &Place) -> &'static str {
+    let field = place.path.rsplit('.').next().unwrap_or("");
+    match (place.owner, field) {
+        ("Secret", "type") => "v1.SecretType",
+        ("ServiceSpec", "type") => "v1.ServiceType",
+        ("ServiceSpec", "sessionAffinity") => "v1.ServiceAffinity",
+        ("ServiceSpec", "externalTrafficPolicy") => "v1.ServiceExternalTrafficPolicy",
+        ("ServicePort" | "ContainerPort", "protocol") => "v1.Protocol",
+        ("Container", "imagePullPolicy") => "v1.PullPolicy",
+        ("PodSpec", "restartPolicy") => "v1.RestartPolicy",
+        ("PodSpec", "dnsPolicy") => "v1.DNSPolicy",
+        ("DeploymentStrategy", "type") => "v1.DeploymentStrategyType",
+        ("Toleration", "operator") => "v1.TolerationOperator",
+        ("Toleration", "effect") => "v1.TaintEffect",
+        ("LabelSelectorRequirement", "operator") => "v1.LabelSelectorOperator",
+        ("ObjectMeta" | "OwnerReference", "uid") => "types.UID",
+        _ => "string",
+    }
 }
 
 /// Where Go's decoder stops.
@@ -276,63 +310,68 @@ fn go_type(schema: &Schema) -> String {
 /// The schema that a custom resource's `openAPIV3Schema` describes, for merging and ownership. `metadata` is the
 /// built-in one at the root and in embedded resources.
 pub fn from_openapi(schema: &Value, metadata: &Arc<Schema>, root: bool) -> Schema {
+    convert(schema, metadata, root, false)
+}
+
+/// What is free is free all the way down, for the merger.
+fn convert(schema: &Value, metadata: &Arc<Schema>, root: bool, free: bool) -> Schema {
+    let preserve = free || schema["x-kubernetes-preserve-unknown-fields"] == true;
     let embedded = root || schema["x-kubernetes-embedded-resource"] == true;
     let properties = schema.get("properties").and_then(Value::as_object);
     let additional = schema.get("additionalProperties");
-    let shape =
-        match schema["type"].as_str().unwrap_or("") {
-            _ if schema["x-kubernetes-int-or-string"] == true => Shape::IntOrString,
-            "boolean" => Shape::Bool,
-            "integer" => Shape::Integer(64),
-            "number" => Shape::Number,
-            "string" => Shape::String(""),
-            "array" => Shape::List(Arc::new(from_openapi(&schema["items"], metadata, false))),
-            "object" => match additional {
-                Some(Value::Object(_)) if properties.is_none() => Shape::Map(Arc::new(
-                    from_openapi(additional.unwrap_or(&Value::Null), metadata, false),
-                )),
-                Some(Value::Bool(true)) if properties.is_none() => {
-                    Shape::Map(Arc::new(Schema::new(Shape::Any)))
-                }
-                _ => {
-                    let empty = Map::new();
-                    let mut fields: BTreeMap<String, Arc<Schema>> = properties
-                        .unwrap_or(&empty)
-                        .iter()
-                        .map(|(name, schema)| {
-                            (
-                                name.clone(),
-                                Arc::new(from_openapi(schema, metadata, false)),
-                            )
-                        })
-                        .collect();
-                    if embedded {
-                        for name in ["apiVersion", "kind"] {
-                            fields.insert(name.into(), Arc::new(Schema::new(Shape::String(""))));
-                        }
-                        fields.insert("metadata".into(), metadata.clone());
-                    }
-                    Shape::Struct("", fields)
-                }
-            },
-            _ => Shape::Any,
-        };
-    // Where everything may stand, what is named is not looked at when it is merged.
-    let shape = match shape {
-        Shape::Struct(name, mut fields)
-            if schema["x-kubernetes-preserve-unknown-fields"] == true =>
-        {
-            if embedded {
-                fields.retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata"));
-                Shape::Struct(name, fields)
-            } else {
-                Shape::Any
+    let shape = match schema["type"].as_str().unwrap_or("") {
+        _ if schema["x-kubernetes-int-or-string"] == true => Shape::IntOrString,
+        "boolean" => Shape::Bool,
+        "integer" => Shape::Integer(64),
+        "number" => Shape::Number,
+        "string" => Shape::String(""),
+        "array" => Shape::List(Arc::new(convert(
+            &schema["items"],
+            metadata,
+            false,
+            preserve,
+        ))),
+        "object" => match additional {
+            Some(Value::Object(_)) if properties.is_none() => Shape::Map(Arc::new(convert(
+                additional.unwrap_or(&Value::Null),
+                metadata,
+                false,
+                preserve,
+            ))),
+            Some(Value::Bool(true)) if properties.is_none() => {
+                Shape::Map(Arc::new(Schema::new(Shape::Any)))
             }
-        }
+            _ => {
+                let empty = Map::new();
+                let mut fields: BTreeMap<String, Arc<Schema>> = properties
+                    .unwrap_or(&empty)
+                    .iter()
+                    .map(|(name, schema)| {
+                        (
+                            name.clone(),
+                            Arc::new(convert(schema, metadata, false, preserve)),
+                        )
+                    })
+                    .collect();
+                if embedded {
+                    for name in ["apiVersion", "kind"] {
+                        fields.insert(name.into(), Arc::new(Schema::new(Shape::String(""))));
+                    }
+                    fields.insert("metadata".into(), metadata.clone());
+                }
+                Shape::Struct("", fields)
+            }
+        },
+        _ => Shape::Any,
+    };
+    // What is one of two the merger takes as it comes.
+    let shape = match shape {
+        Shape::IntOrString => Shape::Any,
+
         shape => shape,
     };
     let mut node = Schema::new(shape);
-    node.preserve = schema["x-kubernetes-preserve-unknown-fields"] == true;
+    node.preserve = preserve;
     node.nullable = schema["nullable"] == true;
     node.atomic = schema["x-kubernetes-map-type"] == "atomic";
     node.default = schema.get("default").cloned();

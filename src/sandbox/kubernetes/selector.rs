@@ -230,7 +230,7 @@ impl Parser {
     fn values(&mut self) -> std::result::Result<Vec<String>, String> {
         let (_, open) = self.take();
         if open != "(" {
-            return Err(format!("found '{open}', expected: '('"));
+            return Err(format!("found '{open}' expected: '('"));
         }
         let mut values = std::collections::BTreeSet::new();
         match self.look() {

@@ -219,43 +219,51 @@ impl Store {
         keep: impl Fn(&Value) -> bool,
     ) -> Page {
         let inner = self.lock();
-        let mut page = Page {
-            objects: Vec::new(),
-            revision: inner.revision,
-            next: None,
-            remaining: None,
-        };
         let Some(table) = inner.tables.get(table) else {
-            return page;
+            return Page::empty(inner.revision);
         };
-        let from = match after {
-            Some(key) => Bound::Excluded(key.clone()),
-            None => Bound::Included((namespace.to_owned(), String::new())),
+        cut(
+            &table.objects,
+            inner.revision,
+            namespace,
+            after,
+            limit,
+            keep,
+        )
+    }
+
+    /// As [`Store::page`], of the objects as they were at a revision; nothing when that is forgotten.
+    pub fn page_at(
+        &self,
+        table: &str,
+        revision: u64,
+        namespace: &str,
+        after: Option<&Key>,
+        limit: usize,
+        keep: impl Fn(&Value) -> bool,
+    ) -> Option<Page> {
+        let inner = self.lock();
+        let Some(table) = inner.tables.get(table) else {
+            return Some(Page::empty(revision));
         };
-        let mut last: Option<&Key> = None;
-        for (key, stored) in table.objects.range((from, Bound::Unbounded)) {
-            if !namespace.is_empty() && key.0 != namespace {
+        if revision < table.forgotten {
+            return None;
+        }
+        let mut objects = table.objects.clone();
+        for event in table.history.iter().rev() {
+            if event.revision <= revision {
                 break;
             }
-            if !keep(&stored.value) {
-                continue;
-            }
-            if limit > 0 && page.objects.len() == limit {
-                page.next = last.cloned();
-                break;
-            }
-            last = Some(key);
-            page.objects.push(stored.clone());
+            let key = (
+                object::namespace(&event.object.value).to_owned(),
+                object::name(&event.object.value).to_owned(),
+            );
+            match &event.previous {
+                Some(previous) => objects.insert(key, previous.clone()),
+                None => objects.remove(&key),
+            };
         }
-        if let Some(next) = &page.next {
-            let rest = table
-                .objects
-                .range((Bound::Excluded(next.clone()), Bound::Unbounded))
-                .take_while(|(key, _)| namespace.is_empty() || key.0 == namespace)
-                .count();
-            page.remaining = Some(rest);
-        }
-        page
+        Some(cut(&objects, revision, namespace, after, limit, keep))
     }
 
     /// Writes an object, if what is there is what was expected. Its resourceVersion is set here.
@@ -405,6 +413,57 @@ impl Inner {
             }
         }
         lines
+    }
+}
+
+/// The part of a table that a page shows.
+fn cut(
+    objects: &BTreeMap<Key, Arc<Stored>>,
+    revision: u64,
+    namespace: &str,
+    after: Option<&Key>,
+    limit: usize,
+    keep: impl Fn(&Value) -> bool,
+) -> Page {
+    let mut page = Page::empty(revision);
+    let from = match after {
+        Some(key) => Bound::Excluded(key.clone()),
+        None => Bound::Included((namespace.to_owned(), String::new())),
+    };
+    let inside = |key: &Key| namespace.is_empty() || key.0 == namespace;
+    let mut rows = objects
+        .range((from, Bound::Unbounded))
+        .take_while(|(key, _)| inside(key))
+        .peekable();
+    while let Some((key, stored)) = rows.next() {
+        if !keep(&stored.value) {
+            continue;
+        }
+        page.objects.push(stored.clone());
+        // There is another page when anything follows, selected or not.
+        if limit > 0 && page.objects.len() == limit {
+            page.next = rows.peek().map(|_| key.clone());
+            break;
+        }
+    }
+    if let Some(next) = &page.next {
+        let rest = objects
+            .range((Bound::Excluded(next.clone()), Bound::Unbounded))
+            .take_while(|(key, _)| namespace.is_empty() || key.0 == namespace)
+            .count();
+        page.remaining = Some(rest);
+    }
+    page
+}
+
+impl Page {
+    fn empty(revision: u64) -> Page {
+        Page {
+            objects: Vec::new(),
+            revision,
+            next: None,
+            remaining: None,
+        }
     }
 }
 

@@ -43,8 +43,6 @@ pub fn before_create(_api: &Api, resource: &Resource, object: &mut Value) {
     }
     if resource.generation {
         object::set(object, "metadata.generation", 1);
-    } else {
-        object::remove(object, "metadata.generation");
     }
     if resource.is("apiextensions.k8s.io", "customresourcedefinitions") {
         crd::default(object);
@@ -80,6 +78,13 @@ pub fn before_update(resource: &Resource, subresource: &str, old: &Value, new: &
                 }
             } else {
                 keep(new, "spec");
+                object::default(new, "status", json!({}));
+                let class = "status.qosClass";
+                if resource.is("", "pods")
+                    && let Some(value) = object::at(old, class)
+                {
+                    object::default(new, class, value.clone());
+                }
                 let owners = "metadata.ownerReferences";
                 match object::at(old, owners) {
                     Some(value) => object::set(new, owners, value.clone()),
@@ -302,6 +307,7 @@ pub fn allocate(
     let kind = object::text(object, "spec.type").to_owned();
     let external = kind == "ExternalName";
     let wanted = object::text(object, "spec.clusterIP").to_owned();
+    let headless = wanted == "None";
     let before = old.map_or("", |old| object::text(old, "spec.clusterIP"));
     if external {
         object::remove(object, "spec.clusterIP");
@@ -345,11 +351,29 @@ pub fn allocate(
         object::default(object, "spec.clusterIPs", json!([wanted]));
     }
     if !external {
-        object::default(object, "spec.ipFamilies", json!(["IPv4"]));
-        object::default(object, "spec.ipFamilyPolicy", "SingleStack");
+        // Without addresses and without pods of its own it may be of both families.
+        let selects = object::at(object, "spec.selector")
+            .and_then(Value::as_object)
+            .is_some_and(|selector| !selector.is_empty());
+        let both = headless && !selects && object::at(object, "spec.ipFamilyPolicy").is_none();
+        let (families, policy) = if both {
+            (json!(["IPv4", "IPv6"]), "RequireDualStack")
+        } else {
+            (json!(["IPv4"]), "SingleStack")
+        };
+        object::default(object, "spec.ipFamilies", families);
+        object::default(object, "spec.ipFamilyPolicy", policy);
     }
     if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
         allocate_ports(api, object);
+    }
+    // Where a balancer asks which nodes have a pod.
+    if kind == "LoadBalancer" && object::text(object, "spec.externalTrafficPolicy") == "Local" {
+        let before = old.and_then(|old| object::at(old, "spec.healthCheckNodePort"));
+        let port = before
+            .cloned()
+            .unwrap_or_else(|| fastrand::i64(30000..32768).into());
+        object::default(object, "spec.healthCheckNodePort", port);
     }
     Ok(())
 }

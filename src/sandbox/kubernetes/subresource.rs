@@ -61,6 +61,11 @@ pub async fn other(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
         ("update" | "patch", "ephemeralcontainers" | "resize") if core("pods") => {
             Err(Status::method_not_allowed())
         }
+        _ if resource.custom.is_some() => Err(Status::not_found(
+            &resource.group,
+            &resource.plural,
+            &info.name,
+        )),
         _ => Err(Status::no_resource()),
     }
 }

@@ -78,6 +78,11 @@ pub async fn mutate(
     if attributes.creates_pod() {
         pods::service_account(attributes, object)?;
         pods::defaults(attributes, object)?;
+    } else if attributes.operation == "UPDATE"
+        && attributes.subresource.is_empty()
+        && attributes.resource.is("", "pods")
+    {
+        pods::tolerate(object);
     }
     if attributes.operation == "CREATE"
         && attributes.resource.is("networking.k8s.io", "ingresses")

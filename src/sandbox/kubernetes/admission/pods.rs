@@ -125,6 +125,15 @@ pub fn defaults(attributes: &Attributes<'_>, pod: &mut Value) -> Result<()> {
     }
     object::set(pod, "spec.priority", priority);
     object::default(pod, "spec.preemptionPolicy", "PreemptLowerPriority");
+    tolerate(pod);
+    Ok(())
+}
+
+/// A pod stays for five minutes on a node that does not answer, unless it says otherwise.
+pub fn tolerate(pod: &mut Value) {
+    if !pod["spec"].is_object() {
+        return;
+    }
     for key in [
         "node.kubernetes.io/not-ready",
         "node.kubernetes.io/unreachable",
@@ -141,5 +150,4 @@ pub fn defaults(attributes: &Attributes<'_>, pod: &mut Value) -> Result<()> {
             );
         }
     }
-    Ok(())
 }

@@ -233,6 +233,7 @@ fn check(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
     let either = schema["x-kubernetes-int-or-string"] == true;
     if either && !matches!(type_of(value), "integer" | "string") {
         let got = type_of(value);
+        combined(schema, value, path, causes);
         let why = format!("{path} in body must be of type integer,string: {got:?}");
         causes.push(Cause::wrong_type(shown, &got.into(), why));
         return;
@@ -284,7 +285,8 @@ fn check(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
             if let Some(format) = schema["format"].as_str()
                 && !has_format(format, text)
             {
-                invalid(causes, format!("must be of type {format}: {text:?}"));
+                let why = format!("{path} in body must be of type {format}: {text:?}");
+                causes.push(Cause::wrong_type(shown, value, why));
             }
         }
         Value::Array(list) => {
@@ -373,6 +375,14 @@ fn unique(schema: &Value, list: &[Value], path: &str, causes: &mut Vec<Cause>) {
     let Some(keys) = keys else { return };
     let mut seen = Vec::new();
     for (index, item) in list.iter().enumerate() {
+        if !keys.is_empty() && !item.is_object() {
+            causes.push(Cause::invalid(
+                format!("{path}[{index}]"),
+                item,
+                "must be an object for an array of list-type map",
+            ));
+            continue;
+        }
         let id = if keys.is_empty() {
             item.clone()
         } else {

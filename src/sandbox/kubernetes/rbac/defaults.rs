@@ -191,6 +191,19 @@ pub fn defaults(index: &Index) -> Vec<Value> {
         ),
         binding("system:discovery", &[("Group", "system:authenticated")]),
         role(
+            "system:service-account-issuer-discovery",
+            json!([{"nonResourceURLs": [
+                "/.well-known/openid-configuration",
+                "/.well-known/openid-configuration/",
+                "/openid/v1/jwks",
+                "/openid/v1/jwks/",
+            ], "verbs": ["get"]}]),
+        ),
+        binding(
+            "system:service-account-issuer-discovery",
+            &[("Group", "system:serviceaccounts")],
+        ),
+        role(
             "system:public-info-viewer",
             json!([{"nonResourceURLs": public, "verbs": ["get"]}]),
         ),

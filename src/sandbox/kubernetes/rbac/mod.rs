@@ -113,10 +113,14 @@ impl Rules {
                     let name = object::text(subject, "name");
                     match object::text(subject, "kind") {
                         "Group" => Subject::Group(name.to_owned()),
-                        "ServiceAccount" => Subject::User(format!(
-                            "system:serviceaccount:{}:{name}",
-                            object::text(subject, "namespace")
-                        )),
+                        "ServiceAccount" => {
+                            // Without a namespace it is the binding's.
+                            let space = match object::text(subject, "namespace") {
+                                "" => object::namespace(binding),
+                                space => space,
+                            };
+                            Subject::User(format!("system:serviceaccount:{space}:{name}"))
+                        }
                         _ => Subject::User(name.to_owned()),
                     }
                 })

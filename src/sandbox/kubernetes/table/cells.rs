@@ -42,9 +42,9 @@ fn described(kind: &str, name: &str) -> Option<Value> {
     }))
 }
 
-/// How a kind's name is described; custom resources have it too.
-pub fn name_description() -> String {
-    described("", "Name")
+/// How a column that all kinds have is described.
+pub fn description(name: &str) -> String {
+    described("", name)
         .and_then(|column| Some(column["description"].as_str()?.to_owned()))
         .unwrap_or_default()
 }
@@ -86,7 +86,7 @@ fn names(resource: &Resource) -> &'static [&'static str] {
         ("", "namespaces") => &["Name", "Status", "Age"],
         ("", "configmaps") => &["Name", "Data", "Age"],
         ("", "secrets") => &["Name", "Type", "Data", "Age"],
-        ("", "serviceaccounts") => &["Name", "Secrets", "Age"],
+        ("", "serviceaccounts") => &["Name", "Age"],
         ("", "endpoints") => &["Name", "Endpoints", "Age"],
         ("", "events") | ("events.k8s.io", "events") => &[
             "Last Seen",
@@ -213,7 +213,7 @@ pub fn cells(resource: &Resource, object: &Value) -> Vec<Value> {
             count(&object["data"]).into(),
             age,
         ],
-        ("", "serviceaccounts") => vec![name, list(object, "secrets").len().into(), age],
+        ("", "serviceaccounts") => vec![name, age],
         ("", "endpoints") => {
             let mut found = Vec::new();
             for subset in list(object, "subsets") {

@@ -14,7 +14,10 @@ use super::resources::Resource;
 
 /// One object as a table.
 pub fn one(resource: &Resource, object: &Value, query: &Query) -> Value {
-    let meta = json!({"resourceVersion": object["metadata"]["resourceVersion"]});
+    let mut meta = json!({});
+    if let Some(revision) = object["metadata"].get("resourceVersion") {
+        meta["resourceVersion"] = revision.clone();
+    }
     many(resource, &[Cow::Borrowed(object)], meta, query, true)
 }
 
@@ -52,7 +55,7 @@ pub fn many(
     let columns = if header { columns } else { Vec::new() };
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-        "columnDefinitions": columns, "rows": rows,
+        "columnDefinitions": columns, "rows": if rows.is_empty() { Value::Null } else { rows.into() },
     })
 }
 
@@ -64,7 +67,7 @@ fn column(name: &str, kind: &str, priority: i64) -> Value {
 
 fn custom_columns(columns: &[Value]) -> Vec<Value> {
     let mut all = vec![column("Name", "string", 0)];
-    all[0]["description"] = cells::name_description().into();
+    all[0]["description"] = cells::description("Name").into();
     for one in columns {
         let path = object::text(one, "jsonPath");
         let mut column = column(
@@ -83,9 +86,7 @@ fn custom_columns(columns: &[Value]) -> Vec<Value> {
     }
     if columns.is_empty() {
         let mut age = column("Age", "date", 0);
-        age["description"] =
-            "Custom resource definition column (in JSONPath format): .metadata.creationTimestamp"
-                .into();
+        age["description"] = cells::description("Age").into();
         all.push(age);
     }
     all

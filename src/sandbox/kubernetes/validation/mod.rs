@@ -155,6 +155,42 @@ pub fn metadata(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec
     causes
 }
 
+/// The numbers that a custom resource is scaled by.
+pub fn scale(resource: &Resource, object: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    let Some(scale) = &resource.scale else {
+        return causes;
+    };
+    for path in [&scale.spec, &scale.status] {
+        let shown = format!(".{path}");
+        match object::at(object, path) {
+            None => {}
+            Some(value) => match value.as_i64() {
+                Some(number) if number < 0 => causes.push(Cause::invalid(
+                    shown,
+                    &number.into(),
+                    "should be a non-negative integer",
+                )),
+                Some(_) => {}
+                None => {
+                    let (said, kind) = match value {
+                        Value::String(text) => (text.clone(), "string"),
+                        Value::Bool(value) => (value.to_string(), "bool"),
+                        Value::Number(number) => (number.to_string(), "float64"),
+                        Value::Null => ("<nil>".to_owned(), "<nil>"),
+                        other => (other.to_string(), "map[string]interface {}"),
+                    };
+                    let why = format!(
+                        "{shown} accessor error: {said} is of the type {kind}, expected int64"
+                    );
+                    causes.push(Cause::invalid(shown, &0.into(), why));
+                }
+            },
+        }
+    }
+    causes
+}
+
 fn finalizers_valid(
     resource: &Resource,
     object: &Value,
@@ -294,7 +330,19 @@ pub fn builtin(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<
             }
         }
         ("", "secrets" | "configmaps") => data(object, old, &mut causes),
-        ("", "namespaces") | ("", "serviceaccounts") => {}
+        ("", "namespaces") => {
+            let (going, phase) = (object::terminating(object), text(object, "status.phase"));
+            let wanted = if going { "Terminating" } else { "Active" };
+            if old.is_some() && phase != wanted {
+                let so = if going { "not empty" } else { "empty" };
+                causes.push(Cause::invalid(
+                    "status.Phase",
+                    &phase.into(),
+                    format!("may only be '{wanted}' if `deletionTimestamp` is {so}"),
+                ));
+            }
+        }
+        ("", "serviceaccounts") => {}
         ("apps", "deployments" | "replicasets" | "daemonsets" | "statefulsets") => {
             workload(resource, object, old, &mut causes);
         }
@@ -393,6 +441,13 @@ fn data(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
                 ));
             }
             size += value.as_str().map_or(0, str::len);
+            if field == "data" && object["binaryData"].get(key).is_some() {
+                causes.push(Cause::invalid(
+                    format!("data[{key}]"),
+                    &key.as_str().into(),
+                    "duplicate of key present in binaryData",
+                ));
+            }
         }
     }
     if size > 1024 * 1024 * 4 / 3 {
@@ -401,6 +456,29 @@ fn data(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
             message: "Too long: may not be more than 1048576 bytes".into(),
             field: "data".into(),
         });
+    }
+    let keys: &[&str] = match text(object, "type") {
+        "kubernetes.io/dockercfg" => &[".dockercfg"],
+        "kubernetes.io/dockerconfigjson" => &[".dockerconfigjson"],
+        "kubernetes.io/ssh-auth" => &["ssh-privatekey"],
+        "kubernetes.io/basic-auth" => &["username", "password"],
+        _ => &[],
+    };
+    // Basic authentication does with one of the two.
+    let some = keys.iter().any(|key| object["data"].get(key).is_some());
+    if object["kind"] == "Secret" && !some {
+        for key in keys {
+            causes.push(Cause::required(format!("data[{key}]"), ""));
+        }
+    }
+    let account = "kubernetes.io/service-account.name";
+    if object["type"] == "kubernetes.io/service-account-token"
+        && object::annotation(object, account).is_none_or(str::is_empty)
+    {
+        causes.push(Cause::required(
+            format!("metadata.annotations[{account}]"),
+            "",
+        ));
     }
     if object["type"] == "kubernetes.io/tls" {
         for key in ["tls.crt", "tls.key"] {

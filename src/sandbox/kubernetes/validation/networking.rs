@@ -75,6 +75,20 @@ pub fn service(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
             ));
         }
     }
+    if matches!(kind, "NodePort" | "LoadBalancer") && spec["clusterIP"] == "None" {
+        causes.push(Cause::invalid(
+            "spec.clusterIPs[0]",
+            &"None".into(),
+            format!("may not be set to 'None' for {kind} services"),
+        ));
+    }
+    let balanced = list(object, "status.loadBalancer.ingress");
+    if !balanced.is_empty() && kind != "LoadBalancer" {
+        causes.push(Cause::forbidden(
+            "status.loadBalancer.ingress",
+            "may only be used when `spec.type` is 'LoadBalancer'",
+        ));
+    }
     let affinity = text(spec, "sessionAffinity");
     if !matches!(affinity, "" | "ClientIP" | "None") {
         causes.push(Cause::unsupported(

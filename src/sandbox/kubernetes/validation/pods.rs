@@ -326,13 +326,7 @@ pub fn pod_spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
         if !volumes.insert(name) {
             causes.push(Cause::duplicate(format!("{at}.name"), &name.into()));
         }
-        let sources = volume.as_object().map_or(0, serde_json::Map::len);
-        if sources > 2 {
-            causes.push(Cause::forbidden(
-                at,
-                "may not specify more than 1 volume type",
-            ));
-        }
+        volume_valid(volume, &at, causes);
     }
     let mut names = HashSet::new();
     for (kind, containers) in [
@@ -377,6 +371,49 @@ pub fn pod_spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
             &account.into(),
             SUBDOMAIN,
         ));
+    }
+}
+
+/// The kinds of volumes in the order in which they are looked at: the first one stands.
+const VOLUMES: [&str; 13] = [
+    "emptyDir",
+    "hostPath",
+    "secret",
+    "nfs",
+    "iscsi",
+    "persistentVolumeClaim",
+    "downwardAPI",
+    "fc",
+    "configMap",
+    "projected",
+    "csi",
+    "ephemeral",
+    "image",
+];
+
+fn volume_valid(volume: &Value, at: &str, causes: &mut Vec<Cause>) {
+    let mut seen = false;
+    for kind in VOLUMES {
+        let source = &volume[kind];
+        if !source.is_object() {
+            continue;
+        }
+        if seen {
+            causes.push(Cause::forbidden(
+                format!("{at}.{kind}"),
+                "may not specify more than 1 volume type",
+            ));
+            continue;
+        }
+        seen = true;
+        let name = match kind {
+            "configMap" => "name",
+            "secret" => "secretName",
+            _ => continue,
+        };
+        if text(source, name).is_empty() {
+            causes.push(Cause::required(format!("{at}.{kind}.{name}"), ""));
+        }
     }
 }
 
@@ -642,6 +679,13 @@ fn container_valid(container: &Value, at: &str, volumes: &HashSet<&str>, causes:
                     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
                 ));
             }
+            if quantity.as_str().is_some_and(|text| text.starts_with('-')) {
+                causes.push(Cause::invalid(
+                    format!("{at}.resources.{kind}[{name}]"),
+                    quantity,
+                    "must be greater than or equal to 0",
+                ));
+            }
             let limit = container["resources"]["limits"][name]
                 .as_str()
                 .and_then(self::quantity);
@@ -711,6 +755,15 @@ pub fn pod_addresses(object: &Value, causes: &mut Vec<Cause>) {
 }
 
 pub fn pod_update(object: &Value, old: &Value, causes: &mut Vec<Cause>) {
+    for kind in ["containers", "initContainers"] {
+        if list(&object["spec"], kind).len() != list(&old["spec"], kind).len() {
+            causes.push(Cause::forbidden(
+                format!("spec.{kind}"),
+                "pod updates may not add or remove containers",
+            ));
+            return;
+        }
+    }
     // What may change: images, deadlines, tolerations that are added, scheduling gates that go; and the scheduler binds.
     let plain = |pod: &Value| -> Value {
         let mut spec = pod["spec"].clone();
@@ -725,7 +778,6 @@ pub fn pod_update(object: &Value, old: &Value, causes: &mut Vec<Cause>) {
         for field in [
             "activeDeadlineSeconds",
             "tolerations",
-            "terminationGracePeriodSeconds",
             "schedulingGates",
             "ephemeralContainers",
         ] {

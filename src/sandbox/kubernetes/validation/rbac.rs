@@ -1,6 +1,6 @@
 //! Roles and their bindings.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::object::{list, text};
 use super::super::resources::Resource;
@@ -104,10 +104,11 @@ pub fn binding(resource: &Resource, object: &Value, old: Option<&Value>, causes:
     if let Some(old) = old
         && old["roleRef"] != object["roleRef"]
     {
-        causes.push(Cause::invalid(
-            "roleRef",
-            &object["roleRef"],
-            "cannot change roleRef",
-        ));
+        let shown = json!({
+            "APIGroup": text(object, "roleRef.apiGroup"),
+            "Kind": text(object, "roleRef.kind"),
+            "Name": text(object, "roleRef.name"),
+        });
+        causes.push(Cause::invalid("roleRef", &shown, "cannot change roleRef"));
     }
 }

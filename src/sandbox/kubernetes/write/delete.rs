@@ -99,6 +99,12 @@ async fn delete_one(
     let old = &stored.value;
     let name = object::name(old).to_owned();
     let failed = |what: &str, wanted: &str, found: &str, since: &str| {
+        if resource.is("", "namespaces") {
+            let why = format!(
+                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+            );
+            return Status::conflict(group, plural, &name, &why);
+        }
         Status::conflict(
             group,
             &resource.kind,
@@ -141,9 +147,6 @@ async fn delete_one(
     let waits = !object::finalizers(&new).is_empty()
         || grace.is_some_and(|seconds| seconds > 0)
         || strategy::holds(resource, &new);
-    if call.dry_run {
-        return Ok(Some((200, old.clone())));
-    }
     if waits {
         let was = object::terminating(old);
         let before = object::at(old, "metadata.deletionGracePeriodSeconds").and_then(Value::as_i64);
@@ -171,6 +174,9 @@ async fn delete_one(
         if new == *old {
             return Ok(Some((200, old.clone())));
         }
+        if call.dry_run {
+            return Ok(Some((200, external(resource, &new).into_owned())));
+        }
         let written = call
             .api
             .store
@@ -181,10 +187,21 @@ async fn delete_one(
             (code, external(resource, &stored.value).into_owned())
         }));
     }
-    let Ok(gone) = call.api.store.delete(&resource.table, new, stored.revision) else {
-        return Ok(None);
+    if resource.is("", "pods") && !object::terminating(&new) {
+        object::set(&mut new, "metadata.deletionTimestamp", object::now());
+        object::set(&mut new, "metadata.deletionGracePeriodSeconds", 0);
+        let generation = object::at(old, "metadata.generation").and_then(Value::as_i64);
+        object::set(&mut new, "metadata.generation", generation.unwrap_or(0) + 1);
+    }
+    let gone = if call.dry_run {
+        Arc::new(Stored::new(new, stored.revision))
+    } else {
+        let Ok(gone) = call.api.store.delete(&resource.table, new, stored.revision) else {
+            return Ok(None);
+        };
+        changed(call.api, resource);
+        gone
     };
-    changed(call.api, resource);
     let answer = if resource.is("", "pods") || resource.custom.is_none() && returns_object(resource)
     {
         external(resource, &gone.value).into_owned()

@@ -206,6 +206,9 @@ impl<'a> Call<'a> {
         causes.extend(validation::metadata(&self.resource, object, old));
         match &self.resource.custom {
             Some(custom) => {
+                let mut others = causes.clone();
+                others.extend(validation::scale(&self.resource, object));
+                causes = others;
                 let own = instance::validate(&custom.schema, object, old, &causes);
                 causes.extend(own);
             }
@@ -215,6 +218,30 @@ impl<'a> Call<'a> {
             Ok(())
         } else {
             Err(self.invalid(object::name(object), &causes))
+        }
+    }
+
+    /// Finalizers without a domain are frowned upon in custom resources.
+    fn warn_of_finalizers(&mut self, object: &Value, old: Option<&Value>) {
+        if self.resource.custom.is_none() {
+            return;
+        }
+        let before = old.map_or(&[][..], object::finalizers);
+        for finalizer in object::finalizers(object) {
+            let name = finalizer.as_str().unwrap_or("");
+            let known = name.contains('/')
+                || matches!(name, "orphan" | "foregroundDeletion" | "kubernetes");
+            if known || before.contains(finalizer) {
+                continue;
+            }
+            let path = if name.contains('.') {
+                " including a path (/)"
+            } else {
+                ""
+            };
+            self.warnings.push(format!(
+                "metadata.finalizers: {name:?}: prefer a domain-qualified finalizer name{path} to avoid accidental conflicts with other finalizer writers"
+            ));
         }
     }
 
@@ -366,6 +393,11 @@ fn object_text(body: &Bytes, kind: &str) -> Result<Value> {
                 }
             }
         }
+        Value::Null if !resources::is_builtin_kind(kind) => {
+            return Err(Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {kind}): Object 'Kind' is missing in 'null' (6e756c6c)"
+            )));
+        }
         Value::Null => value = Value::Object(Map::new()),
         other => {
             return Err(unrecognized(format!(
@@ -474,7 +506,7 @@ async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Value> {
     let name = object::name(&object).to_owned();
     admission::lifecycle(&call.attributes("CREATE", &name))?;
     // Who applied the object has recorded it already. What admission adds belongs to nobody.
-    if object::at(&object, "metadata.managedFields").is_none() {
+    if !call.applying {
         call.track(&Value::Null, &mut object);
     }
     admission::mutate(&call.attributes("CREATE", &name), &mut object, None).await?;
@@ -484,6 +516,7 @@ async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Value> {
     object::set(&mut object, "metadata.uid", object::new_uid());
     object::set(&mut object, "metadata.creationTimestamp", object::now());
     call.validate(&object, None, None)?;
+    call.warn_of_finalizers(&object, None);
     admission::validate(&call.attributes("CREATE", &name), Some(&object), None).await?;
     let allocation = call.api.allocation.lock();
     let _allocation = allocation.unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -536,14 +569,17 @@ fn address(call: &Call<'_>, object: &mut Value) -> Result<()> {
             ));
         }
     } else if !found.is_empty() {
-        return Err(Status::bad_request(
-            "namespace may not be set on a cluster-scoped object",
-        ));
+        // Of cluster scope: it has none, whatever it says.
+        object::remove(object, "metadata.namespace");
     }
     let name = &call.info.name;
     let found = object::name(object);
     if !name.is_empty() {
-        if found.is_empty() {
+        if found.is_empty() && call.info.verb == "update" {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )));
+        } else if found.is_empty() {
             object::set(object, "metadata.name", name.as_str());
         } else if found != name {
             return Err(Status::bad_request(format!(
@@ -576,18 +612,19 @@ pub async fn replace(
     address(call, &mut body)?;
     let (place, name) = (call.namespace(), &call.info.name);
     if call.api.store.get(&resource.table, place, name).is_none() {
-        let uid = object::uid(&body);
-        if !uid.is_empty() {
-            let why =
-                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
-            return Err(Status::conflict(
-                &resource.group,
-                &resource.plural,
-                name,
-                &why,
-            ));
-        }
         if strategy::creates_on_update(&resource) {
+            let uid = object::uid(&body);
+            if !uid.is_empty() {
+                let why = format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: "
+                );
+                return Err(Status::conflict(
+                    &resource.group,
+                    &resource.plural,
+                    name,
+                    &why,
+                ));
+            }
             let stored = insert(call, body).await?;
             return Ok((201, external(&resource, &stored).into_owned()));
         }
@@ -608,21 +645,6 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
         let old = &stored.value;
         let name = object::name(old).to_owned();
         let mut new = change(call, old)?;
-        let pinned = object::text(&new, "metadata.resourceVersion").to_owned();
-        if pinned.is_empty()
-            && call.info.verb == "update"
-            && !strategy::updates_unconditionally(&resource)
-        {
-            let cause = super::status::Cause::invalid(
-                "metadata.resourceVersion",
-                &0.into(),
-                "must be specified for an update",
-            );
-            return Err(Status::invalid(group, plural, &name, &[cause]));
-        }
-        if !pinned.is_empty() && pinned != stored.revision.to_string() {
-            return Err(Status::modified(group, plural, &name));
-        }
         let uid = object::uid(&new);
         let mut other_uid = None;
         if !uid.is_empty() && uid != object::uid(old) && call.info.verb != "update" {
@@ -642,6 +664,25 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
                 ),
             ));
         }
+        let pinned = object::text(&new, "metadata.resourceVersion").to_owned();
+        if pinned.is_empty()
+            && call.info.verb == "update"
+            && !strategy::updates_unconditionally(&resource)
+        {
+            let cause = super::status::Cause::invalid(
+                "metadata.resourceVersion",
+                &0.into(),
+                "must be specified for an update",
+            );
+            return Err(Status::invalid(group, plural, &name, &[cause]));
+        }
+        if !pinned.is_empty() && pinned.parse::<u64>().is_err() {
+            let why = format!("strconv.ParseUint: parsing {pinned:?}: invalid syntax");
+            return Err(Status::new(500, "", why));
+        }
+        if !pinned.is_empty() && pinned != stored.revision.to_string() {
+            return Err(Status::modified(group, plural, &name));
+        }
         inherit(old, &mut new);
         strategy::before_update(&resource, &call.info.subresource, old, &mut new);
         if call.info.verb != "apply" {
@@ -653,6 +694,7 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
         strategy::before_update(&resource, &call.info.subresource, old, &mut new);
         strategy::generation(&resource, old, &mut new);
         call.validate(&new, Some(old), other_uid)?;
+        call.warn_of_finalizers(&new, Some(old));
         admission::validate(&call.attributes("UPDATE", &name), Some(&new), Some(old)).await?;
         {
             let allocation = call.api.allocation.lock();

@@ -43,21 +43,37 @@ pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
         let mut new = external(&original, old).into_owned();
         // Looked at only when there is something to patch.
         let patch = json_text(body)?;
-        if !patch.is_object() && kind != "application/json-patch+json" && !patch.is_null() {
+        let listed = kind == "application/json-patch+json";
+        if patch.is_object() == listed && !patch.is_null() {
             let got = match &patch {
                 Value::Bool(_) => "bool",
                 Value::Number(_) => "number",
                 Value::String(_) => "string",
+                Value::Object(_) => "object",
                 _ => "array",
             };
+            let wanted = if listed {
+                "[]handlers.jsonPatchOp"
+            } else {
+                "map[string]interface {}"
+            };
             return Err(Status::bad_request(format!(
-                "error decoding patch: json: cannot unmarshal {got} into Go value of type map[string]interface {{}}"
+                "error decoding patch: json: cannot unmarshal {got} into Go value of type {wanted}"
             )));
         }
         match kind.as_str() {
             "application/json-patch+json" => patches::json(&mut new, &patch)?,
             "application/merge-patch+json" => patches::merge(&mut new, &patch),
-            _ => patches::strategic(original.schema(), &mut new, &patch)?,
+            _ => {
+                patches::strategic(original.schema(), &mut new, &patch)?;
+                // It goes into an object of the kind, whatever it says of itself.
+                new["kind"] = original.kind.as_str().into();
+                new["apiVersion"] = original.api_version().into();
+                // A list that became empty is none here.
+                if new["rules"].as_array().is_some_and(Vec::is_empty) {
+                    new["rules"] = Value::Null;
+                }
+            }
         }
         if events {
             defaults::event_from_events(&mut new);
@@ -147,6 +163,20 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
     let resource = call.resource.clone();
     call.applying = true;
     let mut config = yaml_text(body)?;
+    let got = match &config {
+        Value::Object(_) | Value::Null => "",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Number(_) => "number",
+        Value::Bool(_) => "bool",
+    };
+    if !got.is_empty() {
+        return Err(Status::bad_request(format!(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {got} into Go value of type map[string]interface {{}}"
+        )));
+    }
+    let mut said = config.clone();
+    said.sort_all_objects();
     let there = call
         .api
         .store
@@ -166,11 +196,9 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
     let expected = resource.api_version();
     if kind != resource.kind || version.is_empty() {
         let slash = if version.contains('/') { "" } else { "/" };
-        return Err(Status::new(
-            500,
-            "",
-            format!("invalid object type: {slash}{version}, Kind={kind}"),
-        ));
+        return Err(Status::bad_request(format!(
+            "invalid object type: {slash}{version}, Kind={kind}"
+        )));
     }
     if version != expected {
         return Err(Status::bad_request(format!(
@@ -199,7 +227,14 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
         )
     };
     apply::check(resource.schema(), &config).map_err(untyped)?;
-    address(call, &mut config)?;
+    // A wrong name or namespace is found after conflicts are.
+    let misplaced = address(call, &mut config).err();
+    if misplaced.is_some() {
+        object::set(&mut config, "metadata.name", call.info.name.as_str());
+        if resource.namespaced {
+            object::set(&mut config, "metadata.namespace", call.namespace());
+        }
+    }
     // What may not be applied to this endpoint is not owned through it.
     if call.info.subresource.is_empty() {
         if resource.status {
@@ -222,7 +257,12 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
             api_version: &api_version,
             subresource: &subresource,
         };
-        apply::apply(resource.schema(), live, &config, &writer, force)
+        let mut applied = apply::apply(resource.schema(), live, &config, &writer, force)?;
+        // What kubectl applied on its own side before is kept true.
+        if manager == "kubectl" && object::annotation(&applied, apply::LAST_APPLIED).is_some() {
+            applied["metadata"]["annotations"][apply::LAST_APPLIED] = format!("{said}\n").into();
+        }
+        misplaced.clone().map_or(Ok(applied), Err)
     };
     let exists = call
         .api
@@ -230,13 +270,6 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
         .get(&resource.table, call.namespace(), &call.info.name)
         .is_some();
     if !exists {
-        if !call.info.subresource.is_empty() {
-            return Err(Status::not_found(
-                &resource.group,
-                &resource.plural,
-                &call.info.name,
-            ));
-        }
         let mut object = run(&Value::Null)?;
         let uid = object::uid(&object);
         if !uid.is_empty() {

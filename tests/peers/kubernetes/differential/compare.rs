@@ -24,9 +24,22 @@ static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         ),
         // Allocated addresses; sequences ask only for others by name.
         (regex(r"10\.100\.\d+\.\d+"), "<address>"),
+        // Where etcd keeps it.
+        (
+            regex(
+                "StorageError: invalid object, Code: 4, Key: [^,]*, ResourceVersion: 0, AdditionalErrorMsg: ",
+            ),
+            "",
+        ),
         (
             regex(r"too old resource version: \d+ \(\d+\)"),
             "too old resource version: <rv> (<rv>)",
+        ),
+        (
+            regex(
+                r"in the precondition \(\d+\) does not match the ResourceVersion in record \(\d+\)",
+            ),
+            "in the precondition (<rv>) does not match the ResourceVersion in record (<rv>)",
         ),
         (
             regex(r"Too large resource version: \d+, current: \d+"),
@@ -66,6 +79,12 @@ impl Normal {
         text = PATCHED
             .replace_all(&text, "Invalid value: <patched>: ")
             .into_owned();
+        // Several errors of the merger come in any order.
+        if let Some((head, rest)) = text.split_once("errors:\n") {
+            let mut lines: Vec<&str> = rest.lines().collect();
+            lines.sort_unstable();
+            text = format!("{head}errors:\n{}", lines.join("\n"));
+        }
         if PRECONDITION.is_match(&text) {
             text = PRECONDITION
                 .replace_all(&text, |found: &Captures<'_>| {
@@ -99,7 +118,11 @@ impl Normal {
                         ("metadata", Value::Object(meta)) if list => self.list_meta(meta),
                         ("resourceVersion", Value::String(text)) => self.revision(text).into(),
                         ("managedFields", Value::Array(entries)) => self.managers(entries),
-                        ("nodePort", Value::Number(_)) => "<port>".into(),
+                        ("nodePort" | "healthCheckNodePort", Value::Number(_)) => "<port>".into(),
+                        ("cells", Value::Array(cells)) => cells
+                            .iter()
+                            .map(|one| cell(&self.part(one, false)))
+                            .collect(),
                         ("deletionTimestamp", Value::String(_)) => "<time>".into(),
                         _ => self.part(item, false),
                     };
@@ -137,12 +160,24 @@ impl Normal {
     }
 }
 
+/// Ages are of the moment.
+fn cell(value: &Value) -> Value {
+    static AGE: LazyLock<Regex> = LazyLock::new(|| regex(r"^\d+s$"));
+    match value {
+        Value::String(text) if AGE.is_match(text) => "<age>".into(),
+        other => other.clone(),
+    }
+}
+
 /// Go walks its maps in any order, so that several causes come in any order.
 fn sort_causes(status: &mut Value) {
     let Some(mut causes) = status["details"]["causes"].as_array().cloned() else {
         return;
     };
     causes.sort_by_key(Value::to_string);
+    // Metadata is looked at by two hands of the server, and what it finds stands there twice.
+    causes.dedup();
+    status["details"]["causes"] = Value::Array(causes.clone());
     let said: Vec<String> = causes
         .iter()
         .map(|cause| {

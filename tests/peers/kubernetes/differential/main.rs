@@ -13,6 +13,7 @@
 mod compare;
 mod definitions;
 mod generate;
+mod kubectl;
 mod objects;
 mod peers;
 mod play;
@@ -113,4 +114,42 @@ async fn run(assets: PathBuf) {
     embedded.stop().await;
     real.stop().await;
     assert!(!failed, "the embedded server differs from the real one");
+}
+
+#[test]
+fn kubectl_says_the_same_of_both() {
+    let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from) else {
+        eprintln!("without a real kube-apiserver: KUBEBUILDER_ASSETS names no folder");
+        return;
+    };
+    let program = assets.join("kubectl");
+    assert!(program.exists(), "{} is not there", program.display());
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let (count, different) = runtime.block_on(async {
+        let real = peers::Real::start(&assets).await;
+        let embedded = peers::Embedded::start().await;
+        for side in [real.side(), embedded.side()] {
+            definitions::install(&side).await;
+        }
+        let (ours, theirs) = (embedded.side(), real.side());
+        let result =
+            tokio::task::spawn_blocking(move || kubectl::compare(&program, &ours, &theirs))
+                .await
+                .expect("the script");
+        embedded.stop().await;
+        real.stop().await;
+        result
+    });
+    eprintln!(
+        "{count} kubectl commands, {} answered differently",
+        different.len()
+    );
+    for one in &different {
+        eprintln!("\n{one}");
+    }
+    assert!(different.is_empty(), "kubectl tells the servers apart");
 }
