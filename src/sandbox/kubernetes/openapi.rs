@@ -91,6 +91,7 @@ impl Named {
                 return self.plain(
                     "io.k8s.apimachinery.pkg.api.resource.Quantity",
                     json!({"type": "string"}),
+                    json!({"oneOf": [{"type": "string"}, {"type": "number"}]}),
                 );
             }
             Shape::String("") => json!({"type": "string"}),

@@ -30,6 +30,9 @@ const WORKERS: usize = 6;
 /// How many requests go out when nobody says a number: about a minute.
 const REQUESTS: usize = 2000;
 
+/// Differences that are known and not mended: what a class says, and why it stands. Anything else fails.
+const KNOWN: &[(&str, &str)] = &[];
+
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -65,7 +68,7 @@ async fn run(assets: PathBuf) {
         let (players, next, sent) = (players.clone(), next.clone(), sent.clone());
         workers.spawn(async move {
             let mut found: Vec<(u64, Vec<play::Request>, Difference)> = Vec::new();
-            while sent.load(Ordering::SeqCst) < wanted && (all || found.is_empty()) {
+            while sent.load(Ordering::SeqCst) < wanted {
                 let seed = next.fetch_add(1, Ordering::SeqCst);
                 let sequence = generate::sequence(seed);
                 let (count, difference) = players.play(&sequence).await;
@@ -93,14 +96,18 @@ async fn run(assets: PathBuf) {
     }
     let mut classes: Vec<_> = classes.into_iter().collect();
     classes.sort_by_key(|(_, found)| std::cmp::Reverse(found.len()));
-    let failed = !classes.is_empty();
+    let mut unknown = 0;
     for (class, mut found) in classes {
         let count = found.len();
         let (seed, sequence, difference) = found.swap_remove(0);
-        let (sequence, difference) = players.shrink(sequence, difference).await;
+        if let Some((_, why)) = KNOWN.iter().find(|(part, _)| class.contains(part)) {
+            eprintln!("known, {count} ×, seed {seed}: {why}");
+            continue;
+        }
+        unknown += 1;
         eprintln!("\n=== {count} × seed {seed} {class}");
         if all {
-            eprintln!("    {}", difference.request);
+            eprintln!("    {}\n{difference}", difference.request);
             continue;
         }
         let (sequence, difference) = players.shrink(sequence, difference).await;
@@ -113,7 +120,7 @@ async fn run(assets: PathBuf) {
     drop(players);
     embedded.stop().await;
     real.stop().await;
-    assert!(!failed, "the embedded server differs from the real one");
+    assert_eq!(unknown, 0, "the embedded server differs from the real one");
 }
 
 #[test]
