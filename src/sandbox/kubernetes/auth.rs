@@ -29,14 +29,6 @@ pub fn authenticate(api: &Api, headers: &HeaderMap) -> Result<UserInfo> {
             let mut user = token
                 .and_then(|token| bearer(api, token))
                 .ok_or_else(Status::unauthorized)?;
-            if user.groups.is_empty()
-                && let Some(account) = name.strip_prefix("system:serviceaccount:")
-                && let Some((namespace, _)) = account.split_once(':')
-            {
-                user.groups.push("system:serviceaccounts".into());
-                user.groups
-                    .push(format!("system:serviceaccounts:{namespace}"));
-            }
             user.groups.push("system:authenticated".into());
             user
         }
@@ -64,6 +56,14 @@ pub fn authenticate(api: &Api, headers: &HeaderMap) -> Result<UserInfo> {
             groups,
             ..UserInfo::default()
         };
+        if user.groups.is_empty()
+            && let Some(account) = name.strip_prefix("system:serviceaccount:")
+            && let Some((namespace, _)) = account.split_once(':')
+        {
+            user.groups.push("system:serviceaccounts".into());
+            user.groups
+                .push(format!("system:serviceaccounts:{namespace}"));
+        }
         user.groups.push("system:authenticated".into());
     }
     Ok(user)
