@@ -121,10 +121,10 @@ pub fn apply(resource: &Resource, object: &mut Value) {
         }
         ("admissionregistration.k8s.io", _) => webhooks(object),
         ("rbac.authorization.k8s.io", "rolebindings" | "clusterrolebindings") => bindings(object),
-        ("rbac.authorization.k8s.io", "roles" | "clusterroles") => {
-            if object.get("rules").is_none() {
-                object["rules"] = Value::Null;
-            }
+        ("rbac.authorization.k8s.io", "roles" | "clusterroles")
+            if object.get("rules").is_none() =>
+        {
+            object["rules"] = Value::Null;
         }
         ("scheduling.k8s.io", "priorityclasses") => {
             default(object, "preemptionPolicy", "PreemptLowerPriority");
@@ -437,10 +437,8 @@ fn bindings(object: &mut Value) {
         .into_iter()
         .flatten()
     {
-        match subject["kind"].as_str() {
-            Some("User" | "Group") => default(subject, "apiGroup", "rbac.authorization.k8s.io"),
-
-            _ => {}
+        if matches!(subject["kind"].as_str(), Some("User" | "Group")) {
+            default(subject, "apiGroup", "rbac.authorization.k8s.io");
         }
     }
 }

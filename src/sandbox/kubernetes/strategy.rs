@@ -163,7 +163,10 @@ pub fn generation(resource: &Resource, old: &Value, new: &mut Value) {
             .flatten()
             .any(|(key, value)| relevant(key) && b.get(key) != Some(value))
     };
-    let changed = differs(old, new) || differs(new, old);
+    // A Deployment's annotations go down to what it makes.
+    let noted = resource.is("apps", "deployments")
+        && object::at(old, "metadata.annotations") != object::at(new, "metadata.annotations");
+    let changed = noted || differs(old, new) || differs(new, old);
     object::set(new, "metadata.generation", before + i64::from(changed));
 }
 
@@ -271,6 +274,27 @@ fn inherit_addresses(old: &Value, new: &mut Value) {
         };
         if missing && let Some(value) = object::at(old, &path) {
             object::set(new, &path, value.clone());
+        }
+    }
+    let reached = |service: &Value| {
+        matches!(
+            object::text(service, "spec.type"),
+            "NodePort" | "LoadBalancer"
+        ) || !object::list(service, "spec.externalIPs").is_empty()
+    };
+    let balanced = |service: &Value| object::text(service, "spec.type") == "LoadBalancer";
+    // What only the old type had goes with it, unless somebody wants it otherwise.
+    for (field, gone) in [
+        ("externalTrafficPolicy", reached(old) && !reached(new)),
+        (
+            "allocateLoadBalancerNodePorts",
+            balanced(old) && !balanced(new),
+        ),
+        ("healthCheckNodePort", balanced(old) && !balanced(new)),
+    ] {
+        let path = format!("spec.{field}");
+        if gone && object::at(new, &path) == object::at(old, &path) {
+            object::remove(new, &path);
         }
     }
     let ported = matches!(object::text(new, "spec.type"), "NodePort" | "LoadBalancer");

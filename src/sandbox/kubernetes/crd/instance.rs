@@ -504,13 +504,11 @@ fn rules(schema: &Value, value: &Value, old: Option<&Value>, path: &str, causes:
                 None => format!("failed rule: {text}"),
             };
             let shown = if path.is_empty() { "<nil>" } else { path };
-            let got = match value {
-                Value::Object(_) => Value::from("object"),
-                Value::Array(_) => Value::from("array"),
-                other => other.clone(),
-            };
-            let mut cause = Cause::invalid(shown, &got, why);
-            cause.message = cause.message.replacen("\"object\"", "object", 1);
+            let mut cause = Cause::invalid(shown, value, &why);
+            // Of what is large only the reason is said.
+            if value.is_object() || value.is_array() {
+                cause.message = format!("Invalid value: {why}");
+            }
             causes.push(cause);
         }
     }

@@ -55,7 +55,7 @@ pub fn many(
     let columns = if header { columns } else { Vec::new() };
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
-        "columnDefinitions": columns, "rows": if rows.is_empty() { Value::Null } else { rows.into() },
+        "columnDefinitions": columns, "rows": rows,
     })
 }
 

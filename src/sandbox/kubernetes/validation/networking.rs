@@ -64,7 +64,11 @@ pub fn service(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
             ));
         }
         if !pairs.insert((number, protocol)) {
-            causes.push(Cause::duplicate(at.clone(), port));
+            let shown = serde_json::json!({
+                "Name": "", "Protocol": protocol, "AppProtocol": null, "Port": number,
+                "TargetPort": 0, "NodePort": 0,
+            });
+            causes.push(Cause::duplicate(at.clone(), &shown));
         }
         let node = port["nodePort"].as_i64().unwrap_or(0);
         if node != 0 && !(30000..=32767).contains(&node) {

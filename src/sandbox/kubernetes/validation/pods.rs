@@ -679,6 +679,21 @@ fn container_valid(container: &Value, at: &str, volumes: &HashSet<&str>, causes:
                     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
                 ));
             }
+            let known = matches!(name.as_str(), "cpu" | "memory" | "ephemeral-storage")
+                || name.starts_with("hugepages-")
+                || name.contains('/');
+            if !known {
+                for why in [
+                    "must be a standard resource type or fully qualified",
+                    "must be a standard resource for containers",
+                ] {
+                    causes.push(Cause::invalid(
+                        format!("{at}.resources.{kind}[{name}]"),
+                        &name.as_str().into(),
+                        why,
+                    ));
+                }
+            }
             if quantity.as_str().is_some_and(|text| text.starts_with('-')) {
                 causes.push(Cause::invalid(
                     format!("{at}.resources.{kind}[{name}]"),

@@ -611,23 +611,22 @@ pub async fn replace(
     call.shape(&mut body, true)?;
     address(call, &mut body)?;
     let (place, name) = (call.namespace(), &call.info.name);
-    if call.api.store.get(&resource.table, place, name).is_none() {
-        if strategy::creates_on_update(&resource) {
-            let uid = object::uid(&body);
-            if !uid.is_empty() {
-                let why = format!(
-                    "Precondition failed: UID in precondition: {uid}, UID in object meta: "
-                );
-                return Err(Status::conflict(
-                    &resource.group,
-                    &resource.plural,
-                    name,
-                    &why,
-                ));
-            }
-            let stored = insert(call, body).await?;
-            return Ok((201, external(&resource, &stored).into_owned()));
+    if strategy::creates_on_update(&resource)
+        && call.api.store.get(&resource.table, place, name).is_none()
+    {
+        let uid = object::uid(&body);
+        if !uid.is_empty() {
+            let why =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+            return Err(Status::conflict(
+                &resource.group,
+                &resource.plural,
+                name,
+                &why,
+            ));
         }
+        let stored = insert(call, body).await?;
+        return Ok((201, external(&resource, &stored).into_owned()));
     }
     let stored = modify(call, &mut |_, _| Ok(body.clone())).await?;
     Ok((200, external(&resource, &stored).into_owned()))

@@ -119,6 +119,8 @@ impl Normal {
                         ("resourceVersion", Value::String(text)) => self.revision(text).into(),
                         ("managedFields", Value::Array(entries)) => self.managers(entries),
                         ("nodePort" | "healthCheckNodePort", Value::Number(_)) => "<port>".into(),
+                        // Empty is one and the same, and the server itself says it in both ways.
+                        ("rows", Value::Null) => Value::Array(Vec::new()),
                         ("cells", Value::Array(cells)) => cells
                             .iter()
                             .map(|one| cell(&self.part(one, false)))
