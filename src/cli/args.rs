@@ -121,7 +121,7 @@ pub(super) enum Command {
     Up(up::Up),
     Plan(plan::Plan),
     Status(status::Status),
-    Canary(canary::Canary),
+    Canary(Box<canary::Canary>),
     Down(down::Down),
     Audit(down::Audit),
     Doctor(doctor::Doctor),

@@ -376,11 +376,11 @@ impl Auto<'_> {
     }
 
     fn record_sample(&mut self, source: &str, tick: &Tick) {
-        if let Some(recording) = &mut self.recording {
-            if recording::sample(recording, source, tick).is_err() {
-                self.recording = None;
-                self.notice("the recording cannot be written any more and ends here");
-            }
+        if let Some(recording) = &mut self.recording
+            && recording::sample(recording, source, tick).is_err()
+        {
+            self.recording = None;
+            self.notice("the recording cannot be written any more and ends here");
         }
     }
 

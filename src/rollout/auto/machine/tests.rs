@@ -50,14 +50,12 @@ fn reachable(plan: &Plan) -> HashSet<State> {
     found
 }
 
+/// Looks at what happened and where it led.
+type Law<'a> = dyn FnMut(&[(Event, State)]) + 'a;
+
 /// Calls `law` with every state reached by every sequence of events up to `depth`, and what led there.
-fn every_sequence(plan: &Plan, depth: usize, law: &mut dyn FnMut(&[(Event, State)])) {
-    fn go(
-        plan: &Plan,
-        depth: usize,
-        path: &mut Vec<(Event, State)>,
-        law: &mut dyn FnMut(&[(Event, State)]),
-    ) {
+fn every_sequence(plan: &Plan, depth: usize, law: &mut Law<'_>) {
+    fn go(plan: &Plan, depth: usize, path: &mut Vec<(Event, State)>, law: &mut Law<'_>) {
         let state = path.last().map_or(State::START, |(_, state)| *state);
         for event in Event::ALL {
             path.push((event, state.on(event, plan)));
