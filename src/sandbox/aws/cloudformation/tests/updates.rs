@@ -206,7 +206,7 @@ fn properties_that_go_away_become_defaults_again() {
         let ask = |service: &str, operation: &str, input: Value| {
             account
                 .ask(service, operation, &input)
-                .map_or_else(|fault| json!(fault.code), |answer| answer)
+                .unwrap_or_else(|fault| json!(fault.code))
         };
         let logs = ask(
             "logs",
