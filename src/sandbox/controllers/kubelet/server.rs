@@ -60,7 +60,7 @@ pub async fn start(kubelet: Arc<Kubelet>, mut shutdown: Shutdown) -> std::io::Re
                 };
                 let forwards = shutdown.clone();
                 let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-                    let answer = match is_port_forward(&request) {
+                    let answer = match is_port_forward(&kubelet, &request) {
                         true => port_forward::answer(&kubelet, request, forwards.clone()),
                         false => answer(&kubelet, &request),
                     };
@@ -88,8 +88,14 @@ pub(super) fn text(status: StatusCode, text: String) -> Response<Body> {
     response
 }
 
+/// A real API server asks for the node by the address that the Node object shows.
+fn is_addressed_here(kubelet: &Kubelet, request: &Request<Incoming>) -> bool {
+    let address = kubelet.options.private_ip.to_string();
+    http::is_addressed_here(request, &[&address, &kubelet.options.name])
+}
+
 fn answer(kubelet: &Kubelet, request: &Request<Incoming>) -> Response<Body> {
-    if !http::is_addressed_here(request, &[]) {
+    if !is_addressed_here(kubelet, request) {
         let message = "the sandbox answers on loopback addresses only\n".to_owned();
         return text(StatusCode::FORBIDDEN, message);
     }
@@ -104,8 +110,8 @@ fn answer(kubelet: &Kubelet, request: &Request<Incoming>) -> Response<Body> {
     }
 }
 
-fn is_port_forward(request: &Request<Incoming>) -> bool {
-    http::is_addressed_here(request, &[]) && request.uri().path().starts_with("/portForward/")
+fn is_port_forward(kubelet: &Kubelet, request: &Request<Incoming>) -> bool {
+    is_addressed_here(kubelet, request) && request.uri().path().starts_with("/portForward/")
 }
 
 /// What part of a log is wanted.
