@@ -6,6 +6,8 @@ pub mod ec2;
 pub mod ecr;
 pub mod eks;
 pub mod elbv2;
+#[cfg(test)]
+mod hostile_tests;
 pub mod iam;
 pub mod logs;
 pub mod protocol;

@@ -10,7 +10,7 @@ mod parameters;
 mod requests;
 mod resources;
 mod stack;
-mod template;
+pub(in crate::sandbox::aws) mod template;
 mod views;
 
 #[cfg(test)]

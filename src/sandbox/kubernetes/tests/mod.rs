@@ -1,5 +1,6 @@
 //! The server as its clients see it.
 
+mod hostile;
 mod webhooks;
 
 use futures::{StreamExt as _, TryStreamExt as _};

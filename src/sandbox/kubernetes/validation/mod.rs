@@ -268,7 +268,9 @@ pub fn key_errors(key: &str) -> Vec<String> {
     } else if name.len() > 63 {
         errors.push("name part must be no more than 63 bytes".into());
     }
-    if name.len() > 63 && is_qualified(&name[..1]) || !is_qualified(name) && name.len() <= 63 {
+    if name.len() > 63 && name.get(..1).is_some_and(is_qualified)
+        || !is_qualified(name) && name.len() <= 63
+    {
         errors.push(QUALIFIED.into());
     }
     errors
