@@ -256,7 +256,9 @@ impl Scene {
         let mut path = one.to_owned();
         if kind.status && kind.name != "Service" && once_in(&mut self.rng, 3) {
             path.push_str("/status");
-            body["status"] = self.status(kind);
+            if body.is_object() {
+                body["status"] = self.status(kind);
+            }
         } else if kind.scale && once_in(&mut self.rng, 6) {
             path.push_str("/scale");
             body = json!({
