@@ -168,7 +168,7 @@ proptest! {
     #[test]
     fn signatures_are_read_or_refused(header in bent(HEADERS), date in bent(DATES), query in bent(TOKENS), body in any::<Vec<u8>>()) {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let headers = vec![
+        let headers = [
             ("authorization".to_owned(), text(&header)),
             ("x-amz-date".to_owned(), text(&date)),
             ("host".to_owned(), "127.0.0.1".to_owned()),
