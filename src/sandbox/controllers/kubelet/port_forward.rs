@@ -242,8 +242,12 @@ mod tests {
             stream.read_exact(&mut buffer).await.expect("a question");
             stream.write_all(&buffer).await.expect("an answer");
         });
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let closed = closed.local_addr().expect("an address").port();
+        // Bound and not listening: nobody else gets the port, and connections are refused.
+        let silent = tokio::net::TcpSocket::new_v4().expect("a socket");
+        silent
+            .bind(([127, 0, 0, 1], 0).into())
+            .expect("a free port");
+        let closed = silent.local_addr().expect("an address").port();
         let (client, server) = tokio::io::duplex(1 << 16);
         let server = WebSocketStream::from_raw_socket(server, Role::Server, None).await;
         tokio::spawn(forward(server, [127, 0, 0, 1].into(), vec![port, closed]));
