@@ -588,7 +588,7 @@ fn a_service_accounts_token_becomes_its_roles_credentials_and_nobody_elses() {
     );
     let absent = role.replace(":role/", ":role/no-");
     refused("no such role", &absent, &right, 403, "AccessDenied", denied);
-    refused("no token", &role, "x", 400, invalid, "not a valid JWT");
+    refused("no token", &role, "none", 400, invalid, "not a valid JWT");
 
     // Tokens that somebody else signs, or that the issuer signed otherwise.
     let random = ring::rand::SystemRandom::new();
