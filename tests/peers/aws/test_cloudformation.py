@@ -1,6 +1,7 @@
 """CloudFormation: what a stack's life looks like from outside, event by event."""
 
 import json
+import time
 
 import pytest
 from botocore.exceptions import WaiterError
@@ -383,12 +384,21 @@ def test_change_sets(aws):
 def test_deploy_and_the_rest_that_people_type(aws, tmp_path):
     file = tmp_path / "template.yaml"
     file.write_text(FIRST)
-    deploy = ["cloudformation", "deploy", "--stack-name", "typed", "--template-file", str(file), "--output", "text"]
-    cli(*deploy, "--parameter-overrides", "Name=first", "--tags", "a=b")
+    command = ["cloudformation", "deploy", "--stack-name", "typed", "--template-file", str(file), "--output", "text"]
+
+    def deploy(*arguments, ok=True):
+        # The CLI names its change sets by the second, so two deploys have to begin in different ones.
+        began = int(time.time())
+        answer = cli(*command, *arguments, ok=ok)
+        while int(time.time()) == began:
+            pass
+        return answer
+
+    deploy("--parameter-overrides", "Name=first", "--tags", "a=b")
     assert status(aws, "typed") == "CREATE_COMPLETE"
-    assert "No changes to deploy" in cli(*deploy, "--no-fail-on-empty-changeset")
-    assert "No changes to deploy" in cli(*deploy, "--fail-on-empty-changeset", ok=False)
-    cli(*deploy, "--parameter-overrides", "Kind=two")
+    assert "No changes to deploy" in deploy("--no-fail-on-empty-changeset")
+    assert "No changes to deploy" in deploy("--fail-on-empty-changeset", ok=False)
+    deploy("--parameter-overrides", "Kind=two")
     assert status(aws, "typed") == "UPDATE_COMPLETE"
     events = cli("cloudformation", "describe-stack-events", "--stack-name", "typed", "--max-items", "3")
     assert len(events["StackEvents"]) == 3 and events["NextToken"]
