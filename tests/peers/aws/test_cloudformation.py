@@ -387,10 +387,10 @@ def test_deploy_and_the_rest_that_people_type(aws, tmp_path):
     command = ["cloudformation", "deploy", "--stack-name", "typed", "--template-file", str(file), "--output", "text"]
 
     def deploy(*arguments, ok=True):
-        # The CLI names its change sets by the second, so two deploys have to begin in different ones.
-        began = int(time.time())
+        # The CLI names its change sets by the second, so the next deploy has to begin in another.
         answer = cli(*command, *arguments, ok=ok)
-        while int(time.time()) == began:
+        ended = int(time.time())
+        while int(time.time()) == ended:
             pass
         return answer
 
