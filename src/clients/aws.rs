@@ -257,6 +257,15 @@ fn family(code: &str) -> (FailureKind, Option<&'static str>) {
     }
 }
 
+/// Whose an AWS resource is, in words, when its owner tag does not name this environment.
+pub fn foreign(owner: Option<&str>, environment: &str) -> Option<String> {
+    match owner {
+        Some(owner) if owner == environment => None,
+        Some(owner) => Some(format!("environment {owner}")),
+        None => Some("somebody else: it lacks our owner tag".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

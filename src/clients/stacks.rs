@@ -10,7 +10,7 @@ use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{Capability, Parameter, StackStatus, Tag};
 use sha2::{Digest, Sha256};
 
-use super::aws::{code, failed};
+use super::aws::{code, failed, foreign};
 use crate::config::OWNER_TAG;
 use crate::engine::{Context, Failure, FailureKind, Observed, Poll, Result, Wait};
 
@@ -152,18 +152,18 @@ impl Stack {
         let Some(found) = find(client, &self.name).await? else {
             return Ok(Observed::Absent);
         };
-        Ok(match found.tags.get(OWNER_TAG) {
-            Some(owner) if *owner == self.owner => match condition(&found.status) {
-                Condition::Gone => Observed::Absent,
-                Condition::Busy => Observed::Pending(found.status.as_str().to_owned()),
-                Condition::Complete => Observed::Ready {
-                    drift: self.drift(&found),
-                    outputs: found.outputs,
-                },
-                _ => Observed::Failed(found.words()),
+        let owner = found.tags.get(OWNER_TAG).map(String::as_str);
+        if let Some(whose) = foreign(owner, &self.owner) {
+            return Ok(Observed::Foreign(whose));
+        }
+        Ok(match condition(&found.status) {
+            Condition::Gone => Observed::Absent,
+            Condition::Busy => Observed::Pending(found.status.as_str().to_owned()),
+            Condition::Complete => Observed::Ready {
+                drift: self.drift(&found),
+                outputs: found.outputs,
             },
-            Some(owner) => Observed::Foreign(format!("environment {owner}")),
-            None => Observed::Foreign("somebody else: it lacks our owner tag".into()),
+            _ => Observed::Failed(found.words()),
         })
     }
 

@@ -7,7 +7,7 @@ use aws_sdk_eks::types::{Addon, AddonStatus, ResolveConflicts};
 
 use super::outputs::ControlPlane;
 use crate::clients::Clients;
-use crate::clients::aws::{failed, is};
+use crate::clients::aws::{failed, foreign, is};
 use crate::clients::eks;
 use crate::clients::stacks::token;
 use crate::config::{Environment, Names, OWNER_TAG};
@@ -135,14 +135,9 @@ impl Step for ClusterAddon {
             return Ok(Observed::Absent);
         };
         // Checked here too, because `down` comes this way when the cluster is somebody else's.
-        match addon.tags().and_then(|tags| tags.get(OWNER_TAG)) {
-            Some(owner) if *owner == self.environment.name => {}
-            Some(owner) => return Ok(Observed::Foreign(format!("environment {owner}"))),
-            None => {
-                return Ok(Observed::Foreign(
-                    "somebody else: it lacks our owner tag".into(),
-                ));
-            }
+        let owner = addon.tags().and_then(|tags| tags.get(OWNER_TAG));
+        if let Some(whose) = foreign(owner.map(String::as_str), &self.environment.name) {
+            return Ok(Observed::Foreign(whose));
         }
         Ok(match addon.status() {
             Some(AddonStatus::Active) => Observed::ready(()),

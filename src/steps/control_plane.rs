@@ -13,7 +13,7 @@ use aws_sdk_eks::types::{
 
 use super::outputs::{ClusterRoles, ControlPlane, Subnets};
 use crate::clients::Clients;
-use crate::clients::aws::{code, failed, is};
+use crate::clients::aws::{code, failed, foreign, is};
 use crate::clients::eks::{self, Updated, cluster_issues, cluster_title, find_cluster};
 use crate::clients::stacks::token;
 use crate::config::{Environment, Names, OWNER_TAG};
@@ -340,14 +340,9 @@ impl Step for EksControlPlane {
         let Some(cluster) = find_cluster(&self.clients.eks, &self.name()).await? else {
             return Ok(Observed::Absent);
         };
-        match cluster.tags().and_then(|tags| tags.get(OWNER_TAG)) {
-            Some(owner) if *owner == self.environment.name => {}
-            Some(owner) => return Ok(Observed::Foreign(format!("environment {owner}"))),
-            None => {
-                return Ok(Observed::Foreign(
-                    "somebody else: it lacks our owner tag".into(),
-                ));
-            }
+        let owner = cluster.tags().and_then(|tags| tags.get(OWNER_TAG));
+        if let Some(whose) = foreign(owner.map(String::as_str), &self.environment.name) {
+            return Ok(Observed::Foreign(whose));
         }
         Ok(match cluster.status() {
             Some(ClusterStatus::Active) => Observed::Ready {

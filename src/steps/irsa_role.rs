@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::outputs::{OidcProvider, Role};
 use crate::clients::Clients;
-use crate::clients::aws::{failed, is};
+use crate::clients::aws::{failed, foreign, is};
 use crate::clients::iam::{delete_role, trust_policy};
 use crate::clients::identity::Identity;
 use crate::config::{Environment, Names, OWNER_TAG};
@@ -145,14 +145,9 @@ impl Step for ServiceAccountRole {
         let Some(role) = self.find().await? else {
             return Ok(Observed::Absent);
         };
-        match role.tags().iter().find(|tag| tag.key() == OWNER_TAG) {
-            Some(tag) if tag.value() == self.environment.name => {}
-            Some(tag) => return Ok(Observed::Foreign(format!("environment {}", tag.value()))),
-            None => {
-                return Ok(Observed::Foreign(
-                    "somebody else: it lacks our owner tag".into(),
-                ));
-            }
+        let owner = role.tags().iter().find(|tag| tag.key() == OWNER_TAG);
+        if let Some(whose) = foreign(owner.map(Tag::value), &self.environment.name) {
+            return Ok(Observed::Foreign(whose));
         }
         let mut drift = Vec::new();
         // Without the cluster there is nothing to compare with, and to remove it takes the name alone.

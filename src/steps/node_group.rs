@@ -11,7 +11,7 @@ use aws_sdk_eks::types::{
 
 use super::outputs::{ClusterRoles, ControlPlane, LaunchTemplate, Subnets};
 use crate::clients::Clients;
-use crate::clients::aws::{failed, is};
+use crate::clients::aws::{failed, foreign, is};
 use crate::clients::eks::{self, Updated};
 use crate::clients::stacks::token;
 use crate::config::{Environment, Names, OWNER_TAG};
@@ -310,14 +310,9 @@ impl Step for ManagedNodeGroup {
         let Some(group) = self.find().await? else {
             return Ok(Observed::Absent);
         };
-        match group.tags().and_then(|tags| tags.get(OWNER_TAG)) {
-            Some(owner) if *owner == self.environment.name => {}
-            Some(owner) => return Ok(Observed::Foreign(format!("environment {owner}"))),
-            None => {
-                return Ok(Observed::Foreign(
-                    "somebody else: it lacks our owner tag".into(),
-                ));
-            }
+        let owner = group.tags().and_then(|tags| tags.get(OWNER_TAG));
+        if let Some(whose) = foreign(owner.map(String::as_str), &self.environment.name) {
+            return Ok(Observed::Foreign(whose));
         }
         let wanted = &self.environment.cluster.nodes.instance_types;
         Ok(match group.status() {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::outputs::Repository;
 use crate::clients::Clients;
-use crate::clients::aws::{failed, is};
+use crate::clients::aws::{failed, foreign, is};
 use crate::config::{Environment, Names, OWNER_TAG};
 use crate::engine::{Change, Context, Expected, Failure, Observed, Result, Step, StepId};
 
@@ -129,14 +129,9 @@ impl Step for ServiceRepository {
             Err(error) => return Err(failed(self.resource())(error)),
         };
         let has_lifecycle = has_lifecycle?;
-        match tags.iter().find(|tag| tag.key() == OWNER_TAG) {
-            Some(tag) if tag.value() == self.environment.name => {}
-            Some(tag) => return Ok(Observed::Foreign(format!("environment {}", tag.value()))),
-            None => {
-                return Ok(Observed::Foreign(
-                    "somebody else: it lacks our owner tag".into(),
-                ));
-            }
+        let owner = tags.iter().find(|tag| tag.key() == OWNER_TAG);
+        if let Some(whose) = foreign(owner.map(Tag::value), &self.environment.name) {
+            return Ok(Observed::Foreign(whose));
         }
         let mut drift = Vec::new();
         if repository.image_tag_mutability() != Some(&ImageTagMutability::Immutable) {
