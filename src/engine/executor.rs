@@ -12,7 +12,7 @@ use super::context::{Context, Shared};
 use super::graph::Node;
 use super::{
     Cancellation, Change, EventKind, Failure, FailureKind, Graph, Listener, Observed, Outcome,
-    Phase, Result, StepId, StepInfo,
+    Phase, Result, Silence, StepId, StepInfo,
 };
 
 /// How a graph is walked.
@@ -175,13 +175,6 @@ impl Executor {
 fn move_between<T: Default>(from: &Mutex<T>, to: &Mutex<T>) {
     let value = std::mem::take(&mut *from.lock().expect("no panic while locked"));
     *to.lock().expect("no panic while locked") = value;
-}
-
-/// Hears nothing: for looking around before a run.
-struct Silence;
-
-impl Listener for Silence {
-    fn hear(&self, _: &super::Event) {}
 }
 
 fn forwards(graph: &Graph) -> Vec<BTreeSet<usize>> {

@@ -14,7 +14,7 @@ mod journal;
 mod step;
 
 pub use context::{Cancellation, Context, Poll, Wait};
-pub use event::{Event, EventKind, Listener, Outcome, Phase, StepInfo};
+pub use event::{Event, EventKind, Listener, Outcome, Phase, Silence, StepInfo};
 pub use executor::{Executor, Report, StepReport};
 pub use failure::{Failure, FailureKind, Result};
 pub use graph::{Graph, Handle, Input, Needs};

@@ -4,16 +4,10 @@ use std::sync::Arc;
 
 use meshctl::clients::Clients;
 use meshctl::config::{Environment, OWNER_TAG};
-use meshctl::engine::{Cancellation, Change, Event, Executor, Graph, Listener, Outcome, Report};
+use meshctl::engine::{Cancellation, Change, Executor, Graph, Outcome, Report, Silence};
 use meshctl::steps::{audit, image, launch_template, log_group, network, repository, roles};
 
 use crate::harness::World;
-
-struct Silence;
-
-impl Listener for Silence {
-    fn hear(&self, _: &Event) {}
-}
 
 /// A running sandbox, its clients and the demo.
 struct Scene {

@@ -6,14 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::engine::{Cancellation, Context, Event, FailureKind, Listener, Observed};
+use crate::engine::{Cancellation, Context, FailureKind, Observed, Silence};
 use crate::sandbox::kubernetes::testing::{self, TestServer};
-
-struct Silence;
-
-impl Listener for Silence {
-    fn hear(&self, _: &Event) {}
-}
 
 fn context() -> Context {
     Context::detached("test", Arc::new(Silence), Cancellation::new())

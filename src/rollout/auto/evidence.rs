@@ -65,7 +65,8 @@ fn inside(p: f64) -> f64 {
     p.clamp(EDGE, 1.0 - EDGE)
 }
 
-fn log_add(a: f64, b: f64) -> f64 {
+/// The logarithm of the sum of what two logarithms stand for.
+pub(super) fn log_add(a: f64, b: f64) -> f64 {
     let (high, low) = if a > b { (a, b) } else { (b, a) };
     if high == f64::NEG_INFINITY {
         return high;

@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Closeness, Excess, Trials, odds_ratio};
+use super::evidence::{Closeness, Excess, Trials, log_add, odds_ratio};
 use super::exact::{self, pair as exact_pair};
 use super::plan::{Latency, Plan};
 use super::samples::{Histogram, Tick, lower, reaching};
@@ -433,7 +433,7 @@ impl Judge {
         let (errors, slow) = (known.errors.log(), known.slow.log());
         let close =
             known.close.log() >= pass && (self.plan.latency.is_none() || known.quick.log() >= pass);
-        self.known.opinion = if both(errors, slow) >= out {
+        self.known.opinion = if log_add(errors, slow) >= out {
             Opinion::Worse(match errors >= slow {
                 true => Worse::Errors,
                 false => Worse::Latency,
@@ -461,7 +461,7 @@ impl Judge {
             Some([millis(0.5)?, millis(quantile)?, millis(0.99)?])
         };
         Standing {
-            worse: both(known.errors.log(), known.slow.log()),
+            worse: log_add(known.errors.log(), known.slow.log()),
             out: self.plan.out(),
             close: known.close.log(),
             quick: self.plan.latency.map(|_| known.quick.log()),
@@ -473,15 +473,6 @@ impl Judge {
             canary_millis: at(&known.step_latencies.1),
         }
     }
-}
-
-fn both(one: f64, other: f64) -> f64 {
-    let (high, low) = if one > other {
-        (one, other)
-    } else {
-        (other, one)
-    };
-    high + (low - high).exp().ln_1p()
 }
 
 fn limits(latency: Latency, stable: &Histogram) -> Option<Limits> {

@@ -6,35 +6,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
+use super::ending::split_causes;
+pub use super::ending::{Ending, Point, hint};
 use super::evidence::Trials;
 use super::forecast;
-use super::judge::{Judge, Opinion, Standing};
-use super::machine::{Action, Cause, Event, Outcome, State};
-use super::plan::Plan;
+use super::judge::{Opinion, Standing};
+use super::machine::{Action, Event, Outcome, State};
 use super::record::{Record, Shelf};
 use super::recording;
 use super::samples::Tick;
-use super::source::{Clock, Envoy, Kind, Probe, Prometheus, Source, Versions};
+use super::streams::{Begun, Streams};
 use crate::config::Service;
 use crate::engine::{Context, Failure, FailureKind, Result};
 use crate::mesh::Weights;
 use crate::rollout::canary::{Canary, pair, weights};
-use crate::rollout::entrance::existing;
-use crate::rollout::split::Verdict;
 
 /// How long stable alone is looked at before anything is shifted.
 const BEFORE: Duration = Duration::from_secs(5);
-/// How long proxies may take to follow a new weight before the split is judged as it is.
-const FOLLOW: Duration = Duration::from_secs(60);
-/// Requests of one look at whether proxies follow.
-const LOOK: u64 = 50;
-/// Looks in a row that must agree with the weight: proxies follow one after the other, and slow requests come late.
-const AGREEING: u8 = 2;
-/// How likely a look must be under the weight to agree with it.
-const LIKELY: f64 = 0.05;
 /// How long nothing may be seen before the run is blind.
 const BLIND: Duration = Duration::from_secs(45);
 /// How often the record says that the run is alive.
@@ -91,40 +80,6 @@ pub trait Watcher: Send + Sync {
     fn hear(&self, update: &Update);
 }
 
-/// One point of a run's curves.
-#[derive(Clone, Debug, Serialize)]
-pub struct Point {
-    /// Seconds of the run.
-    pub at: f64,
-    /// The source.
-    pub source: &'static str,
-    /// The weight, in percent.
-    pub weight: u8,
-    /// The numbers.
-    pub standing: Standing,
-}
-
-/// How a run ended.
-#[derive(Clone, Debug, Serialize)]
-pub struct Ending {
-    /// How, for programs.
-    pub outcome: Outcome,
-    /// How, in words.
-    pub words: String,
-    /// The record as it was left.
-    pub record: Record,
-    /// The canary's requests and failures in this process's part of the run, by source.
-    pub canary: BTreeMap<String, Trials>,
-    /// The split in the last judged step, against its weight.
-    pub split: Option<Verdict>,
-    /// What may be the matter with the split.
-    pub likely_causes: Vec<String>,
-    /// The curves.
-    pub points: Vec<Point>,
-    /// Which counters were read, by source.
-    pub counters: BTreeMap<String, String>,
-}
-
 /// A run.
 pub struct Auto<'a> {
     /// What it is about.
@@ -141,30 +96,6 @@ pub struct Auto<'a> {
     pub timeout: Duration,
 }
 
-/// A source under way.
-struct Stream {
-    name: &'static str,
-    judge: Judge,
-    /// When something was last seen.
-    seen: Instant,
-    trouble: Option<String>,
-    /// Requests since the last look at whether proxies follow: stable's and the canary's.
-    look: (u64, u64),
-    agreeing: u8,
-    follows: bool,
-}
-
-type Sampled = (usize, std::result::Result<Tick, String>);
-
-/// The sources and what they are known to say.
-struct Streams {
-    all: Vec<Stream>,
-    samples: mpsc::Receiver<Sampled>,
-    counters: BTreeMap<String, String>,
-    clock: Clock,
-    _tasks: JoinSet<()>,
-}
-
 impl Auto<'_> {
     /// Runs it to its end. The record on the mesh is ahead of what is done, so that whatever kills this process leaves
     /// something to go on with.
@@ -178,7 +109,9 @@ impl Auto<'_> {
         );
         let began = Instant::now();
         let mut streams = match self.record.state.action(&self.record.plan) {
-            Action::Shift(_) | Action::Judge(_) => Some(self.streams().await?),
+            Action::Shift(_) | Action::Judge(_) => {
+                Some(Streams::open(self.canary, self.service, &self.record).await?)
+            }
             Action::Restore | Action::Stop => None,
         };
         if let Some(streams) = &mut streams
@@ -195,10 +128,7 @@ impl Auto<'_> {
             self.record.note(words.clone());
             self.watcher.hear(&Update::CanaryState { at, state, words });
             if let Some(streams) = &streams {
-                for stream in &streams.all {
-                    let known = stream.judge.knowledge().clone();
-                    self.record.knowledge.insert(stream.name.to_owned(), known);
-                }
+                streams.remember(&mut self.record);
             }
             if state.is_settled() {
                 self.record.knowledge.clear();
@@ -238,7 +168,7 @@ impl Auto<'_> {
                     let event = self
                         .judge(cx, &shelf, began, streams, step, &mut points)
                         .await?;
-                    split = Some(self.split(streams, step));
+                    split = Some(streams.split(self.record.plan.share(step)));
                     event
                 }
                 // Sources are there for every state that can come to be judged.
@@ -296,83 +226,6 @@ impl Auto<'_> {
         self.watcher.hear(&Update::CanaryNotice {
             words: words.into(),
         });
-    }
-
-    /// Opens the sources.
-    async fn streams(&self) -> Result<Streams> {
-        let versions = Versions {
-            stable: self.record.stable.clone(),
-            canary: self.record.canary.clone(),
-        };
-        let known = &self.record.knowledge;
-        let clock = Clock::from(
-            known
-                .values()
-                .map(super::judge::Knowledge::at)
-                .fold(0.0, f64::max),
-        );
-        let (tell, samples) = mpsc::channel::<Sampled>(64);
-        let mut tasks = JoinSet::new();
-        let mut all = Vec::new();
-        let mut counters = BTreeMap::new();
-        // A healthy canary may be blamed by any of them.
-        let plan = Plan {
-            alpha: self.record.plan.alpha / self.record.sources.len().max(1) as f64,
-            ..self.record.plan.clone()
-        };
-        for (index, kind) in self.record.sources.iter().enumerate() {
-            let mut source: Box<dyn Source> = match kind {
-                Kind::Envoy => Box::new(Envoy::new(
-                    self.canary.cluster,
-                    &self.canary.environment.namespace,
-                    self.canary.mesh.counters(self.service),
-                    &versions,
-                    clock,
-                )),
-                Kind::Prometheus { url, queries } => {
-                    let counters = self.canary.mesh.counters(self.service);
-                    let source = Prometheus::new(url, queries.clone(), counters, &versions, clock);
-                    let wrong = |why| Failure::of(FailureKind::Input, "prometheus", why);
-                    Box::new(source.map_err(wrong)?)
-                }
-                Kind::Probe { rate } => {
-                    let entrance = existing(self.canary.cluster, self.canary.environment).await?;
-                    let name = &self.service.name;
-                    Box::new(Probe::start(&entrance.url, name, &versions, *rate, clock)?)
-                }
-            };
-            let name = source.name();
-            counters.insert(name.to_owned(), source.counts());
-            let judge = match known.get(name) {
-                Some(known) => Judge::resume(plan.clone(), known.clone()),
-                None => Judge::new(plan.clone(), fastrand::u64(..)),
-            };
-            all.push(Stream {
-                name,
-                judge,
-                seen: Instant::now(),
-                trouble: None,
-                look: (0, 0),
-                agreeing: 0,
-                follows: false,
-            });
-            let tell = tell.clone();
-            tasks.spawn(async move {
-                loop {
-                    let sample = source.next().await;
-                    if tell.send((index, sample)).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        Ok(Streams {
-            all,
-            samples,
-            counters,
-            clock,
-            _tasks: tasks,
-        })
     }
 
     fn record_sample(&mut self, source: &str, tick: &Tick) {
@@ -487,31 +340,20 @@ impl Auto<'_> {
     ) -> Result<Event> {
         let plan = self.record.plan.clone();
         let weight = plan.steps[step];
-        let since = Instant::now();
-        let shifted = streams.clock.now();
-        for stream in &mut streams.all {
-            stream.look = (0, 0);
-            stream.agreeing = 0;
-            // A run that is taken up goes on where it was.
-            stream.follows = stream.judge.step() == Some(step);
-            stream.seen = Instant::now();
-        }
+        let begun = streams.begin(step);
         let mut beat = tokio::time::interval(BEAT);
         beat.reset();
         let mut shown = Instant::now();
         loop {
-            let step_over = since + plan.step_limit;
+            let step_over = begun.since + plan.step_limit;
             let run_over = began + self.timeout;
             let event = tokio::select! {
                 sampled = streams.samples.recv() => match sampled {
-                    Some((index, sample)) => self.hear(streams, index, sample, step, (since, shifted)),
+                    Some((index, sample)) => Some(self.hear(streams, index, sample, begun)),
                     None => Some(Event::Blind),
                 },
                 _ = beat.tick() => {
-                    for stream in &streams.all {
-                        let known = stream.judge.knowledge().clone();
-                        self.record.knowledge.insert(stream.name.to_owned(), known);
-                    }
+                    streams.remember(&mut self.record);
                     match shelf.keep(&mut self.record).await {
                         Err(failure) if failure.kind == FailureKind::Cancelled => return Err(failure),
                         // The cluster may be away for a moment; judging goes on.
@@ -575,39 +417,15 @@ impl Auto<'_> {
         streams: &mut Streams,
         index: usize,
         sample: std::result::Result<Tick, String>,
-        step: usize,
-        (since, shifted): (Instant, f64),
-    ) -> Option<Event> {
-        let share = self.record.plan.share(step);
+        begun: Begun,
+    ) -> Event {
+        let share = self.record.plan.share(begun.step);
         if let Ok(tick) = &sample {
             self.record_sample(streams.all[index].name, tick);
         }
         let stream = &mut streams.all[index];
         let followed = stream.follows;
-        let taken = sample.and_then(|tick| {
-            if stream.follows {
-                return stream.judge.take(&tick);
-            }
-            // What was counted before the weight was set waits in the queue.
-            if tick.at >= shifted {
-                stream.look.0 += tick.stable.requests;
-                stream.look.1 += tick.canary.requests;
-            }
-            let (stable, canary) = stream.look;
-            let all = stable + canary;
-            if all >= LOOK {
-                let agrees = Verdict::of(canary, all, share).p_value >= LIKELY;
-                stream.agreeing = if agrees { stream.agreeing + 1 } else { 0 };
-                stream.look = (0, 0);
-            }
-            let settled = stream.agreeing >= AGREEING;
-            let opinion = stream.judge.watch(&tick)?;
-            if settled || since.elapsed() >= FOLLOW {
-                stream.follows = true;
-                stream.judge.begin(step);
-            }
-            Ok(opinion)
-        });
+        let taken = sample.and_then(|tick| stream.take(&tick, share, begun));
         let begins = stream.follows && !followed;
         let (name, at) = (stream.name, stream.judge.at());
         match taken {
@@ -626,83 +444,9 @@ impl Auto<'_> {
             }
         }
         if begins && let Some(recording) = &mut self.recording {
-            let _ = recording::step(recording, name, step, self.record.plan.steps[step], at);
+            let weight = self.record.plan.steps[begun.step];
+            let _ = recording::step(recording, name, begun.step, weight, at);
         }
-        let opinions = streams.all.iter().map(|stream| match stream.follows {
-            true => stream.judge.opinion(),
-            // Before proxies follow, the guard rails alone have a say.
-            false => stream.judge.watched(),
-        });
-        Some(Event::Judged(together(opinions)))
-    }
-
-    fn split(&self, streams: &Streams, step: usize) -> Verdict {
-        let standings = streams.all.iter().map(|stream| stream.judge.standing());
-        let largest =
-            standings.max_by_key(|standing| standing.stable.total + standing.canary.total);
-        let standing = largest.unwrap_or_default();
-        let (stable, canary) = (standing.stable.total, standing.canary.total);
-        Verdict::of(canary, stable + canary, self.record.plan.share(step))
-    }
-}
-
-/// What several judges say together: what is against the canary counts from any, what is for it from all.
-fn together(opinions: impl Iterator<Item = Opinion>) -> Opinion {
-    let mut all = Opinion::Close;
-    for opinion in opinions {
-        all = match (all, opinion) {
-            (Opinion::Worse(worse), _) | (_, Opinion::Worse(worse)) => Opinion::Worse(worse),
-            (Opinion::StableFails, _) | (_, Opinion::StableFails) => Opinion::StableFails,
-            (Opinion::WrongSplit, _) | (_, Opinion::WrongSplit) => Opinion::WrongSplit,
-            (Opinion::Undecided, _) | (_, Opinion::Undecided) => Opinion::Undecided,
-            (Opinion::Close, Opinion::Close) => Opinion::Close,
-        };
-    }
-    all
-}
-
-fn split_causes(service: &Service, canary: &str) -> Vec<String> {
-    let name = &service.name;
-    vec![
-        format!("callers use another host name than {name}'s in the mesh, so no route matches and requests go wherever the name leads (mesh-allow-all)"),
-        format!("a calling pod has no sidecar: see `kubectl get pods` for pods with one container less"),
-        "callers keep connections to one version open past the shift (connection-level balancing, keep-alive)".into(),
-        format!("some proxies have lost the mesh's control plane and still follow the old weights, or {canary} is down for some of them"),
-    ]
-}
-
-/// Why an ending is what it is, for those that have to act on it.
-pub fn hint(ending: &Ending) -> Option<String> {
-    let state = ending.record.state;
-    Some(match state {
-        State::Holding { .. } => "go on with `meshctl canary resume`, or give stable its traffic back with `meshctl canary abort`".into(),
-        State::Stuck { .. } => "see the mesh controller, then `meshctl canary resume`".into(),
-        State::Promoted => "take it back with `meshctl canary undo`".into(),
-        State::Restored { because: Cause::NoTraffic } => "send traffic, add --source probe, or decide yourself with `meshctl canary promote`".into(),
-        State::Restored { because: Cause::Inconclusive } => "allow more time (--step-limit), accept a greater effect (--error-effect), or begin with a greater share (--steps)".into(),
-        _ => return None,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::judge::Worse;
-    use super::*;
-
-    #[test]
-    fn one_against_is_enough_and_all_have_to_be_for_it() {
-        let say = |opinions: &[Opinion]| together(opinions.iter().copied());
-        let worse = Opinion::Worse(Worse::Errors);
-        assert_eq!(say(&[Opinion::Close, Opinion::Close]), Opinion::Close);
-        assert_eq!(
-            say(&[Opinion::Close, Opinion::Undecided]),
-            Opinion::Undecided
-        );
-        assert_eq!(say(&[Opinion::Close, worse]), worse);
-        assert_eq!(say(&[Opinion::StableFails, worse]), worse);
-        assert_eq!(
-            say(&[Opinion::WrongSplit, Opinion::Close]),
-            Opinion::WrongSplit
-        );
+        Event::Judged(streams.opinion())
     }
 }

@@ -73,6 +73,17 @@ impl Growth {
             Some(_) => now.round() as u64,
         })
     }
+
+    /// As [`Growth::since`] for a counter that was not there before, because nothing had been counted.
+    ///
+    /// # Errors
+    /// What is not a count.
+    fn since_nothing(&mut self, key: String, now: f64) -> Result<u64, String> {
+        if !self.last.contains_key(&key) {
+            self.last.insert(key.clone(), 0.0);
+        }
+        self.since(key, now)
+    }
 }
 
 /// What a proxy's counters grew by, as requests. Every try of a proxy is a request: one that was tried again failed,

@@ -1,6 +1,7 @@
 //! The counters of the callers' own sidecars, read through the Kubernetes API. Envoy's administration listens on the
 //! pod's loopback alone, so the way to it is a port-forward, as with `kubectl port-forward`.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -31,6 +32,8 @@ pub struct Envoy {
     counters: Counters,
     versions: Versions,
     growth: Growth,
+    /// The histograms that were read before, by proxy.
+    read: HashSet<String>,
     clock: Clock,
     due: Option<Instant>,
 }
@@ -50,6 +53,7 @@ impl Envoy {
             counters,
             versions: versions.clone(),
             growth: Growth::default(),
+            read: HashSet::new(),
             clock,
             due: None,
         }
@@ -153,6 +157,7 @@ impl Envoy {
             .filter_map(|stat| stat["histograms"]["details"].as_array())
             .flatten()
             .find(|histogram| histogram["name"] == name.as_str());
+        let proxy = format!("{uid} {name}");
         let totals = details.and_then(|histogram| histogram["totals"].as_array());
         for total in totals.into_iter().flatten() {
             let (Some(lower), Some(count)) =
@@ -160,28 +165,19 @@ impl Envoy {
             else {
                 return Err(format!("{name} has a bucket that is none"));
             };
-            let grown = self
-                .growth
-                .appeared(format!("{uid} {name} {lower}"), count)?;
+            let key = format!("{uid} {name} {lower}");
+            // Buckets appear when they are first counted: only what a proxy shows at its first reading was before the run.
+            let grown = match self.read.contains(&proxy) {
+                true => self.growth.since_nothing(key, count)?,
+                false => self.growth.since(key, count)?,
+            };
             if let Some(bucket) = bucket(lower).filter(|_| grown > 0) {
                 let grown = u32::try_from(grown).unwrap_or(u32::MAX);
                 counts.latencies.push((bucket, grown));
             }
         }
+        self.read.insert(proxy);
         Ok(())
-    }
-}
-
-impl Growth {
-    /// As [`Growth::since`] for one of many counters that appear when they are first counted: only what a proxy shows
-    /// at its first reading was before the run.
-    fn appeared(&mut self, key: String, now: f64) -> Result<u64, String> {
-        let owner = key.split(' ').take(2).collect::<Vec<_>>().join(" ");
-        let is_first = !self.last.contains_key(&format!("{owner} read"));
-        if !is_first && !self.last.contains_key(&key) {
-            self.last.insert(key.clone(), 0.0);
-        }
-        self.since(key, now)
     }
 }
 
@@ -221,10 +217,6 @@ impl Source for Envoy {
             match stats {
                 Ok(stats) => {
                     self.add(&mut tick, uid, &stats)?;
-                    for (_, cluster) in &self.counters.clusters {
-                        let seen = format!("{uid} cluster.{cluster}.upstream_rq_time read");
-                        self.growth.last.insert(seen, 1.0);
-                    }
                 }
                 // A pod may be going away just now; what it counted is read the next time.
                 Err(why) => trouble = Some(why),
@@ -350,10 +342,6 @@ mod tests {
             Tick::default(),
             "what was before the run is not its own"
         );
-        envoy
-            .growth
-            .last
-            .insert("pod cluster.one.upstream_rq_time read".into(), 1.0);
         envoy
             .add(&mut tick, "pod", &stats(150, 7, 6, 4))
             .expect("statistics");
