@@ -2,8 +2,6 @@
 
 mod args;
 mod canary;
-mod canary_auto;
-mod canary_offline;
 mod completions;
 mod doctor;
 mod down;

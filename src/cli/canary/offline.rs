@@ -3,8 +3,8 @@
 use std::io::BufReader;
 use std::path::PathBuf;
 
-use super::canary_auto::Judging;
-use super::{Error, Exit};
+use super::arguments::Judging;
+use crate::cli::{Error, Exit};
 use crate::rollout::auto::judge::Opinion;
 use crate::rollout::auto::recording;
 use crate::rollout::auto::simulate::{rules, scenarios, simulate};

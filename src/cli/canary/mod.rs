@@ -1,10 +1,14 @@
 //! `meshctl canary`.
 
+mod arguments;
+mod auto;
+mod offline;
+mod show;
+
 use clap::Subcommand;
 
+use self::arguments::{Judging, Outputs, Sources};
 use super::args::Global;
-use super::canary_auto::{self, Judging, Outputs, Sources};
-use super::canary_offline;
 use super::run::{hold, interruptible};
 use super::settings::scene;
 use super::{Error, Exit};
@@ -35,8 +39,8 @@ enum Action {
     Resume(Again),
     /// Take a promotion back: the split is as it was before the canary
     Undo(Again),
-    Simulate(canary_offline::Simulate),
-    Replay(canary_offline::Replay),
+    Simulate(offline::Simulate),
+    Replay(offline::Replay),
 }
 
 #[derive(Debug, clap::Args)]
@@ -90,20 +94,20 @@ enum Aim<'a> {
     Look { watch: bool },
     Auto,
     Abort,
-    Again(canary_auto::Again, &'a Outputs),
+    Again(auto::Again, &'a Outputs),
 }
 
 pub(super) async fn run(args: &Canary, global: &Global, printer: &Printer) -> Result<Exit, Error> {
     let (target, aim) = match (&args.action, &args.shift.weight) {
-        (Some(Action::Simulate(args)), _) => return canary_offline::simulation(args, printer),
-        (Some(Action::Replay(args)), _) => return canary_offline::replay(args, printer),
+        (Some(Action::Simulate(args)), _) => return offline::simulation(args, printer),
+        (Some(Action::Replay(args)), _) => return offline::replay(args, printer),
         (Some(Action::Status(look)), _) => (&look.target, Aim::Look { watch: look.watch }),
         (Some(Action::Resume(again)), _) => {
-            let aim = Aim::Again(canary_auto::Again::Resume, &again.outputs);
+            let aim = Aim::Again(auto::Again::Resume, &again.outputs);
             (&again.target, aim)
         }
         (Some(Action::Undo(again)), _) => {
-            let aim = Aim::Again(canary_auto::Again::Undo, &again.outputs);
+            let aim = Aim::Again(auto::Again::Undo, &again.outputs);
             (&again.target, aim)
         }
         (Some(Action::Promote(target)), _) => (target, Aim::Weight(100)),
@@ -137,14 +141,14 @@ pub(super) async fn run(args: &Canary, global: &Global, printer: &Printer) -> Re
     let none = Outputs::default();
     let weight = match aim {
         Aim::Weight(weight) => {
-            canary_auto::refuse_while_under_way(&rollout, service).await?;
+            auto::refuse_while_under_way(&rollout, service).await?;
             weight
         }
         Aim::Look { watch } => {
             show_status(&rollout.status(service).await?, printer);
-            canary_auto::show_record(&rollout, service, printer).await?;
+            show::show_record(&rollout, service, printer).await?;
             if watch {
-                canary_auto::watch(&rollout, service, printer).await?;
+                show::watch(&rollout, service, printer).await?;
             }
             return Ok(Exit::Success);
         }
@@ -155,18 +159,16 @@ pub(super) async fn run(args: &Canary, global: &Global, printer: &Printer) -> Re
                 outputs,
                 ..
             } = &args.shift;
-            return canary_auto::begin(judging, sources, outputs, of, global, printer).await;
+            return auto::begin(judging, sources, outputs, of, global, printer).await;
         }
         Aim::Again(what, outputs) => {
-            let exit = canary_auto::again(what, outputs, of, global, printer).await?;
+            let exit = auto::again(what, outputs, of, global, printer).await?;
             return Ok(exit.unwrap_or(Exit::Success));
         }
-        Aim::Abort => {
-            match canary_auto::again(canary_auto::Again::Abort, &none, of, global, printer).await? {
-                Some(exit) => return Ok(exit),
-                None => 0,
-            }
-        }
+        Aim::Abort => match auto::again(auto::Again::Abort, &none, of, global, printer).await? {
+            Some(exit) => return Ok(exit),
+            None => 0,
+        },
     };
     let _hold = hold(&scene, "canary")?;
     let view = views::for_run(printer, &format!("canary {} {weight} %", service.name));
