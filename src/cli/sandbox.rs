@@ -226,8 +226,7 @@ async fn write_kubeconfig(profile: &Profile, directory: &Path) -> Result<(), Err
         .map_err(|error| unanswered(&error.into_service_error()))?
         .clusters
         .unwrap_or_default();
-    let command = std::env::current_exe()
-        .map_err(|error| Error::new(Exit::Failure, format!("cannot find this program: {error}")))?;
+    let command = this_program()?;
     let mut text = "apiVersion: v1\nkind: Config\n".to_string();
     for name in names {
         let Some(cluster) = eks::find_cluster(&clients.eks, &name).await? else {
@@ -347,8 +346,7 @@ async fn provide_envoy(printer: &Printer) -> Result<(), Error> {
 
 async fn start(args: &Start, printer: &Printer) -> Result<Profile, Error> {
     let directory = directory()?;
-    let executable = std::env::current_exe()
-        .map_err(|error| Error::new(Exit::Failure, format!("cannot find this program: {error}")))?;
+    let executable = this_program()?;
     if !matches!(
         control::status(&directory).map_err(failed)?,
         Status::Running(_)
@@ -365,6 +363,11 @@ async fn start(args: &Start, printer: &Printer) -> Result<Profile, Error> {
     control::start(&directory, &executable, &arguments)
         .await
         .map_err(failed)
+}
+
+fn this_program() -> Result<PathBuf, Error> {
+    std::env::current_exe()
+        .map_err(|error| Error::new(Exit::Failure, format!("cannot find this program: {error}")))
 }
 
 /// Where the user keeps the programs of a Kubernetes control plane, by the name that envtest has given the variable.

@@ -1,63 +1,38 @@
 //! The sandbox's AWS as the generated SDK clients see it: what they send is understood, what they get they can read.
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
 use aws_sdk_appmesh::types::{
     HttpRoute, HttpRouteAction, HttpRouteMatch, Listener, PortMapping, PortProtocol, RouteSpec,
     ServiceDiscovery, VirtualNodeSpec, VirtualRouterListener, VirtualRouterServiceProvider,
     VirtualRouterSpec, VirtualServiceProvider, VirtualServiceSpec, WeightedTarget,
 };
 use aws_sdk_elasticloadbalancingv2::types::{Action, ActionTypeEnum, ProtocolEnum, TargetTypeEnum};
+use meshctl::clients::Clients;
 use serde_json::Value;
 
 use crate::harness::World;
 
-/// A sandbox and how its clients are made.
+/// A sandbox and the clients of its AWS.
 struct Scene {
     _world: World,
-    config: SdkConfig,
+    clients: Clients,
 }
 
 impl Scene {
     async fn new() -> Self {
         let world = World::without_data_plane();
         world.start_sandbox();
-        let profile =
-            std::fs::read_to_string(world.sandbox_directory().join("profile.json")).unwrap();
-        let profile: Value = serde_json::from_str(&profile).unwrap();
-        let text = |name: &str| profile[name].as_str().unwrap().to_owned();
-        let keys = Credentials::new(
-            text("accessKeyId"),
-            text("secretAccessKey"),
-            None,
-            None,
-            "sandbox",
-        );
-        let config = aws_config::defaults(BehaviorVersion::latest())
-            .region(Region::new(text("region")))
-            .endpoint_url(text("endpoint"))
-            .credentials_provider(keys)
-            .http_client(http_client())
-            .load()
-            .await;
+        let clients = world.clients().await;
         Scene {
             _world: world,
-            config,
+            clients,
         }
     }
-}
-
-fn http_client() -> aws_smithy_runtime_api::client::http::SharedHttpClient {
-    use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-    aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
 }
 
 #[tokio::test]
 async fn app_mesh_speaks_to_its_sdk() {
     let scene = Scene::new().await;
-    let mesh = aws_sdk_appmesh::Client::new(&scene.config);
+    let mesh = &scene.clients.app_mesh;
     let made = mesh.create_mesh().mesh_name("m").send().await.unwrap();
     let metadata = made.mesh().unwrap().metadata().unwrap();
     assert_eq!(metadata.version(), 1);
@@ -166,7 +141,7 @@ async fn app_mesh_speaks_to_its_sdk() {
 #[tokio::test]
 async fn eks_and_ecr_speak_to_their_sdks() {
     let scene = Scene::new().await;
-    let eks = aws_sdk_eks::Client::new(&scene.config);
+    let eks = &scene.clients.eks;
     let versions = eks.describe_cluster_versions().send().await.unwrap();
     let default = versions
         .cluster_versions()
@@ -198,7 +173,7 @@ async fn eks_and_ecr_speak_to_their_sdks() {
         .unwrap();
     assert_eq!(addons.addons()[0].addon_name(), Some("coredns"));
 
-    let ecr = aws_sdk_ecr::Client::new(&scene.config);
+    let ecr = &scene.clients.ecr;
     let made = ecr
         .create_repository()
         .repository_name("demo/app")
@@ -247,13 +222,13 @@ async fn eks_and_ecr_speak_to_their_sdks() {
 #[tokio::test]
 async fn load_balancing_speaks_to_its_sdk() {
     let scene = Scene::new().await;
-    let ec2 = meshctl::ec2::Ec2::new(&scene.config);
+    let ec2 = &scene.clients.ec2;
     let subnets = ec2
         .list("DescribeSubnets", serde_json::json!({}), "subnetSet")
         .await
         .unwrap();
     let id = |value: &Value, name: &str| value[name].as_str().unwrap().to_owned();
-    let elb = aws_sdk_elasticloadbalancingv2::Client::new(&scene.config);
+    let elb = &scene.clients.load_balancing;
     let made = elb
         .create_load_balancer()
         .name("web")

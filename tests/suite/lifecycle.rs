@@ -223,8 +223,6 @@ fn wait(child: &mut std::process::Child, deadline: Duration) -> Option<i32> {
 
 /// The body of a GET, by a client nobody here wrote.
 pub fn get(url: &str) -> String {
-    // Another test may have been first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     // Refused where another test has installed one already: then that one serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -71,6 +71,14 @@ impl Sandbox {
         answer.body()
     }
 
+    /// Calls an operation of a REST service as the administrator; the answer must be 200.
+    pub fn get(&self, service: &str, path: &str) -> Value {
+        let request = Request::new(service, "GET", path, b"").signed(&self.keys());
+        let answer = exchange(self.aws(), &request.bytes());
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        serde_json::from_str(&answer.body()).unwrap()
+    }
+
     /// Calls an operation of a JSON service as the administrator; the answer must be 200.
     pub fn json(&self, service: &str, target: &str, input: &Value) -> Value {
         let request = Request::json(service, target, &input.to_string());

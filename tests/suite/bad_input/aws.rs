@@ -3,6 +3,15 @@
 use super::{Case, DEEP, Form, Scene};
 use crate::wire::{self, Request};
 
+/// Calls of query services, up to the value of their last parameter.
+const ROLE: (&str, &str) = ("iam", "Action=GetRole&Version=2010-05-08&RoleName");
+const VPC: (&str, &str) = ("ec2", "Action=DescribeVpcs&Version=2016-11-15&VpcId.1");
+const STACK: &str = "Action=CreateStack&Version=2010-05-15";
+const POLICY: (&str, &str) = (
+    "iam",
+    "Action=PutRolePolicy&Version=2010-05-08&RoleName=meshctl-demo-node&PolicyName=bad&PolicyDocument",
+);
+
 /// Adds the cases.
 pub fn cases<'a>(scene: &'a Scene, cases: &mut Vec<Case<'a>>) {
     let keys = scene.sandbox.keys();
@@ -50,6 +59,15 @@ pub fn cases<'a>(scene: &'a Scene, cases: &mut Vec<Case<'a>>) {
         add("another method and type", odd, &[400], form);
     }
     // Values that must not get through to what they look like.
+    let mut add_query = |what: &str, (service, parameters): (&str, &str), value: &str, statuses| {
+        let body = format!("{parameters}={}", wire::encode(value));
+        let form = if service == "ec2" {
+            Form::Ec2
+        } else {
+            Form::Query
+        };
+        add(what, Request::form(service, &body), statuses, form);
+    };
     for name in [
         "..",
         "../../x",
@@ -59,36 +77,10 @@ pub fn cases<'a>(scene: &'a Scene, cases: &mut Vec<Case<'a>>) {
         "é",
         &"x".repeat(100_000),
     ] {
-        let body = format!(
-            "Action=GetRole&Version=2010-05-08&RoleName={}",
-            wire::encode(name)
-        );
-        add(
-            "a strange role",
-            Request::form("iam", &body),
-            &[400, 404],
-            Form::Query,
-        );
-        let body = format!(
-            "Action=DescribeVpcs&Version=2016-11-15&VpcId.1={}",
-            wire::encode(name)
-        );
-        add(
-            "a strange VPC",
-            Request::form("ec2", &body),
-            &[400],
-            Form::Ec2,
-        );
-        let body = format!(
-            "Action=CreateStack&Version=2010-05-15&StackName={}&TemplateBody=%7B%7D",
-            wire::encode(name)
-        );
-        add(
-            "a strange stack",
-            Request::form("cloudformation", &body),
-            &[400],
-            Form::Query,
-        );
+        add_query("a strange role", ROLE, name, &[400, 404]);
+        add_query("a strange VPC", VPC, name, &[400]);
+        let stack = format!("{STACK}&TemplateBody=%7B%7D&StackName");
+        add_query("a strange stack", ("cloudformation", &stack), name, &[400]);
     }
     for template in [
         "",
@@ -114,17 +106,9 @@ pub fn cases<'a>(scene: &'a Scene, cases: &mut Vec<Case<'a>>) {
             })
         ),
     ] {
-        let body = format!(
-            "Action=CreateStack&Version=2010-05-15&StackName=bad&TemplateBody={}",
-            wire::encode(template)
-        );
         let what = format!("a template: {}", &template[..template.len().min(60)]);
-        add(
-            &what,
-            Request::form("cloudformation", &body),
-            &[400],
-            Form::Query,
-        );
+        let stack = format!("{STACK}&StackName=bad&TemplateBody");
+        add_query(&what, ("cloudformation", &stack), template, &[400]);
     }
     for policy in [
         "",
@@ -136,11 +120,7 @@ pub fn cases<'a>(scene: &'a Scene, cases: &mut Vec<Case<'a>>) {
         "{\"Version\":\"2012-10-17\",\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"*\",\"Resource\":\"*\",\"Condition\":[]}}",
         &format!("{{\"Statement\":{}", "[".repeat(DEEP)),
     ] {
-        let body = format!(
-            "Action=PutRolePolicy&Version=2010-05-08&RoleName=meshctl-demo-node&PolicyName=bad&PolicyDocument={}",
-            wire::encode(policy)
-        );
-        add("a policy", Request::form("iam", &body), &[400], Form::Query);
+        add_query("a policy", POLICY, policy, &[400]);
     }
     let depth = "[".repeat(DEEP);
     let object = format!("{}{}", "{\"a\":".repeat(DEEP), "}".repeat(DEEP));
@@ -167,12 +147,8 @@ pub fn cases<'a>(scene: &'a Scene, cases: &mut Vec<Case<'a>>) {
     ] {
         let what = format!("JSON: {}", &body[..body.len().min(40)]);
         let target = "AmazonEC2ContainerRegistry_V20150921.CreateRepository";
-        add(
-            &what,
-            Request::json("ecr", target, body),
-            &[400],
-            Form::Json,
-        );
+        let repository = Request::json("ecr", target, body);
+        add(&what, repository, &[400], Form::Json);
         let create = Request::new("eks", "POST", "/clusters", body.as_bytes())
             .header("content-type", "application/json");
         add(&what, create, &[400], Form::Json);
@@ -188,12 +164,8 @@ pub fn cases<'a>(scene: &'a Scene, cases: &mut Vec<Case<'a>>) {
         "Logs_20140328.CreateLogGroup",
         "AmazonEC2ContainerRegistry_V20150921.CreateRepository.CreateRepository",
     ] {
-        add(
-            "a target",
-            Request::json("ecr", target, "{}"),
-            &[400],
-            Form::Json,
-        );
+        let request = Request::json("ecr", target, "{}");
+        add("a target", request, &[400], Form::Json);
     }
     for (method, path) in [
         ("GET", "/nonsense"),

@@ -67,9 +67,7 @@ impl Scene {
         world.start_sandbox();
         world.run(&["up", "--sandbox"]).succeeds();
         let sandbox = Sandbox::of(&world);
-        let request = Request::new("eks", "GET", "/clusters/meshctl-demo", b"");
-        let answer = exchange(sandbox.aws(), &request.signed(&sandbox.keys()).bytes());
-        let cluster: Value = serde_json::from_str(&answer.body()).unwrap();
+        let cluster = sandbox.get("eks", "/clusters/meshctl-demo");
         let cluster = cluster["cluster"]["endpoint"].as_str().unwrap();
         let cluster = cluster.trim_start_matches("https://").parse().unwrap();
         let token = world.run(&["token", "--sandbox"]).succeeds().stdout();
@@ -155,12 +153,8 @@ impl Scene {
             });
         }
         assert!(all.iter().any(|one| one.name == "a webhook"));
-        let balancers = Request::form(
-            "elasticloadbalancing",
-            "Action=DescribeLoadBalancers&Version=2015-12-01",
-        );
-        let answer = exchange(sandbox.aws(), &balancers.signed(&sandbox.keys()).bytes());
-        let body = answer.body();
+        let describe = "Action=DescribeLoadBalancers&Version=2015-12-01";
+        let body = sandbox.query("elasticloadbalancing", describe);
         let (_, name) = body.split_once("<DNSName>").unwrap();
         let address = format!("{}:8080", name.split('<').next().unwrap());
         all.push(Listener {
@@ -181,12 +175,9 @@ impl Scene {
         // A change of our own, waited for, shows that all before it is in the file.
         let marker = format!("marker-{:016x}", fastrand::u64(..));
         let name = json!({"logGroupName": marker});
-        let create = "Logs_20140328.CreateLogGroup";
-        let request = Request::json("logs", create, &name.to_string());
-        let made = exchange(
-            self.sandbox.aws(),
-            &request.signed(&self.sandbox.keys()).bytes(),
-        );
+        let create = Request::json("logs", "Logs_20140328.CreateLogGroup", &name.to_string());
+        let made = create.signed(&self.sandbox.keys()).bytes();
+        let made = exchange(self.sandbox.aws(), &made);
         assert_eq!(made.status, 200, "{made:?}");
         let file = self.world.sandbox_directory().join("state.json");
         let deadline = Instant::now() + Duration::from_secs(20);

@@ -206,19 +206,16 @@ pub fn page(
             .and_then(|offset| usize::from_str_radix(offset, 16).ok())
             .ok_or_else(|| invalid(format!("Unable to parse pagination token '{token}'")))?,
     };
+    // Launch templates come one by one where one wants that.
+    let least = match set {
+        "launchTemplates" | "launchTemplateVersionSet" => 1,
+        _ => 5,
+    };
     let limit = match limit {
         None => 1000,
-        // Launch templates come one by one where one wants that.
-        Some(limit)
-            if limit
-                < if set.starts_with("launchTemplate") {
-                    1
-                } else {
-                    5
-                } =>
-        {
+        Some(limit) if limit < least => {
             return Err(invalid(format!(
-                "Value ( {limit} ) for parameter maxResults is invalid. Expecting a value greater than or equal to 5."
+                "Value ( {limit} ) for parameter maxResults is invalid. Expecting a value greater than or equal to {least}."
             )));
         }
         Some(limit) => (limit as usize).min(1000),

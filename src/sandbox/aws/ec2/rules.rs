@@ -223,41 +223,26 @@ impl Ec2<'_> {
     pub(super) fn revoke(&mut self, input: Input<'_>, egress: bool) -> Result<Value, Fault> {
         let id = self.group_of(input)?;
         let ids = input.list("SecurityGroupRuleId");
-        let doomed: Vec<Rule> = if ids.is_empty() {
-            let wanted = self.rules_of(input, &id, egress)?;
-            let known = &self.security_group(&id)?.rules;
-            let mut doomed = Vec::new();
-            for rule in &wanted {
-                doomed.push(
-                    known
-                        .iter()
-                        .find(|known| known.same(rule))
-                        .cloned()
-                        .ok_or_else(|| {
-                            fault(
-                                "InvalidPermission.NotFound",
-                                "The specified rule does not exist in this security group.",
-                            )
-                        })?,
-                );
-            }
-            doomed
-        } else {
-            let known = &self.security_group(&id)?.rules;
-            let mut doomed = Vec::new();
-            for rule in &ids {
-                let found = known
-                    .iter()
-                    .find(|known| known.id == *rule && known.egress == egress);
-                doomed.push(found.cloned().ok_or_else(|| {
-                    fault(
-                        "InvalidSecurityGroupRuleId.NotFound",
-                        format!("The security group rule ID '{rule}' does not exist"),
-                    )
-                })?);
-            }
-            doomed
+        let wanted = match ids.is_empty() {
+            true => self.rules_of(input, &id, egress)?,
+            false => Vec::new(),
         };
+        let known = &self.security_group(&id)?.rules;
+        let alike = wanted.iter().map(|rule| {
+            let found = known.iter().find(|known| known.same(rule));
+            found.cloned().ok_or_else(|| {
+                fault(
+                    "InvalidPermission.NotFound",
+                    "The specified rule does not exist in this security group.",
+                )
+            })
+        });
+        let named = ids.iter().map(|rule| {
+            let mut known = known.iter();
+            let found = known.find(|known| known.id == *rule && known.egress == egress);
+            found.cloned().ok_or_else(|| unknown_rule(rule))
+        });
+        let doomed: Vec<Rule> = alike.chain(named).collect::<Result<_, _>>()?;
         if let Some(group) = self.region.security_groups.get_mut(&id) {
             group
                 .rules
@@ -307,10 +292,7 @@ impl Ec2<'_> {
             .iter()
             .find(|id| !all.iter().any(|rule| rule["securityGroupRuleId"] == ***id))
         {
-            return Err(fault(
-                "InvalidSecurityGroupRuleId.NotFound",
-                format!("The security group rule ID '{id}' does not exist"),
-            ));
+            return Err(unknown_rule(id));
         }
         let filters = super::input::filters(
             input,
@@ -394,6 +376,13 @@ impl Ec2<'_> {
         }
         rendered
     }
+}
+
+fn unknown_rule(id: &str) -> Fault {
+    fault(
+        "InvalidSecurityGroupRuleId.NotFound",
+        format!("The security group rule ID '{id}' does not exist"),
+    )
 }
 
 fn ipv4(text: &str) -> Result<String, Fault> {

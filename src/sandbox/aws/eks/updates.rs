@@ -303,32 +303,25 @@ pub fn tick(cluster: &mut Cluster, now: Millis) -> bool {
         if !update.is_running() || now < update.due_at {
             continue;
         }
-        // An add-on's update ends with what its installer sees.
-        let status = match update.subject.split_once('/') {
-            Some(("addon", name)) => match cluster.addons.get(name).map(|a| a.status.as_str()) {
-                Some("UPDATING") => continue,
-                Some("ACTIVE") => "Successful",
-                _ => "Failed",
-            },
-            _ => "Successful",
+        let updated = match update.subject.split_once('/') {
+            // An add-on's update ends with what its installer sees.
+            Some(("addon", name)) => {
+                update.status = match cluster.addons.get(name).map(|a| a.status.as_str()) {
+                    Some("UPDATING") => continue,
+                    Some("ACTIVE") => "Successful".to_owned(),
+                    _ => "Failed".to_owned(),
+                };
+                changed = true;
+                continue;
+            }
+            Some((_, name)) => cluster.nodegroups.get_mut(name).map(|g| &mut g.status),
+            None => Some(&mut cluster.status),
         };
-        update.status = status.to_owned();
-        changed = true;
-        match update.subject.clone().split_once('/') {
-            None => {
-                if cluster.status == "UPDATING" {
-                    cluster.status = "ACTIVE".to_owned();
-                }
-            }
-            Some(("nodegroup", name)) => {
-                if let Some(group) = cluster.nodegroups.get_mut(name)
-                    && group.status == "UPDATING"
-                {
-                    group.status = "ACTIVE".to_owned();
-                }
-            }
-            Some(_) => {}
+        if let Some(status) = updated.filter(|status| *status == "UPDATING") {
+            *status = "ACTIVE".to_owned();
         }
+        update.status = "Successful".to_owned();
+        changed = true;
     }
     changed
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::attributes::{self, Attributes};
 use super::tags::{self, Tags};
-use super::{Call, Fault, State, arn, check_name, moment, page, refuse, text, texts};
+use super::{Call, Fault, State, arn, check_name, chosen, moment, page, refuse, text, texts};
 use crate::sandbox::aws::ec2::{Ec2, NewInterface};
 use crate::sandbox::clock::Millis;
 use crate::sandbox::data_plane::address::free_balancer;
@@ -313,34 +313,21 @@ pub fn create(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
 
 /// `DescribeLoadBalancers`.
 pub fn describe(state: &State, call: &Call<'_>) -> Result<Value, Fault> {
-    let (arns, names) = (
-        texts(&call.input["LoadBalancerArns"]),
-        texts(&call.input["Names"]),
-    );
-    let here: Vec<&LoadBalancer> = state
-        .load_balancers
-        .values()
-        .filter(|known| known.region == call.region)
-        .collect();
-    for arn in &arns {
-        if !here.iter().any(|known| known.arn == *arn) {
-            return Err(missing(arn));
-        }
-    }
-    for name in &names {
-        if !here.iter().any(|known| known.name == *name) {
-            return Err(refuse(
-                "LoadBalancerNotFound",
-                format!("Load balancers '[{name}]' not found"),
-            ));
-        }
-    }
-    let shown = here
-        .into_iter()
-        .filter(|known| arns.is_empty() || arns.contains(&known.arn))
-        .filter(|known| names.is_empty() || names.contains(&known.name))
-        .map(LoadBalancer::describe)
-        .collect();
+    let here = state.load_balancers.values();
+    let here = here.filter(|known| known.region == call.region);
+    let unnamed = |name: &str| {
+        refuse(
+            "LoadBalancerNotFound",
+            format!("Load balancers '[{name}]' not found"),
+        )
+    };
+    let shown = chosen(
+        call,
+        "LoadBalancerArns",
+        here.map(|known| (&*known.arn, &*known.name, known)),
+        (missing, unnamed),
+    )?;
+    let shown = shown.into_iter().map(LoadBalancer::describe).collect();
     page(call, "LoadBalancers", shown)
 }
 

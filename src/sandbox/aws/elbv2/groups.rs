@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::actions::users;
 use super::attributes::{self, Attributes};
 use super::tags::{self, Tags};
-use super::{Call, Fault, State, arn, check_name, flag, number, page, refuse, text, texts};
+use super::{Call, Fault, State, arn, check_name, chosen, flag, number, page, refuse, text};
 use crate::sandbox::aws::ec2::{Cidr, Ec2};
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state;
@@ -337,33 +337,20 @@ pub fn create(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
 
 /// `DescribeTargetGroups`.
 pub fn describe(state: &mut State, call: &Call<'_>) -> Result<Value, Fault> {
-    let (arns, names) = (
-        texts(&call.input["TargetGroupArns"]),
-        texts(&call.input["Names"]),
-    );
     let balancer = call.input["LoadBalancerArn"].as_str();
     if balancer.is_some() {
         super::balancers::find(state, call)?;
     }
-    let here: Vec<&TargetGroup> = state
-        .target_groups
-        .values()
-        .filter(|known| known.region == call.region)
-        .collect();
-    for arn in &arns {
-        if !here.iter().any(|known| known.arn == *arn) {
-            return Err(missing(arn));
-        }
-    }
-    for name in &names {
-        if !here.iter().any(|known| known.name == *name) {
-            return Err(missing(name));
-        }
-    }
-    let shown = here
+    let here = state.target_groups.values();
+    let here = here.filter(|known| known.region == call.region);
+    let shown = chosen(
+        call,
+        "TargetGroupArns",
+        here.map(|known| (&*known.arn, &*known.name, known)),
+        (missing, missing),
+    )?;
+    let shown = shown
         .into_iter()
-        .filter(|known| arns.is_empty() || arns.contains(&known.arn))
-        .filter(|known| names.is_empty() || names.contains(&known.name))
         .filter(|known| balancer.is_none_or(|arn| users(state, &known.arn).contains(arn)))
         .map(|known| known.describe(state))
         .collect();

@@ -306,6 +306,36 @@ fn moment(at: Millis) -> String {
         .to_string()
 }
 
+/// What a `Describe…` asks for by ARN (in the member `arns`) and by name, or all; each of `all` comes with both. What is
+/// asked for and not there is refused with the first of `missing`, for an ARN, or the second, for a name.
+fn chosen<'a, T>(
+    call: &Call<'_>,
+    arns: &str,
+    all: impl Iterator<Item = (&'a str, &'a str, &'a T)>,
+    missing: (impl Fn(&str) -> Fault, impl Fn(&str) -> Fault),
+) -> Result<Vec<&'a T>, Fault> {
+    let (arns, names) = (texts(&call.input[arns]), texts(&call.input["Names"]));
+    let all: Vec<_> = all.collect();
+    for arn in &arns {
+        if !all.iter().any(|(known, ..)| known == arn) {
+            return Err(missing.0(arn));
+        }
+    }
+    for name in &names {
+        if !all.iter().any(|(_, known, _)| known == name) {
+            return Err(missing.1(name));
+        }
+    }
+    let is_chosen = |arn: &str, name: &str| {
+        (arns.is_empty() || arns.iter().any(|one| one == arn))
+            && (names.is_empty() || names.iter().any(|one| one == name))
+    };
+    let chosen = all
+        .into_iter()
+        .filter(|(arn, name, _)| is_chosen(arn, name));
+    Ok(chosen.map(|(.., one)| one).collect())
+}
+
 /// One page of descriptions: the marker is the position that follows.
 fn page(call: &Call<'_>, member: &str, items: Vec<Value>) -> Result<Value, Fault> {
     let start: usize = match call.input["Marker"].as_str() {

@@ -1,6 +1,6 @@
 //! Log groups and image repositories.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::super::Fault;
 use super::{Cx, Handler, PLAIN, Properties, pairs, retagging};
@@ -22,13 +22,10 @@ pub(super) const TYPES: &[Handler] = &[
             let name = properties
                 .text("LogGroupName")
                 .unwrap_or_else(|| cx.generated.clone());
-            let tags: Map<String, Value> = pairs(properties.list("Tags"))
-                .into_iter()
-                .map(|(key, value)| (key, json!(value)))
-                .collect();
             let mut input = json!({"logGroupName": name});
+            let tags = pairs(properties.list("Tags"));
             if !tags.is_empty() {
-                input["tags"] = Value::Object(tags);
+                input["tags"] = map(tags);
             }
             cx.call("logs", "CreateLogGroup", input)?;
             cx.made(&name);
@@ -49,24 +46,7 @@ pub(super) const TYPES: &[Handler] = &[
                 let input = json!({"logGroupName": name});
                 cx.call("logs", "DeleteRetentionPolicy", input)?;
             }
-            let arn = format!(
-                "arn:aws:logs:{}:{}:log-group:{name}",
-                cx.region, cx.world.account
-            );
-            let (set, removed) = retagging(old, new);
-            if !removed.is_empty() {
-                let input = json!({"resourceArn": arn, "tagKeys": removed});
-                cx.call("logs", "UntagResource", input)?;
-            }
-            if !set.is_empty() {
-                let tags: Map<String, Value> = set
-                    .into_iter()
-                    .map(|(key, value)| (key, json!(value)))
-                    .collect();
-                let input = json!({"resourceArn": arn, "tags": tags});
-                cx.call("logs", "TagResource", input)?;
-            }
-            Ok(())
+            retag(cx, "logs", &format!("log-group:{name}"), old, new, map)
         },
         delete: |cx, name, _| {
             cx.call("logs", "DeleteLogGroup", json!({"logGroupName": name}))
@@ -145,24 +125,12 @@ pub(super) const TYPES: &[Handler] = &[
             }
             expire(cx, name, new)?;
             permit(cx, name, new)?;
-            let arn = format!(
-                "arn:aws:ecr:{}:{}:repository/{name}",
-                cx.region, cx.world.account
-            );
-            let (set, removed) = retagging(old, new);
-            if !removed.is_empty() {
-                let input = json!({"resourceArn": arn, "tagKeys": removed});
-                cx.call("ecr", "UntagResource", input)?;
-            }
-            if !set.is_empty() {
-                let tags: Vec<Value> = set
-                    .iter()
-                    .map(|(key, value)| json!({"Key": key, "Value": value}))
-                    .collect();
-                let input = json!({"resourceArn": arn, "tags": tags});
-                cx.call("ecr", "TagResource", input)?;
-            }
-            Ok(())
+            let list = |tags: Tags| {
+                let tags = tags.iter();
+                tags.map(|(key, value)| json!({"Key": key, "Value": value}))
+                    .collect()
+            };
+            retag(cx, "ecr", &format!("repository/{name}"), old, new, list)
         },
         delete: |cx, name, properties| {
             let force = properties.text("EmptyOnDelete").as_deref() == Some("true");
@@ -176,6 +144,41 @@ pub(super) const TYPES: &[Handler] = &[
         ..PLAIN
     },
 ];
+
+/// Tags as CloudFormation has them, by key.
+type Tags = Vec<(String, String)>;
+
+/// Tags as a JSON object.
+fn map(tags: Tags) -> Value {
+    tags.into_iter()
+        .map(|(key, value)| (key, json!(value)))
+        .collect()
+}
+
+/// Makes the tags of `resource`, the end of its ARN, those of the new properties; `form` is how the service wants them.
+fn retag(
+    cx: &mut Cx<'_>,
+    service: &str,
+    resource: &str,
+    old: Properties<'_>,
+    new: Properties<'_>,
+    form: impl FnOnce(Tags) -> Value,
+) -> Result<(), Fault> {
+    let arn = format!(
+        "arn:aws:{service}:{}:{}:{resource}",
+        cx.region, cx.world.account
+    );
+    let (set, removed) = retagging(old, new);
+    if !removed.is_empty() {
+        let input = json!({"resourceArn": arn, "tagKeys": removed});
+        cx.call(service, "UntagResource", input)?;
+    }
+    if !set.is_empty() {
+        let input = json!({"resourceArn": arn, "tags": form(set)});
+        cx.call(service, "TagResource", input)?;
+    }
+    Ok(())
+}
 
 /// `ImageScanningConfiguration` as ECR names it.
 fn scanning(properties: Properties<'_>) -> Value {
