@@ -1,17 +1,19 @@
 //! What every listener of the sandbox does alike: whom it listens to, how long it waits, how much it reads.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::BodyExt;
-use hyper::Request;
-use hyper::body::{Body, Buf, Bytes};
+use hyper::body::{Body, Buf, Bytes, Incoming};
 use hyper::server::conn::{http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::service::Service;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -62,7 +64,7 @@ pub fn http1() -> http1::Builder {
 }
 
 /// HTTP/2 with the same limits.
-pub fn http2() -> http2::Builder<TokioExecutor> {
+fn http2() -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -74,6 +76,17 @@ pub fn http2() -> http2::Builder<TokioExecutor> {
     builder
 }
 
+/// Takes the next connection.
+pub async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            // Out of file descriptors, for one: waiting lets others close theirs.
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
 /// Takes a TLS connection; `None` when the peer does not manage the handshake, in time.
 pub async fn secure(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
     let _ = stream.set_nodelay(true);
@@ -83,8 +96,26 @@ pub async fn secure(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<TlsStre
         .ok()
 }
 
+/// Answers on a TLS connection, in the HTTP that its peer chose, until it ends.
+pub async fn serve<S, B>(stream: TlsStream<TcpStream>, service: S)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    S::Future: Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    // A peer that hangs up is no failure.
+    let _ = if is_http2(&stream) {
+        let stream = TokioIo::new(Lively::new(stream));
+        http2().serve_connection(stream, service).await
+    } else {
+        let connection = http1().serve_connection(TokioIo::new(stream), service);
+        connection.with_upgrades().await
+    };
+}
+
 /// Whether a connection's peer chose HTTP/2 in its handshake.
-pub fn is_http2(stream: &TlsStream<TcpStream>) -> bool {
+fn is_http2(stream: &TlsStream<TcpStream>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
 }
 
@@ -184,14 +215,14 @@ fn is_loopback(name: &str) -> bool {
 }
 
 /// A stream whose peer must say something now and then: with HTTP/2, at least the answer to a ping.
-pub struct Lively<S> {
+struct Lively<S> {
     stream: S,
     until: Pin<Box<Sleep>>,
 }
 
 impl<S> Lively<S> {
     /// Watches over a stream.
-    pub fn new(stream: S) -> Self {
+    fn new(stream: S) -> Self {
         Lively {
             stream,
             until: Box::pin(tokio::time::sleep(3 * PING)),

@@ -10,9 +10,8 @@ use aws_sigv4::http_request::{
     SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign,
 };
 use aws_sigv4::sign::v4;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{DigitallySignedStruct, SignatureScheme};
+use meshctl::sandbox::kubernetes::AnyServer;
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 
 use crate::harness::World;
@@ -317,7 +316,7 @@ pub fn secure(address: SocketAddr) -> rustls::StreamOwned<rustls::ClientConnecti
     .with_safe_default_protocol_versions()
     .unwrap()
     .dangerous()
-    .with_custom_certificate_verifier(Arc::new(Anybody))
+    .with_custom_certificate_verifier(Arc::new(AnyServer))
     .with_no_client_auth();
     let name = ServerName::IpAddress(address.ip().into());
     let client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
@@ -339,45 +338,4 @@ pub fn listen(mut stream: impl Read) -> Answer {
         answer.extend_from_slice(&buffer[..count]);
     }
     Answer::parse(&answer)
-}
-
-/// Accepts every certificate: a kubelet signs its own.
-#[derive(Debug)]
-struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::ring::default_provider()
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
 }

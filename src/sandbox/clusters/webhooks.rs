@@ -5,24 +5,21 @@ use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::pod_identity;
-use crate::sandbox::controllers::program::webhooks::Webhooks;
+use crate::sandbox::controllers::program::webhooks::{REVIEW, Webhooks};
+use crate::sandbox::http;
 use crate::sandbox::kubernetes::{Authenticate, Authority};
 
 /// Where tokens are asked about.
 pub const AUTHENTICATE: &str = "/authenticate";
-
-/// Larger than any object that an API server takes.
-const BODY_LIMIT: usize = 8 << 20;
 
 /// The running listener. It ends when dropped.
 pub struct Server {
@@ -85,21 +82,13 @@ pub async fn start(
         let mut connections = tokio::task::JoinSet::new();
         loop {
             let stream = tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    // Out of file descriptors: waiting lets others close theirs.
-                    Err(_) => {
-                        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-                        continue;
-                    }
-                },
+                stream = http::accept(&listener) => stream,
                 Some(_) = connections.join_next() => continue,
             };
             let (acceptor, webhooks, authenticate) =
                 (acceptor.clone(), webhooks.clone(), authenticate.clone());
             connections.spawn(async move {
-                let _ = stream.set_nodelay(true);
-                let Ok(stream) = acceptor.accept(stream).await else {
+                let Some(stream) = http::secure(&acceptor, stream).await else {
                     return;
                 };
                 let service = service_fn(move |request| {
@@ -108,10 +97,7 @@ pub async fn start(
                         Ok::<_, Infallible>(respond(&webhooks, &authenticate, request).await)
                     }
                 });
-                // A peer that hangs up is no failure.
-                let _ = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), service)
-                    .await;
+                http::serve(stream, service).await;
             });
         }
     });
@@ -124,10 +110,7 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
-    let body = Limited::new(request.into_body(), BODY_LIMIT)
-        .collect()
-        .await;
-    let (status, answer) = match body.map(|body| body.to_bytes()) {
+    let (status, answer) = match http::read(request.into_body(), REVIEW).await {
         Err(_) => (StatusCode::BAD_REQUEST, Value::Null),
         Ok(body) if path == AUTHENTICATE => match serde_json::from_slice::<Value>(&body) {
             Ok(review) => (StatusCode::OK, review_token(authenticate, review)),

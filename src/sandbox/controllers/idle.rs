@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::{ContainerContext, stopped};
+use crate::sandbox::http;
 
 /// Runs until told to end.
 pub fn run(mut context: ContainerContext) -> BoxFuture<'static, i32> {
@@ -44,8 +45,7 @@ pub fn run_dns(mut context: ContainerContext) -> BoxFuture<'static, i32> {
                 loop {
                     tokio::select! {
                         () = stopped(&mut shutdown) => return,
-                        accepted = listener.accept() => {
-                            let Ok((mut stream, _)) = accepted else { continue };
+                        mut stream = http::accept(&listener) => {
                             tokio::spawn(async move {
                                 let mut request = [0; 1024];
                                 let _ = stream.read(&mut request).await;

@@ -197,13 +197,12 @@ pub fn pod_spec(spec: &mut Value) {
     } else if let Some(account) = spec["serviceAccount"].as_str().map(str::to_owned) {
         object::set(spec, "serviceAccountName", account);
     }
-    for list in ["initContainers", "containers"] {
-        for container in spec[list].as_array_mut().into_iter().flatten() {
-            self::container(container);
-        }
+    for each in containers(spec) {
+        container(each);
     }
-    if spec["initContainers"].is_null() {
-        object::remove(spec, "initContainers");
+    // Go writes a list that must be there even when it is none.
+    if spec.get("containers").is_none() {
+        spec["containers"] = Value::Null;
     }
     if spec["containers"].is_null() {
         object::remove(spec, "containers");
@@ -216,20 +215,28 @@ pub fn pod_spec(spec: &mut Value) {
     }
 }
 
+/// The containers of a pod's specification, those first that run first.
+fn containers(spec: &mut Value) -> impl Iterator<Item = &mut Value> {
+    let mut lists = [None, None];
+    for (key, list) in spec.as_object_mut().into_iter().flatten() {
+        match key.as_str() {
+            "initContainers" => lists[0] = list.as_array_mut(),
+            "containers" => lists[1] = list.as_array_mut(),
+            _ => {}
+        }
+    }
+    lists.into_iter().flatten().flatten()
+}
+
 /// A limit without a request is the request too: in a pod, not in a template.
 fn requests(spec: &mut Value) {
-    for list in ["initContainers", "containers"] {
-        let Some(containers) = spec.get_mut(list).and_then(Value::as_array_mut) else {
-            continue;
-        };
-        for container in containers {
-            if let Some(resources) = container.get_mut("resources")
-                && let Some(Value::Object(limits)) = resources.get("limits").cloned()
-            {
-                for (name, limit) in limits {
-                    if resources["requests"][&name].is_null() {
-                        resources["requests"][&name] = limit;
-                    }
+    for container in containers(spec) {
+        if let Some(resources) = container.get_mut("resources")
+            && let Some(Value::Object(limits)) = resources.get("limits").cloned()
+        {
+            for (name, limit) in limits {
+                if resources["requests"][&name].is_null() {
+                    resources["requests"][&name] = limit;
                 }
             }
         }
@@ -238,16 +245,11 @@ fn requests(spec: &mut Value) {
 
 /// In the host's network a port of a container is the host's; of a pod, not of a template.
 fn host_ports(spec: &mut Value) {
-    for list in ["initContainers", "containers"] {
-        let Some(containers) = spec.get_mut(list).and_then(Value::as_array_mut) else {
-            continue;
-        };
-        for container in containers {
-            let ports = container.get_mut("ports").and_then(Value::as_array_mut);
-            for port in ports.into_iter().flatten() {
-                if let Some(number) = port.get("containerPort").cloned() {
-                    default(port, "hostPort", number);
-                }
+    for container in containers(spec) {
+        let ports = container.get_mut("ports").and_then(Value::as_array_mut);
+        for port in ports.into_iter().flatten() {
+            if let Some(number) = port.get("containerPort").cloned() {
+                default(port, "hostPort", number);
             }
         }
     }
@@ -377,7 +379,6 @@ fn service(object: &mut Value) {
     if kind == "LoadBalancer" {
         default(spec, "allocateLoadBalancerNodePorts", true);
     }
-
     for port in spec
         .get_mut("ports")
         .and_then(Value::as_array_mut)

@@ -1,4 +1,6 @@
-//! What Go's decoder says about text that is not JSON.
+//! What Go's decoder says about text that is not JSON, or not the JSON that it expected.
+
+use serde_json::Value;
 
 /// What is wrong with a text, in Go's words; nothing when it is JSON.
 pub fn error(text: &[u8]) -> Option<String> {
@@ -17,6 +19,18 @@ pub fn error(text: &[u8]) -> Option<String> {
             }
         });
     result.err()
+}
+
+/// What the decoder calls a value that it did not expect.
+pub fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
 }
 
 fn invalid(byte: u8, place: &str) -> String {

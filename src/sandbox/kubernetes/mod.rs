@@ -49,7 +49,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use keys::{Authority, Identity, Keys};
+pub use keys::{AnyServer, Authority, Identity, Keys};
 pub use server::Server;
 
 /// The Kubernetes version that the server says it is, as `(major, minor, git version)`.

@@ -82,7 +82,6 @@ pub fn writing(info: &Info, kind: &str, apply: Option<bool>) -> Result<()> {
 /// Checks the options of a list or a watch.
 pub fn listing(info: &Info) -> Result<()> {
     let query = &info.query;
-
     for key in ["timeoutSeconds", "limit"] {
         integer(query, key)?;
     }

@@ -325,7 +325,6 @@ impl Index {
             .find(|resource| resource.kind == kind)
     }
 
-    /// Whether a group in this version is served at all.
     /// Whether a group is one of the built-in kinds.
     pub fn builtin_group(&self, group: &str) -> bool {
         BUILTIN.iter().any(|row| row.group == group)

@@ -225,14 +225,7 @@ fn visit(
         (Shape::Map(values), _) => format!("map[string]{}", go_type(values)),
         (Shape::Struct(name, _), _) => format!("v1.{name}"),
     };
-    let got = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
+    let got = super::gojson::kind(value);
     Err(cannot(got, place, &expected))
 }
 
@@ -320,7 +313,8 @@ fn convert(schema: &Value, metadata: &Arc<Schema>, root: bool, free: bool) -> Sc
     let properties = schema.get("properties").and_then(Value::as_object);
     let additional = schema.get("additionalProperties");
     let shape = match schema["type"].as_str().unwrap_or("") {
-        _ if schema["x-kubernetes-int-or-string"] == true => Shape::IntOrString,
+        // What is one of two the merger takes as it comes.
+        _ if schema["x-kubernetes-int-or-string"] == true => Shape::Any,
         "boolean" => Shape::Bool,
         "integer" => Shape::Integer(64),
         "number" => Shape::Number,
@@ -363,12 +357,6 @@ fn convert(schema: &Value, metadata: &Arc<Schema>, root: bool, free: bool) -> Sc
             }
         },
         _ => Shape::Any,
-    };
-    // What is one of two the merger takes as it comes.
-    let shape = match shape {
-        Shape::IntOrString => Shape::Any,
-
-        shape => shape,
     };
     let mut node = Schema::new(shape);
     node.preserve = preserve;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures::future::FutureExt as _;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -255,14 +254,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>) {
     let mut stopped = api.stopped.clone();
     loop {
         let stream = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
-                // Out of file descriptors or a connection reset before it was taken: the next one may do.
-                Err(_) => {
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                    continue;
-                }
-            },
+            stream = http::accept(&listener) => stream,
             _ = connections.join_next(), if !connections.is_empty() => continue,
             () = ended(&mut stopped) => break,
         };
@@ -273,18 +265,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>) {
             };
             let service =
                 service_fn(move |request| answer(api.clone(), request).map(Ok::<_, Infallible>));
-            // A peer that hangs up is no failure.
-            let _ = match http::is_http2(&stream) {
-                true => {
-                    let stream = TokioIo::new(http::Lively::new(stream));
-                    http::http2().serve_connection(stream, service).await
-                }
-                false => {
-                    let stream = TokioIo::new(stream);
-                    let connection = http::http1().serve_connection(stream, service);
-                    connection.with_upgrades().await
-                }
-            };
+            http::serve(stream, service).await;
         });
     }
     connections.shutdown().await;

@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::sandbox::http;
 use crate::sandbox::kubernetes::Authority;
 
 /// The loopback addresses to try for an address of the cluster, in this order.
@@ -48,21 +49,14 @@ pub async fn start(authority: &Authority, ways: Ways) -> std::io::Result<Egress>
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => {
-                        let (acceptor, ways) = (acceptor.clone(), ways.clone());
-                        connections.spawn(async move {
-                            let _ = stream.set_nodelay(true);
-                            if let Ok(Ok(stream)) =
-                                tokio::time::timeout(PATIENCE, acceptor.accept(stream)).await
-                            {
-                                serve(stream, ways).await;
-                            }
-                        });
-                    }
-                    // Out of file descriptors: waiting lets others close theirs.
-                    Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-                },
+                stream = http::accept(&listener) => {
+                    let (acceptor, ways) = (acceptor.clone(), ways.clone());
+                    connections.spawn(async move {
+                        if let Some(stream) = http::secure(&acceptor, stream).await {
+                            serve(stream, ways).await;
+                        }
+                    });
+                }
                 Some(_) = connections.join_next() => {}
             }
         }

@@ -14,25 +14,22 @@ mod webhooks;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
+use super::ContainerContext;
 use super::program::leader::Election;
 use super::program::webhooks::Webhooks;
-use super::program::{self, aws, probes};
+use super::program::{self, aws, fail, probes};
 use super::runtime::kinds::{NAMESPACES, PODS};
 use super::runtime::{Cluster, Resource};
-use super::{ContainerContext, stopped};
 
 /// The version that the controller says it is.
 const VERSION: &str = "v1.13.3";
 /// Where the webhooks' certificate is mounted.
 const CERTIFICATES: &str = "/tmp/k8s-webhook-server/serving-certs";
-/// How long caches may take to fill before the program gives up.
-const CACHE_SYNC: Duration = Duration::from_secs(120);
 
 /// The group of the custom resources.
 const GROUP: &str = "appmesh.k8s.aws";
@@ -64,33 +61,14 @@ struct Controller {
 impl Controller {
     /// Returns once the caches that the webhooks read are filled.
     async fn synced(&self) {
-        for kind in [&MESHES, &VIRTUAL_NODES, &VIRTUAL_GATEWAYS, &NAMESPACES] {
-            self.cluster.cache(kind).synced().await;
-        }
+        let read = [&MESHES, &VIRTUAL_NODES, &VIRTUAL_GATEWAYS, &NAMESPACES];
+        self.cluster.synced(&read).await;
     }
 }
 
 /// Runs the controller in a container.
 pub fn run(context: ContainerContext) -> BoxFuture<'static, i32> {
-    async move {
-        let mut shutdown = context.shutdown.clone();
-        tokio::select! {
-            () = stopped(&mut shutdown) => 0,
-            code = start(&context) => code,
-        }
-    }
-    .boxed()
-}
-
-fn fail(context: &ContainerContext, message: &str, error: &str) -> i32 {
-    program::say(
-        context,
-        "error",
-        "setup",
-        message,
-        json!({ "error": error }),
-    );
-    1
+    program::run(context, |context| start(context).boxed())
 }
 
 async fn start(context: &ContainerContext) -> i32 {
@@ -217,42 +195,12 @@ async fn serve(controller: Arc<Controller>) -> i32 {
         Ok(server) => server,
         Err(error) => return fail(context, "problem running manager", &error),
     };
-    let election = Election::new(
-        controller.cluster.clone(),
-        context,
-        "appmesh-controller-leader-election",
-    );
+    let cluster = &controller.cluster;
+    let lease = "appmesh-controller-leader-election";
     let elected = controller.flags.is("enable-leader-election");
-    if elected {
-        election.win(context).await;
-    }
-    for kind in caches {
-        let synced = controller.cluster.cache(kind);
-        if tokio::time::timeout(CACHE_SYNC, synced.synced())
-            .await
-            .is_err()
-        {
-            let error = format!(
-                "failed to wait for {} caches to sync: timed out waiting for cache to be synced",
-                kind.kind.to_lowercase()
-            );
-            return fail(context, "problem running manager", &error);
-        }
-    }
+    let election = elected.then(|| Election::new(cluster.clone(), context, lease));
     let work = reconcile::run(controller.clone());
-    if elected {
-        tokio::select! {
-            () = work => 0,
-            () = election.keep(context) => {
-                if *context.shutdown.borrow() { 0 } else {
-                    fail(context, "problem running manager", "leader election lost")
-                }
-            }
-        }
-    } else {
-        work.await;
-        0
-    }
+    program::manage(context, cluster, &caches, election, work).await
 }
 
 /// Whether a resource carries its kind's active condition.

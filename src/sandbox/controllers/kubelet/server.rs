@@ -42,14 +42,7 @@ pub async fn start(kubelet: Arc<Kubelet>, mut shutdown: Shutdown) -> std::io::Re
     tokio::spawn(async move {
         loop {
             let stream = tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => stream,
-                    // Out of file descriptors, for one: waiting lets others close theirs.
-                    Err(_) => {
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                        continue;
-                    }
-                },
+                stream = http::accept(&listener) => stream,
                 () = stopped(&mut shutdown) => return,
             };
             let (kubelet, acceptor, mut shutdown) =

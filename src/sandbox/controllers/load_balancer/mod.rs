@@ -14,7 +14,6 @@ mod webhooks;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use aws_sdk_elasticloadbalancingv2 as elbv2;
 use aws_smithy_runtime_api::client::result::SdkError;
@@ -26,20 +25,18 @@ use futures::future::BoxFuture;
 use serde_json::json;
 use tokio::sync::Mutex;
 
+use super::ContainerContext;
 use super::program::leader::Election;
 use super::program::webhooks::Webhooks;
-use super::program::{self, aws, probes};
+use super::program::{self, aws, fail, probes};
 use super::runtime::kinds::{
     ENDPOINT_SLICES, INGRESS_CLASSES, INGRESSES, NAMESPACES, NODES, PODS, SERVICES,
 };
 use super::runtime::{ApiError, Cluster, Key, Resource};
-use super::{ContainerContext, stopped};
 use crate::ec2::Ec2;
 
 /// Where the webhooks' certificate is mounted unless a flag says otherwise.
 const CERTIFICATES: &str = "/tmp/k8s-webhook-server/serving-certs";
-/// How long caches may take to fill before the program gives up.
-const CACHE_SYNC: Duration = Duration::from_secs(120);
 
 static TARGET_GROUP_BINDINGS: Resource = Resource::namespaced(
     "elbv2.k8s.aws",
@@ -124,38 +121,19 @@ struct Controller {
 impl Controller {
     /// Returns once the caches that the webhooks read are filled.
     async fn synced(&self) {
-        for kind in [
+        let read = [
             &INGRESS_CLASSES,
             &INGRESS_CLASS_PARAMS,
             &SERVICES,
             &TARGET_GROUP_BINDINGS,
-        ] {
-            self.cluster.cache(kind).synced().await;
-        }
+        ];
+        self.cluster.synced(&read).await;
     }
 }
 
 /// Runs the controller in a container.
 pub fn run(context: ContainerContext) -> BoxFuture<'static, i32> {
-    async move {
-        let mut shutdown = context.shutdown.clone();
-        tokio::select! {
-            () = stopped(&mut shutdown) => 0,
-            code = start(&context) => code,
-        }
-    }
-    .boxed()
-}
-
-fn fail(context: &ContainerContext, message: &str, error: &str) -> i32 {
-    program::say(
-        context,
-        "error",
-        "setup",
-        message,
-        json!({ "error": error }),
-    );
-    1
+    program::run(context, |context| start(context).boxed())
 }
 
 async fn start(context: &ContainerContext) -> i32 {
@@ -255,45 +233,15 @@ async fn serve(controller: Arc<Controller>) -> i32 {
     };
     let address = SocketAddr::new(context.twin, port(flags.text("metrics-bind-addr"), 8080));
     let _metrics = probes::serve(address, &["/metrics"]).await.ok();
-    let election = Election::new(
-        controller.cluster.clone(),
-        context,
-        flags.text("leader-election-id"),
-    );
+    let cluster = &controller.cluster;
+    let lease = flags.text("leader-election-id");
     let elected = flags.is("enable-leader-election");
-    if elected {
-        election.win(context).await;
-    }
-    for kind in caches {
-        let cache = controller.cluster.cache(kind);
-        if tokio::time::timeout(CACHE_SYNC, cache.synced())
-            .await
-            .is_err()
-        {
-            let error = format!(
-                "failed to wait for {} caches to sync: timed out waiting for cache to be synced",
-                kind.kind.to_lowercase()
-            );
-            return fail(context, "problem running manager", &error);
-        }
-    }
+    let election = elected.then(|| Election::new(cluster.clone(), context, lease));
     let work = async {
         tokio::join!(
             groups::run(controller.clone()),
             bindings::run(controller.clone())
         );
     };
-    if elected {
-        tokio::select! {
-            () = work => 0,
-            () = election.keep(context) => {
-                if *context.shutdown.borrow() { 0 } else {
-                    fail(context, "problem running manager", "leader election lost")
-                }
-            }
-        }
-    } else {
-        work.await;
-        0
-    }
+    program::manage(context, cluster, &caches, election, work).await
 }

@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -18,11 +17,7 @@ pub async fn serve(address: SocketAddr, paths: &'static [&'static str]) -> std::
     let listener = TcpListener::bind(address).await?;
     let task = tokio::spawn(async move {
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
-                // Out of file descriptors, for one: waiting lets others close theirs.
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            };
+            let stream = http::accept(&listener).await;
             tokio::spawn(async move {
                 let service = service_fn(move |request: Request<Incoming>| async move {
                     let known = paths.contains(&request.uri().path());

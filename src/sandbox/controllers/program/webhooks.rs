@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use base64::Engine;
 use futures::future::BoxFuture;
@@ -12,7 +11,6 @@ use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
@@ -23,7 +21,7 @@ use super::super::ContainerContext;
 use crate::sandbox::http;
 
 /// The largest review: an object, what it was, and what is around them.
-const REVIEW: usize = 8 << 20;
+pub const REVIEW: usize = 8 << 20;
 
 /// A review request: `object`, `oldObject`, `operation`, `namespace` ….
 pub type Review = Value;
@@ -106,11 +104,7 @@ impl Webhooks {
         let webhooks = Arc::new(self);
         let task = tokio::spawn(async move {
             loop {
-                let Ok((stream, _)) = listener.accept().await else {
-                    // Out of file descriptors, for one: waiting lets others close theirs.
-                    tokio::time::sleep(Duration::from_millis(20)).await;
-                    continue;
-                };
+                let stream = http::accept(&listener).await;
                 // A certificate that is being replaced at this moment fails this connection only.
                 let Ok(acceptor) = certificate.acceptor() else {
                     continue;
@@ -124,17 +118,7 @@ impl Webhooks {
                         let webhooks = webhooks.clone();
                         async move { Ok::<_, Infallible>(respond(&webhooks, request).await) }
                     });
-                    // A peer that hangs up is no failure.
-                    let _ = match http::is_http2(&stream) {
-                        true => {
-                            let stream = TokioIo::new(http::Lively::new(stream));
-                            http::http2().serve_connection(stream, service).await
-                        }
-                        false => {
-                            let stream = TokioIo::new(stream);
-                            http::http1().serve_connection(stream, service).await
-                        }
-                    };
+                    http::serve(stream, service).await;
                 });
             }
         });

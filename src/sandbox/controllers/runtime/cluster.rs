@@ -128,6 +128,13 @@ impl Cluster {
         &self.component
     }
 
+    /// Returns once the caches of these kinds are filled.
+    pub async fn synced(&self, kinds: &[&Resource]) {
+        for kind in kinds {
+            self.cache(kind).synced().await;
+        }
+    }
+
     /// The cache of a kind in all namespaces; the first call starts its watch.
     pub fn cache(&self, resource: &Resource) -> Cache {
         let mut caches = self.lock();

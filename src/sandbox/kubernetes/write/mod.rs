@@ -37,6 +37,7 @@ pub enum FieldValidation {
 }
 
 /// One request that changes something.
+#[derive(Clone)]
 pub struct Call<'a> {
     /// The server.
     pub api: &'a Arc<Api>,
@@ -184,6 +185,14 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
+    /// Goes on with the events of the core group, as which all events are kept.
+    fn as_core_event(&mut self, event: &mut Value) -> Result<()> {
+        defaults::event_from_events(event);
+        let core = self.api.resource("", "v1", "events");
+        self.resource = core.ok_or_else(Status::no_resource)?;
+        Ok(())
+    }
+
     /// Validates an object against its schema and its kind's rules.
     fn validate(
         &self,
@@ -206,9 +215,7 @@ impl<'a> Call<'a> {
         causes.extend(validation::metadata(&self.resource, object, old));
         match &self.resource.custom {
             Some(custom) => {
-                let mut others = causes.clone();
-                others.extend(validation::scale(&self.resource, object));
-                causes = others;
+                causes.extend(validation::scale(&self.resource, object));
                 let own = instance::validate(&custom.schema, object, old, &causes);
                 causes.extend(own);
             }
@@ -372,13 +379,6 @@ fn object_text(body: &Bytes, kind: &str) -> Result<Value> {
     }
     let mut value: Value =
         serde_json::from_slice(body).map_err(|error| unrecognized(error.to_string()))?;
-    let got = |value: &Value| match value {
-        Value::Bool(_) => "bool",
-        Value::Number(_) => "number",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        _ => "object",
-    };
     match &value {
         Value::Object(map) => {
             for field in ["apiVersion", "kind"] {
@@ -388,7 +388,7 @@ fn object_text(body: &Bytes, kind: &str) -> Result<Value> {
                 {
                     return Err(unrecognized(format!(
                         "json: cannot unmarshal {} into Go struct field .{field} of type string",
-                        got(other)
+                        gojson::kind(other)
                     )));
                 }
             }
@@ -402,7 +402,7 @@ fn object_text(body: &Bytes, kind: &str) -> Result<Value> {
         other => {
             return Err(unrecognized(format!(
                 "json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
-                got(other)
+                gojson::kind(other)
             )));
         }
     }
@@ -464,21 +464,22 @@ pub async fn create(
     body: &Bytes,
 ) -> Result<(u16, Value)> {
     options::writing(call.info, "CreateOptions", None)?;
-    let kind = call.resource.kind.clone();
-    let body = decode(headers, body, &kind)?;
-    let mut object = body;
     let resource = call.resource.clone();
-    if resource.is("events.k8s.io", "events") {
-        identify(&resource, &mut object)?;
-        defaults::event_from_events(&mut object);
-        call.resource = call
-            .api
-            .resource("", "v1", "events")
-            .ok_or_else(Status::no_resource)?;
-    }
-    call.shape(&mut object, true)?;
+    let object = whole(call, headers, body)?;
     let stored = insert(call, object).await?;
     Ok((201, external(&resource, &stored).into_owned()))
+}
+
+/// The object that a create or a replace brings along, in its shape.
+fn whole(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<Value> {
+    let resource = call.resource.clone();
+    let mut object = decode(headers, body, &resource.kind)?;
+    if resource.is("events.k8s.io", "events") {
+        identify(&resource, &mut object)?;
+        call.as_core_event(&mut object)?;
+    }
+    call.shape(&mut object, true)?;
+    Ok(object)
 }
 
 /// Stores a new object of the right shape.
@@ -597,18 +598,8 @@ pub async fn replace(
     body: &Bytes,
 ) -> Result<(u16, Value)> {
     options::writing(call.info, "UpdateOptions", None)?;
-    let kind = call.resource.kind.clone();
-    let mut body = decode(headers, body, &kind)?;
     let resource = call.resource.clone();
-    if resource.is("events.k8s.io", "events") {
-        identify(&resource, &mut body)?;
-        defaults::event_from_events(&mut body);
-        call.resource = call
-            .api
-            .resource("", "v1", "events")
-            .ok_or_else(Status::no_resource)?;
-    }
-    call.shape(&mut body, true)?;
+    let mut body = whole(call, headers, body)?;
     address(call, &mut body)?;
     let (place, name) = (call.namespace(), &call.info.name);
     if strategy::creates_on_update(&resource)

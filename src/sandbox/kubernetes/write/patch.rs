@@ -8,7 +8,7 @@ use super::super::apply::{self, Writer};
 use super::super::read::external;
 use super::super::request::Info;
 use super::super::status::{Result, Status};
-use super::super::{defaults, object, options, patch as patches, strategy};
+use super::super::{gojson, object, options, patch as patches, strategy};
 use super::{Call, address, content_type, insert, json_text, modify, yaml_text};
 
 /// Answers a patch of any kind.
@@ -45,13 +45,7 @@ pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
         let patch = json_text(body)?;
         let listed = kind == "application/json-patch+json";
         if patch.is_object() == listed && !patch.is_null() {
-            let got = match &patch {
-                Value::Bool(_) => "bool",
-                Value::Number(_) => "number",
-                Value::String(_) => "string",
-                Value::Object(_) => "object",
-                _ => "array",
-            };
+            let got = gojson::kind(&patch);
             let wanted = if listed {
                 "[]handlers.jsonPatchOp"
             } else {
@@ -76,11 +70,7 @@ pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
             }
         }
         if events {
-            defaults::event_from_events(&mut new);
-            call.resource = call
-                .api
-                .resource("", "v1", "events")
-                .ok_or_else(Status::no_resource)?;
+            call.as_core_event(&mut new)?;
         }
         call.warnings.clear();
         let fits = call.shape(&mut new, true);
@@ -163,14 +153,8 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
     let resource = call.resource.clone();
     call.applying = true;
     let mut config = yaml_text(body)?;
-    let got = match &config {
-        Value::Object(_) | Value::Null => "",
-        Value::Array(_) => "array",
-        Value::String(_) => "string",
-        Value::Number(_) => "number",
-        Value::Bool(_) => "bool",
-    };
-    if !got.is_empty() {
+    if !config.is_object() && !config.is_null() {
+        let got = gojson::kind(&config);
         return Err(Status::bad_request(format!(
             "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {got} into Go value of type map[string]interface {{}}"
         )));
@@ -264,12 +248,7 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
         }
         misplaced.clone().map_or(Ok(applied), Err)
     };
-    let exists = call
-        .api
-        .store
-        .get(&resource.table, call.namespace(), &call.info.name)
-        .is_some();
-    if !exists {
+    if !there {
         let mut object = run(&Value::Null)?;
         let uid = object::uid(&object);
         if !uid.is_empty() {
@@ -291,18 +270,11 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
         verb: "apply",
         ..call.info.clone()
     };
-    let mut call = Call {
-        api: call.api,
-        user: call.user,
+    let mut change = Call {
         info: &info,
-        resource: resource.clone(),
-        manager: call.manager.clone(),
-        dry_run: call.dry_run,
-        validation: call.validation,
-        warnings: Vec::new(),
-        applying: true,
+        ..call.clone()
     };
-    let stored = modify(&mut call, &mut |call, old| {
+    let result = modify(&mut change, &mut |call, old| {
         let live = external(&resource, old);
         let mut new = run(&live)?;
         if object::at(&config, "metadata.resourceVersion").is_none() {
@@ -312,6 +284,7 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
         unconverted(fits, call)?;
         Ok(new)
     })
-    .await?;
-    Ok((200, external(&resource, &stored).into_owned()))
+    .await;
+    call.warnings = std::mem::take(&mut change.warnings);
+    Ok((200, external(&resource, &result?).into_owned()))
 }

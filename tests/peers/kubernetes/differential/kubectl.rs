@@ -32,36 +32,28 @@ struct Step {
     compared: Compared,
 }
 
-const fn run(words: &'static str) -> Step {
-    Step {
-        words,
-        input: "",
-        compared: Compared::All,
-    }
-}
-
-const fn feed(words: &'static str, input: &'static str) -> Step {
+const fn step(words: &'static str, input: &'static str, compared: Compared) -> Step {
     Step {
         words,
         input,
-        compared: Compared::All,
+        compared,
     }
+}
+
+const fn run(words: &'static str) -> Step {
+    step(words, "", Compared::All)
+}
+
+const fn feed(words: &'static str, input: &'static str) -> Step {
+    step(words, input, Compared::All)
 }
 
 const fn fields(words: &'static str) -> Step {
-    Step {
-        words,
-        input: "",
-        compared: Compared::Fields,
-    }
+    step(words, "", Compared::Fields)
 }
 
 const fn code(words: &'static str) -> Step {
-    Step {
-        words,
-        input: "",
-        compared: Compared::Code,
-    }
+    step(words, "", Compared::Code)
 }
 
 const WEB: &str = r#"
