@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_elasticloadbalancingv2::types::{TargetHealthDescription, TargetHealthStateEnum};
+use futures::future::join_all;
 
 use super::ingress::load_balancer;
 use crate::clients::Clients;
@@ -11,6 +12,10 @@ use crate::clients::aws::failed;
 use crate::config::Environment;
 use crate::engine::{Change, Context, Expected, Input, Observed, Poll, Result, Step, StepId, Wait};
 use crate::rollout::{Entrance, probe};
+
+/// So many requests are to be answered: behind one load balancer are several pods, whose proxies learn of each other one
+/// by one.
+const ANSWERS: usize = 8;
 
 /// How long targets may take to become healthy, and the first answer to come: each.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -31,11 +36,13 @@ impl AnsweringEntrance {
         if self.environment.ingress.internal {
             return None;
         }
-        match probe(&entrance.url, Duration::from_secs(5)).await {
+        let requests = (0..ANSWERS).map(|_| probe(&entrance.url, Duration::from_secs(5)));
+        let mut answers = join_all(requests).await.into_iter();
+        answers.find_map(|answer| match answer {
             Ok(200) => None,
             Ok(status) => Some(format!("{} answers HTTP {status}", entrance.url)),
             Err(why) => Some(format!("{}: {why}", entrance.url)),
-        }
+        })
     }
 
     async fn wait_targets(&self, cx: &Context, load_balancer: &str) -> Result<()> {
