@@ -110,7 +110,7 @@ pub(super) fn address(at: SocketAddr) -> Value {
 pub type Files = BTreeMap<String, Value>;
 
 /// Everything but the bootstrap. `model` is the App Mesh stream's answer.
-pub fn files(model: &Value, settings: &Settings, names: Option<&Names>) -> Files {
+pub fn files(model: &Value, settings: &Settings, names: &Names) -> Files {
     let mut files = Files::new();
     files.insert(
         "lds.json".to_owned(),

@@ -31,6 +31,7 @@ use super::aws::iam::Session;
 use super::clock::Clock;
 use super::controllers::{ContainerContext, repository};
 use super::state::World;
+use names::Names;
 
 /// Where Envoy is, or why there is none.
 pub type Envoy = Result<PathBuf, String>;
@@ -40,6 +41,8 @@ struct DataPlane {
     envoy: Envoy,
     directory: PathBuf,
     clock: Clock,
+    /// By API server and node.
+    names: Mutex<HashMap<(String, String), Arc<Names>>>,
 }
 
 /// The data planes of this process by their sandbox's AWS endpoint, which programs are given.
@@ -70,6 +73,7 @@ pub fn start(world: World, wanted: bool) -> Part {
         envoy,
         directory: world.directory.to_path_buf(),
         clock: world.clock,
+        names: Mutex::default(),
     };
     all().insert(world.endpoint.to_string(), Arc::new(plane));
     let endpoint = world.endpoint.clone();
@@ -98,6 +102,17 @@ fn directory(endpoint: &str) -> PathBuf {
         || Path::new(".").to_owned(),
         |plane| plane.directory.clone(),
     )
+}
+
+/// The names that a container's node knows; none where there is no data plane.
+fn names_of(context: &ContainerContext) -> Option<Arc<Names>> {
+    let plane = of(&context.aws_endpoint)?;
+    let node = (context.kubernetes_endpoint.clone(), context.node.clone());
+    let mut names = plane
+        .names
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    Some(names.entry(node).or_default().clone())
 }
 
 fn clock(endpoint: &str) -> Option<Clock> {

@@ -1,11 +1,10 @@
 //! Cluster DNS and service addresses for Envoy: `name.namespace.svc.cluster.local` and a port to the ready endpoints
-//! behind it, kept current by one watch per cluster.
+//! behind it, kept current on each node by the watches of its kube-proxy.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, Weak};
-use std::time::Duration;
+use std::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Service;
@@ -15,6 +14,9 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 
 use super::address::twin_of;
+
+/// Namespace and name.
+type Key = (String, String);
 
 /// One port of a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,17 +33,30 @@ struct Slice {
     ports: Vec<Port>,
 }
 
+/// What is known of one kind of object; nothing before the first list of it is complete.
+type Table<V> = Option<BTreeMap<Key, V>>;
+
 #[derive(Debug, Default)]
 struct Tables {
-    services: BTreeMap<(String, String), (bool, Vec<Port>)>,
-    slices: BTreeMap<(String, String), Slice>,
+    /// Whether a service is headless, and its ports.
+    services: Table<(bool, Vec<Port>)>,
+    slices: Table<Slice>,
 }
 
-/// The names of one cluster.
+/// The names that one node knows. They outlive the kube-proxy that watches, as a node's rules do.
 #[derive(Debug)]
 pub struct Names {
     tables: RwLock<Tables>,
     changed: watch::Sender<u64>,
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Self {
+            tables: RwLock::default(),
+            changed: watch::Sender::new(0),
+        }
+    }
 }
 
 /// A service with a port, by all the names that DNS knows it.
@@ -57,140 +72,122 @@ pub struct Entry {
     pub endpoints: Vec<SocketAddr>,
 }
 
-fn all() -> MutexGuard<'static, HashMap<String, Weak<Names>>> {
-    static ALL: OnceLock<Mutex<HashMap<String, Weak<Names>>>> = OnceLock::new();
-    let all = ALL.get_or_init(Mutex::default);
-    all.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-/// The names of a cluster that a node of this process watches.
-pub fn of(server: &str) -> Option<Arc<Names>> {
-    all().get(server)?.upgrade()
-}
-
-/// Watches a cluster's services for as long as the answer is held; all nodes of a cluster share one watch.
-pub fn watch(server: &str, client: &Client) -> Arc<Names> {
-    let mut all = all();
-    if let Some(names) = all.get(server).and_then(Weak::upgrade) {
-        return names;
-    }
-    let names = Arc::new(Names {
-        tables: RwLock::default(),
-        changed: watch::Sender::new(0),
-    });
-    all.insert(server.to_owned(), Arc::downgrade(&names));
-    tokio::spawn(follow(
-        Arc::downgrade(&names),
-        client.clone(),
-        Names::apply_service,
-    ));
-    tokio::spawn(follow(
-        Arc::downgrade(&names),
-        client.clone(),
-        Names::apply_slice,
-    ));
-    names
-}
-
-/// Feeds one kind of object into the names until nobody holds them.
-async fn follow<K>(names: Weak<Names>, client: Client, apply: fn(&Names, &watcher::Event<K>))
-where
-    K: kube::Resource<DynamicType = ()>
-        + Clone
-        + serde::de::DeserializeOwned
-        + std::fmt::Debug
-        + Send
-        + 'static,
-{
-    let api: Api<K> = Api::all(client);
-    let mut changes = pin!(watcher(api, watcher::Config::default()).default_backoff());
-    loop {
-        let change = tokio::select! {
-            change = changes.next() => change,
-            () = tokio::time::sleep(Duration::from_secs(1)) => match names.strong_count() {
-                0 => return,
-                _ => continue,
-            },
-        };
-        let (Some(change), Some(names)) = (change, names.upgrade()) else {
-            return;
-        };
-        if let Ok(event) = change {
-            apply(&names, &event);
-        }
-    }
-}
-
-fn key(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> (String, String) {
+fn key(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta) -> Key {
     let text = |part: &Option<String>| part.clone().unwrap_or_default();
     (text(&metadata.namespace), text(&metadata.name))
 }
 
+fn read_service(service: &Service) -> (bool, Vec<Port>) {
+    let spec = service.spec.clone().unwrap_or_default();
+    let headless = spec.cluster_ip.as_deref() == Some("None");
+    let ports = spec.ports.unwrap_or_default().into_iter();
+    let ports = ports.filter_map(|port| {
+        Some(Port {
+            name: port.name.unwrap_or_default(),
+            number: u16::try_from(port.port).ok()?,
+        })
+    });
+    (headless, ports.collect())
+}
+
+fn read_slice(slice: &EndpointSlice) -> Slice {
+    let labels = slice.metadata.labels.as_ref();
+    let service = labels.and_then(|labels| labels.get("kubernetes.io/service-name"));
+    let ready = slice.endpoints.iter().flatten().filter(|endpoint| {
+        let conditions = endpoint.conditions.as_ref();
+        conditions
+            .and_then(|conditions| conditions.ready)
+            .unwrap_or(true)
+    });
+    let addresses = ready.flat_map(|endpoint| &endpoint.addresses);
+    let ports = slice.ports.iter().flatten();
+    let ports = ports.filter_map(|port| {
+        Some(Port {
+            name: port.name.clone().unwrap_or_default(),
+            number: u16::try_from(port.port?).ok()?,
+        })
+    });
+    Slice {
+        service: service.cloned().unwrap_or_default(),
+        addresses: addresses.filter_map(|address| twin_of(address)).collect(),
+        ports: ports.collect(),
+    }
+}
+
 impl Names {
-    fn change(&self, change: impl FnOnce(&mut Tables)) {
-        change(
-            &mut self
-                .tables
-                .write()
-                .unwrap_or_else(|poisoned| poisoned.into_inner()),
+    /// Keeps the names current with a kube-proxy's rights; never returns.
+    pub async fn follow(&self, client: &Client) {
+        futures::join!(
+            self.follow_kind(client, read_service, |tables| &mut tables.services),
+            self.follow_kind(client, read_slice, |tables| &mut tables.slices),
         );
+    }
+
+    async fn follow_kind<K, V>(
+        &self,
+        client: &Client,
+        read: fn(&K) -> V,
+        table: fn(&mut Tables) -> &mut Table<V>,
+    ) where
+        K: kube::Resource<DynamicType = ()>
+            + Clone
+            + serde::de::DeserializeOwned
+            + std::fmt::Debug
+            + Send
+            + 'static,
+    {
+        let api: Api<K> = Api::all(client.clone());
+        let events = watcher(api, watcher::Config::default()).default_backoff();
+        // The backoff has waited; the watcher begins again by itself.
+        let mut events = pin!(events.filter_map(async |event| event.ok()));
+        // A list that is being read replaces what is known in one step: endpoints stay while a watch begins anew.
+        let mut listed = BTreeMap::new();
+        while let Some(event) = events.next().await {
+            match event {
+                watcher::Event::Init => listed.clear(),
+                watcher::Event::InitApply(object) => {
+                    listed.insert(key(object.meta()), read(&object));
+                }
+                watcher::Event::InitDone => {
+                    let listed = std::mem::take(&mut listed);
+                    self.change(|tables| *table(tables) = Some(listed));
+                }
+                watcher::Event::Apply(object) => self.change(|tables| {
+                    let known = table(tables).get_or_insert_default();
+                    known.insert(key(object.meta()), read(&object));
+                }),
+                watcher::Event::Delete(object) => self.change(|tables| {
+                    let known = table(tables).get_or_insert_default();
+                    known.remove(&key(object.meta()));
+                }),
+            }
+        }
+    }
+
+    fn tables(&self) -> RwLockReadGuard<'_, Tables> {
+        self.tables
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Tables)) {
+        let mut tables: RwLockWriteGuard<'_, Tables> = self
+            .tables
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        change(&mut tables);
+        drop(tables);
         self.changed.send_modify(|count| *count += 1);
     }
 
-    fn apply_service(&self, event: &watcher::Event<Service>) {
-        self.change(|tables| match event {
-            watcher::Event::Init => tables.services.clear(),
-            watcher::Event::InitDone => {}
-            watcher::Event::Delete(service) => {
-                drop(tables.services.remove(&key(&service.metadata)))
-            }
-            watcher::Event::Apply(service) | watcher::Event::InitApply(service) => {
-                let spec = service.spec.clone().unwrap_or_default();
-                let headless = spec.cluster_ip.as_deref() == Some("None");
-                let ports = spec.ports.unwrap_or_default().into_iter();
-                let ports = ports.filter_map(|port| {
-                    Some(Port {
-                        name: port.name.unwrap_or_default(),
-                        number: u16::try_from(port.port).ok()?,
-                    })
-                });
-                tables
-                    .services
-                    .insert(key(&service.metadata), (headless, ports.collect()));
-            }
-        });
-    }
-
-    fn apply_slice(&self, event: &watcher::Event<EndpointSlice>) {
-        self.change(|tables| match event {
-            watcher::Event::Init => tables.slices.clear(),
-            watcher::Event::InitDone => {}
-            watcher::Event::Delete(slice) => drop(tables.slices.remove(&key(&slice.metadata))),
-            watcher::Event::Apply(slice) | watcher::Event::InitApply(slice) => {
-                let labels = slice.metadata.labels.as_ref();
-                let service = labels.and_then(|labels| labels.get("kubernetes.io/service-name"));
-                let ready = slice.endpoints.iter().flatten().filter(|endpoint| {
-                    let conditions = endpoint.conditions.as_ref();
-                    conditions
-                        .and_then(|conditions| conditions.ready)
-                        .unwrap_or(true)
-                });
-                let addresses = ready.flat_map(|endpoint| &endpoint.addresses);
-                let ports = slice.ports.iter().flatten();
-                let ports = ports.filter_map(|port| {
-                    Some(Port {
-                        name: port.name.clone().unwrap_or_default(),
-                        number: u16::try_from(port.port?).ok()?,
-                    })
-                });
-                let entry = Slice {
-                    service: service.cloned().unwrap_or_default(),
-                    addresses: addresses.filter_map(|address| twin_of(address)).collect(),
-                    ports: ports.collect(),
-                };
-                tables.slices.insert(key(&slice.metadata), entry);
-            }
-        });
+    /// Ends when all services and endpoints of the cluster have been read once.
+    pub async fn known(&self) {
+        let mut changes = self.changes();
+        let known = || {
+            let tables = self.tables();
+            tables.services.is_some() && tables.slices.is_some()
+        };
+        while !known() && changes.changed().await.is_ok() {}
     }
 
     /// Tells of changes; many in a row are told as one.
@@ -207,20 +204,13 @@ impl Names {
         let Some((service, namespace)) = split(host) else {
             return Vec::new();
         };
-        let tables = self
-            .tables
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        tables.lead(&namespace, &service, port)
+        self.tables().lead(&namespace, &service, port)
     }
 
     /// Every service port of the cluster.
     pub fn entries(&self) -> Vec<Entry> {
-        let tables = self
-            .tables
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        let services = tables.services.iter();
+        let tables = self.tables();
+        let services = tables.services.iter().flatten();
         services
             .flat_map(|((namespace, service), (_, ports))| {
                 ports.iter().map(|port| Entry {
@@ -236,10 +226,9 @@ impl Names {
 
 impl Tables {
     fn lead(&self, namespace: &str, service: &str, port: u16) -> Vec<SocketAddr> {
-        let Some((headless, ports)) = self
-            .services
-            .get(&(namespace.to_owned(), service.to_owned()))
-        else {
+        let key = (namespace.to_owned(), service.to_owned());
+        let known = self.services.as_ref();
+        let Some((headless, ports)) = known.and_then(|known| known.get(&key)) else {
             return Vec::new();
         };
         let name = ports
@@ -247,7 +236,7 @@ impl Tables {
             .find(|candidate| candidate.number == port)
             .map(|port| &port.name);
         let mut endpoints = Vec::new();
-        let slices = self.slices.iter();
+        let slices = self.slices.iter().flatten();
         let mine =
             slices.filter(|((space, _), slice)| space == namespace && slice.service == service);
         for (_, slice) in mine {
@@ -288,39 +277,32 @@ fn split(host: &str) -> Option<(String, String)> {
 #[cfg(test)]
 impl Names {
     /// Names with these services: namespace, service, port, endpoints.
-    pub fn with(services: &[(&str, &str, u16, &[SocketAddr])]) -> Arc<Names> {
-        let mut tables = Tables::default();
-        for (namespace, service, port, endpoints) in services {
-            let key = ((*namespace).to_owned(), (*service).to_owned());
-            tables.services.insert(
-                key,
-                (
-                    false,
-                    vec![Port {
-                        name: String::new(),
-                        number: *port,
-                    }],
-                ),
-            );
+    pub fn with(services: &[(&str, &str, u16, &[SocketAddr])]) -> Names {
+        let port = |number| Port {
+            name: String::new(),
+            number,
+        };
+        let mut known = (BTreeMap::new(), BTreeMap::new());
+        for (namespace, service, number, endpoints) in services {
+            let key = |name: String| ((*namespace).to_owned(), name);
+            known
+                .0
+                .insert(key((*service).to_owned()), (false, vec![port(*number)]));
             for (index, endpoint) in endpoints.iter().enumerate() {
                 let slice = Slice {
                     service: (*service).to_owned(),
                     addresses: vec![endpoint.ip()],
-                    ports: vec![Port {
-                        name: String::new(),
-                        number: endpoint.port(),
-                    }],
+                    ports: vec![port(endpoint.port())],
                 };
-                tables.slices.insert(
-                    ((*namespace).to_owned(), format!("{service}-{index}")),
-                    slice,
-                );
+                known.1.insert(key(format!("{service}-{index}")), slice);
             }
         }
-        Arc::new(Names {
-            tables: RwLock::new(tables),
-            changed: watch::Sender::new(0),
-        })
+        let names = Names::default();
+        names.change(|tables| {
+            tables.services = Some(known.0);
+            tables.slices = Some(known.1);
+        });
+        names
     }
 }
 

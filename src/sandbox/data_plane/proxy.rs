@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::mesh::{self, Settings};
-use super::names::{self, Names};
+use super::names::Names;
 use super::process::{Process, Start};
 use super::{address, aws};
 use crate::sandbox::clock::Clock;
@@ -22,6 +22,9 @@ use crate::sandbox::controllers::{ContainerContext, stopped};
 const POLL: Duration = Duration::from_millis(300);
 /// Between two attempts after a failure.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long Envoy's start waits for names to resolve: a STRICT_DNS cluster is warm with the first answer or after
+/// c-ares' five seconds, whatever came.
+const RESOLUTION: Duration = Duration::from_secs(5);
 /// Credentials are renewed this long before they expire.
 const MARGIN: Duration = Duration::from_secs(120);
 /// Envoy closes what is left after this.
@@ -137,13 +140,14 @@ async fn serve(context: ContainerContext) -> i32 {
         settings,
         credentials: None,
         model: Value::Null,
-        names: names::of(&context.kubernetes_endpoint),
+        names: super::names_of(&context).unwrap_or_default(),
         said: String::new(),
     };
     // Envoy is not live before it has a configuration; here it is not started before.
     while !agent.ask().await {
         tokio::time::sleep(RETRY).await;
     }
+    let _ = tokio::time::timeout(RESOLUTION, agent.names.known()).await;
     if let Err(error) = agent.write(true) {
         context.say(format!("[error] cannot write the configuration: {error}"));
         return 1;
@@ -209,8 +213,8 @@ struct Agent<'a> {
     settings: Settings,
     credentials: Option<Credentials>,
     model: Value,
-    /// Known once the node's kube-proxy runs.
-    names: Option<Arc<Names>>,
+    /// What the node's kube-proxy knows.
+    names: Arc<Names>,
     said: String,
 }
 
@@ -276,28 +280,12 @@ impl Agent<'_> {
     /// Follows App Mesh and the cluster's endpoints; never returns.
     async fn follow(&mut self) {
         // Subscribed once, before what is known is written: nothing that happens meanwhile is missed.
-        let mut changes = self.names.as_ref().map(|names| names.changes());
+        let mut changes = self.names.changes();
         self.rewrite();
         loop {
-            if self.names.is_none() {
-                self.names = names::of(&self.context.kubernetes_endpoint);
-                changes = self.names.as_ref().map(|names| names.changes());
-                if self.names.is_some() {
-                    self.rewrite();
-                }
-            }
-            let changed = async {
-                let gone = match &mut changes {
-                    Some(changes) => changes.changed().await.is_err(),
-                    None => true,
-                };
-                if gone {
-                    std::future::pending::<()>().await;
-                }
-            };
             let endpoints = tokio::select! {
                 () = tokio::time::sleep(POLL) => false,
-                () = changed => true,
+                Ok(()) = changes.changed() => true,
             };
             if endpoints || self.ask().await {
                 self.rewrite();
@@ -323,7 +311,7 @@ impl Agent<'_> {
                 &mesh::bootstrap(&self.settings, &id),
             )?;
         }
-        let files = mesh::files(&self.model, &self.settings, self.names.as_deref());
+        let files = mesh::files(&self.model, &self.settings, &self.names);
         let order = |name: &str| match name {
             "cds.json" => 1,
             "rds.json" => 2,

@@ -1,14 +1,11 @@
 //! kube-proxy: what makes services reachable from a node. Here it keeps the cluster's names for the proxies, with the
 //! rights of its own ServiceAccount; without it no Envoy finds an endpoint.
 
-use std::time::Duration;
-
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use kube::Client;
 
-use super::names;
-use crate::sandbox::clusters::ClusterAccess;
-use crate::sandbox::controllers::kubelet::client;
+use crate::sandbox::controllers::kubelet::trusting;
 use crate::sandbox::controllers::{ContainerContext, stopped};
 
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -26,35 +23,39 @@ pub fn run(mut context: ContainerContext) -> BoxFuture<'static, i32> {
 }
 
 async fn serve(context: &mut ContainerContext) -> i32 {
-    let read = |name: &str| {
-        let path = format!("{ACCOUNT}/{name}");
-        let content = context
-            .read(&path)
-            .map_err(|error| format!("{path}: {error}"))?;
-        Ok::<String, String>(String::from_utf8_lossy(&content).trim().to_owned())
+    let client = match api_server(context) {
+        Ok(client) => client,
+        Err(error) => {
+            context.say(format!(
+                "E server.go: \"Error running ProxyServer\" err=\"{error}\""
+            ));
+            return 1;
+        }
     };
-    let access = || {
-        Ok::<ClusterAccess, String>(ClusterAccess {
-            cluster: String::new(),
-            region: context.region.clone(),
-            server: context.kubernetes_endpoint.clone(),
-            certificate_authority: read("ca.crt")?,
-            token: read("token")?,
-        })
+    context.say("I server.go: \"Server info\"");
+    let Some(names) = super::names_of(context) else {
+        // Nothing here follows the names: the sandbox has no data plane.
+        return std::future::pending().await;
     };
-    loop {
-        let client = match access().and_then(|access| client(&access)) {
-            Ok(client) => client,
-            Err(error) => {
-                context.say(format!(
-                    "E server.go: \"Error running ProxyServer\" err=\"{error}\""
-                ));
-                return 1;
-            }
-        };
-        context.say("I server.go: \"Server info\"");
-        let _names = names::watch(&context.kubernetes_endpoint, &client);
-        // Tokens live for an hour and are renewed in their file; a client keeps the one it was made with.
-        tokio::time::sleep(Duration::from_secs(1800)).await;
-    }
+    names.follow(&client).await;
+    1
+}
+
+/// A client with the ServiceAccount's token, which is renewed in its file.
+fn api_server(context: &ContainerContext) -> Result<Client, String> {
+    let path = |name: &str| format!("{ACCOUNT}/{name}");
+    let authority = path("ca.crt");
+    let authority = context
+        .read(&authority)
+        .map_err(|error| format!("{authority}: {error}"))?;
+    let token = path("token");
+    let token = context
+        .host_path(&token)
+        .ok_or(format!("{token} is not mounted"))?;
+    let mut config = trusting(
+        &context.kubernetes_endpoint,
+        &String::from_utf8_lossy(&authority),
+    )?;
+    config.auth_info.token_file = Some(token.to_string_lossy().into_owned());
+    Client::try_from(config).map_err(|error| error.to_string())
 }

@@ -68,20 +68,20 @@ impl Kubelet {
     }
 }
 
-/// A client of an API server that trusts only the cluster's own authority.
+/// A client of an API server with the rights of its token.
 pub fn client(access: &ClusterAccess) -> Result<Client, String> {
+    let mut config = trusting(&access.server, &access.certificate_authority)?;
+    config.auth_info.token = Some(access.token.clone().into());
+    Client::try_from(config).map_err(|error| error.to_string())
+}
+
+/// How to reach an API server, trusting only the cluster's own authority (PEM), without credentials yet.
+pub fn trusting(server: &str, authority: &str) -> Result<kube::Config, String> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let uri = access
-        .server
-        .parse()
-        .map_err(|_| format!("{} is no URL", access.server))?;
+    let uri = server.parse().map_err(|_| format!("{server} is no URL"))?;
     let mut config = kube::Config::new(uri);
     let mut certificates = Vec::new();
-    for block in access
-        .certificate_authority
-        .split("-----BEGIN CERTIFICATE-----")
-        .skip(1)
-    {
+    for block in authority.split("-----BEGIN CERTIFICATE-----").skip(1) {
         let body = block.split("-----END").next().unwrap_or_default();
         let body: String = body.split_whitespace().collect();
         use base64::Engine;
@@ -91,9 +91,8 @@ pub fn client(access: &ClusterAccess) -> Result<Client, String> {
         certificates.push(der);
     }
     config.root_cert = Some(certificates);
-    config.auth_info.token = Some(access.token.clone().into());
     config.read_timeout = None;
-    Client::try_from(config).map_err(|error| error.to_string())
+    Ok(config)
 }
 
 /// Runs one node's kubelet until a shutdown is asked for. Its pods' processes end with it.

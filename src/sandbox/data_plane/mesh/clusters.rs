@@ -14,7 +14,7 @@ use crate::sandbox::data_plane::names::Names;
 const UNLIMITED: u32 = 2_147_483_647;
 
 /// The clusters and the files that hold their endpoints.
-pub fn all(model: &Value, settings: &Settings, names: Option<&Names>) -> (Vec<Value>, Files) {
+pub fn all(model: &Value, settings: &Settings, names: &Names) -> (Vec<Value>, Files) {
     let mut clusters = Vec::new();
     let mut files = Files::new();
     for listener in listeners(&model["virtualNode"]["spec"]) {
@@ -36,6 +36,9 @@ pub fn all(model: &Value, settings: &Settings, names: Option<&Names>) -> (Vec<Va
             cluster["type"] = json!("EDS");
             cluster["eds_cluster_config"] =
                 json!({"eds_config": settings.source(&file), "service_name": name});
+            // An endpoint that is gone gets nothing more, as behind a ClusterIP. Envoy would keep it for as long as
+            // somebody answers the health checks there: with a pod's address that can be another pod.
+            cluster["ignore_health_on_host_removal"] = json!(true);
             cluster["circuit_breakers"] = breakers(&Value::Null);
             if let Some(detection) = outlier_detection(&listener.spec["outlierDetection"]) {
                 cluster["outlier_detection"] = detection;
@@ -46,9 +49,7 @@ pub fn all(model: &Value, settings: &Settings, names: Option<&Names>) -> (Vec<Va
             let host = spec["serviceDiscovery"]["dns"]["hostname"]
                 .as_str()
                 .unwrap_or_default();
-            let endpoints = names
-                .map(|names| names.resolve(host, listener.port))
-                .unwrap_or_default();
+            let endpoints = names.resolve(host, listener.port);
             let resource = typed(
                 "envoy.config.endpoint.v3.ClusterLoadAssignment",
                 assignment(&name, &endpoints),

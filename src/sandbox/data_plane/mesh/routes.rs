@@ -13,7 +13,7 @@ pub const EGRESS: &str = "rds_egress_http";
 pub const TIMEOUT: &str = "15s";
 
 /// The egress routes.
-pub fn egress(model: &Value, settings: &Settings, names: Option<&Names>) -> Value {
+pub fn egress(model: &Value, settings: &Settings, names: &Names) -> Value {
     let mut taken = BTreeSet::new();
     let mut hosts = Vec::new();
     for backend in model["backends"].as_array().into_iter().flatten() {
@@ -263,11 +263,7 @@ fn matches(given: &Value, kind: &str) -> Option<Value> {
 /// What a mesh with `ALLOW_ALL` lets through besides its backends. On a node the packet's own destination is used; an
 /// HTTP proxy has only the Host, so every service of the cluster gets a virtual host, and a literal address is taken as
 /// it is. All goes through one cluster, whose counters tell of traffic that missed the mesh.
-fn everything(
-    settings: &Settings,
-    names: Option<&Names>,
-    taken: &mut BTreeSet<String>,
-) -> Vec<Value> {
+fn everything(settings: &Settings, names: &Names, taken: &mut BTreeSet<String>) -> Vec<Value> {
     let cluster = settings.allow_all();
     let header = |value: String| {
         json!([{
@@ -276,7 +272,7 @@ fn everything(
         }])
     };
     let mut hosts = Vec::new();
-    for entry in names.map(Names::entries).unwrap_or_default() {
+    for entry in names.entries() {
         let (service, namespace) = (&entry.service, &entry.namespace);
         let mut known = vec![
             format!("{service}.{namespace}.svc.cluster.local"),

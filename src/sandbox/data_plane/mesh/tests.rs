@@ -95,7 +95,7 @@ fn weights_go_to_one_cluster_per_virtual_node() {
     let files = files(
         &model([90, 10], "DROP_ALL"),
         &settings(Path::new("/x"), 1),
-        None,
+        &Names::default(),
     );
     let backend = host(&files, "rds_egress_backend.demo.svc.cluster.local");
     assert_eq!(
@@ -121,7 +121,7 @@ fn a_service_without_retries_gets_those_that_app_mesh_gives() {
     let files = files(
         &model([1, 0], "DROP_ALL"),
         &settings(Path::new("/x"), 1),
-        None,
+        &Names::default(),
     );
     let database = host(&files, "rds_egress_database.demo.svc.cluster.local");
     let route = &database["routes"][0]["route"];
@@ -149,12 +149,8 @@ fn what_is_no_backend_needs_allow_all() {
             .unwrap();
         hosts.iter().any(|host| host["domains"] == json!(["*"]))
     };
-    assert!(!wild(&files(
-        &model([1, 0], "DROP_ALL"),
-        &settings,
-        Some(&names)
-    )));
-    let open = files(&model([1, 0], "ALLOW_ALL"), &settings, Some(&names));
+    assert!(!wild(&files(&model([1, 0], "DROP_ALL"), &settings, &names)));
+    let open = files(&model([1, 0], "ALLOW_ALL"), &settings, &names);
     assert!(wild(&open));
     let other = host(&open, "other.demo:80");
     assert!(
@@ -260,7 +256,7 @@ async fn envoy_accepts_the_configuration() {
     let names = Names::with(&[("demo", "other", 80, &[endpoint])]);
     write(
         &folder,
-        &files(&model([90, 10], "ALLOW_ALL"), &settings, Some(&names)),
+        &files(&model([90, 10], "ALLOW_ALL"), &settings, &names),
     );
     let mut envoy = start(program, &folder, &[]);
     until_live(&settings).await;
@@ -331,7 +327,7 @@ async fn weights_are_followed_by_real_traffic() {
     put(&folder, "bootstrap.json", &bootstrap(&settings, "id")).unwrap();
     write(
         &folder,
-        &files(&model([90, 10], "DROP_ALL"), &settings, Some(&names)),
+        &files(&model([90, 10], "DROP_ALL"), &settings, &names),
     );
     let mut envoy = start(program, &folder, &[]);
     until_live(&settings).await;
@@ -358,21 +354,26 @@ async fn weights_are_followed_by_real_traffic() {
         (15..=70).contains(&two_of_400),
         "{two_of_400} of 400 for a weight of 10"
     );
-    put(
-        &folder,
-        "rds.json",
-        &files(&model([0, 100], "DROP_ALL"), &settings, Some(&names))["rds.json"],
-    )
-    .unwrap();
-    let followed = async {
-        while ask("/").await.1 != "two" {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+    let model = model([0, 100], "DROP_ALL");
+    let followed = async |word: &str| {
+        let followed = async {
+            while ask("/").await.1 != word {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), followed)
+            .await
+            .unwrap();
     };
-    tokio::time::timeout(Duration::from_secs(5), followed)
-        .await
-        .unwrap();
+    let routes = &files(&model, &settings, &names)["rds.json"];
+    put(&folder, "rds.json", routes).unwrap();
+    followed("two").await;
     assert_eq!(share().await, 400);
+    // A pod that is no endpoint any more gets nothing, though somebody at its address still passes health checks.
+    let moved = Names::with(&[("demo", "backend-v2", 8080, &[one])]);
+    write(&folder, &files(&model, &settings, &moved));
+    followed("one").await;
+    assert_eq!(share().await, 0);
     // Another host is no backend, and the mesh lets nothing else out.
     let dropped = client
         .get("http://other.demo.svc.cluster.local:8080/")
