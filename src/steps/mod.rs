@@ -160,13 +160,11 @@ pub fn deployment_with(
     let access = graph.add(|needs| cluster_access::CallerAccess {
         environment: environment.clone(),
         clients: clients.clone(),
-
         control_plane: needs.input(&control_plane),
     });
     let oidc_provider = graph.add(|needs| oidc_provider::ClusterOidcProvider {
         environment: environment.clone(),
         clients: clients.clone(),
-
         control_plane: needs.input(&control_plane),
     });
     let service_account_roles: BTreeMap<&str, Handle<Role>> = mesh

@@ -2,7 +2,8 @@
 //!
 //! What ELBv2's state says of listeners, rules and targets becomes Envoy's configuration. Targets are checked as their
 //! target group asks, the interval in modelled time, and what is found goes back into the state, where
-//! `DescribeTargetHealth` shows it. Without an Envoy load balancers are modelled. As in reality only healthy targets get traffic, and all of them when none is healthy.
+//! `DescribeTargetHealth` shows it. As in reality only healthy targets get traffic, and all of them when none is healthy.
+//! Without an Envoy load balancers are modelled.
 
 mod config;
 mod health;
@@ -18,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::process::{Process, Start};
-use super::proxy::put;
+use super::proxy::put_all;
 use crate::sandbox::controllers::Log;
 use crate::sandbox::state::World;
 
@@ -286,10 +287,7 @@ impl Running {
         let written = (|| {
             std::fs::create_dir_all(&self.folder)?;
             let files = config::files(balancer, snapshot, healths, &self.folder);
-            for (name, content) in in_order(&files) {
-                put(&self.folder, name, content)?;
-            }
-            Ok::<(), std::io::Error>(())
+            put_all(&self.folder, &files)
         })();
         self.written = written.is_ok();
         if let Err(error) = written {
@@ -363,20 +361,6 @@ impl Snapshot {
             .collect();
         arns.into_iter().filter_map(|arn| self.groups.get(arn))
     }
-}
-
-/// Files before those that name them: Envoy refuses a cluster whose endpoints' file is not there yet, and asks again
-/// only when the cluster changes.
-fn in_order(files: &BTreeMap<String, serde_json::Value>) -> Vec<(&String, &serde_json::Value)> {
-    let order = |name: &str| match name {
-        "cds.json" => 1,
-        "lds.json" => 3,
-        name if name.starts_with("rds") => 2,
-        _ => 0,
-    };
-    let mut files: Vec<_> = files.iter().collect();
-    files.sort_by_key(|(name, _)| order(name));
-    files
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
-use super::mesh::{self, Settings};
+use super::mesh::{self, Files, Settings};
 use super::names::Names;
 use super::process::{Process, Start};
 use super::{address, aws};
@@ -300,7 +300,7 @@ impl Agent<'_> {
         }
     }
 
-    /// Writes what changed, renamed into place; endpoints and clusters before the routes that name them.
+    /// Writes what changed.
     fn write(&self, first: bool) -> std::io::Result<()> {
         let folder = &self.settings.folder;
         if first {
@@ -312,19 +312,25 @@ impl Agent<'_> {
             )?;
         }
         let files = mesh::files(&self.model, &self.settings, &self.names);
-        let order = |name: &str| match name {
-            "cds.json" => 1,
-            "rds.json" => 2,
-            "lds.json" => 3,
-            _ => 0,
-        };
-        let mut sorted: Vec<_> = files.iter().collect();
-        sorted.sort_by_key(|(name, _)| order(name));
-        for (name, content) in sorted {
-            put(folder, name, content)?;
-        }
-        Ok(())
+        put_all(folder, &files)
     }
+}
+
+/// Replaces what changed of an Envoy's files, each before those that name it: Envoy refuses a cluster whose endpoints' file
+/// is not there yet, and asks again only when the cluster changes.
+pub(super) fn put_all(folder: &Path, files: &Files) -> std::io::Result<()> {
+    let order = |name: &str| match name {
+        "cds.json" => 1,
+        "lds.json" => 3,
+        name if name.starts_with("rds") => 2,
+        _ => 0,
+    };
+    let mut sorted: Vec<_> = files.iter().collect();
+    sorted.sort_by_key(|(name, _)| order(name));
+    for (name, content) in sorted {
+        put(folder, name, content)?;
+    }
+    Ok(())
 }
 
 /// Replaces a file in one step unless it says the same already. The version is a digest, which Envoy's
