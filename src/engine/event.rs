@@ -124,6 +124,8 @@ pub enum Outcome {
     WouldDestroy,
     /// There was nothing to remove.
     AlreadyGone,
+    /// It never has anything of its own to remove.
+    NothingOwned,
     /// It belongs to somebody else and was left alone.
     LeftAlone {
         /// Who.

@@ -445,6 +445,10 @@ async fn plan_step(node: &Node, cx: Context) -> Outcome {
 }
 
 async fn plan_destroy_step(node: &Node, cx: Context) -> Outcome {
+    if !node.step.owns() {
+        gather_step(node, cx).await;
+        return Outcome::NothingOwned;
+    }
     match node.step.observe(&cx).await {
         Ok(seen) => {
             cx.keep_outputs(&seen);
@@ -512,6 +516,9 @@ async fn try_apply(node: &Node, cx: &Context) -> Result<Outcome> {
 }
 
 async fn destroy_step(node: &Node, cx: Context) -> Outcome {
+    if !node.step.owns() {
+        return Outcome::NothingOwned;
+    }
     cx.shared.say(EventKind::StepStarted {
         id: node.id.clone(),
         phase: Phase::Observe,

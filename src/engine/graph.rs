@@ -91,6 +91,7 @@ pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub(super) trait AnyStep: Send + Sync {
     fn title(&self) -> String;
     fn expected(&self) -> Expected;
+    fn owns(&self) -> bool;
     fn observe<'a>(&'a self, cx: &'a Context) -> Boxed<'a, Result<Observed<Output>>>;
     fn plan(&self, seen: &Observed<Output>) -> Change;
     fn apply<'a>(&'a self, cx: &'a Context, change: &'a Change) -> Boxed<'a, Result<Output>>;
@@ -139,6 +140,10 @@ impl<S: Step> AnyStep for S {
 
     fn expected(&self) -> Expected {
         Step::expected(self)
+    }
+
+    fn owns(&self) -> bool {
+        S::OWNS
     }
 
     fn observe<'a>(&'a self, cx: &'a Context) -> Boxed<'a, Result<Observed<Output>>> {

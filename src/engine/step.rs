@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{Context, Result};
+use super::{Context, Failure, Result};
 
 /// The name of a step, unique in its graph: `network`, `repository/frontend`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -130,6 +130,10 @@ pub trait Step: Send + Sync + 'static {
     /// What dependents need to know of it; they reach it through a [`super::Input`], which makes the edge.
     type Outputs: Clone + Send + Sync + 'static;
 
+    /// Whether there is something of its own to remove. A step that only looks or waits, or whose work goes with another
+    /// step's resource (an image with its repository), says no, and `destroy` is never called.
+    const OWNS: bool = true;
+
     /// The step's name, unique in its graph.
     fn id(&self) -> StepId;
 
@@ -163,5 +167,14 @@ pub trait Step: Send + Sync + 'static {
         &self,
         cx: &Context,
         seen: &Observed<Self::Outputs>,
-    ) -> impl Future<Output = Result<()>> + Send;
+    ) -> impl Future<Output = Result<()>> + Send {
+        let _ = (cx, seen);
+        let title = self.title();
+        async {
+            Err(Failure::new(
+                title,
+                "this step does not say how to remove it",
+            ))
+        }
+    }
 }

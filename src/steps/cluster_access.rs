@@ -39,6 +39,8 @@ fn administrator(partition: &str) -> String {
 
 impl Step for CallerAccess {
     type Outputs = ();
+    /// Goes with the cluster, and not before: a `down` that is interrupted and run again still needs the way in.
+    const OWNS: bool = false;
 
     fn id(&self) -> StepId {
         "cluster-access".into()
@@ -119,10 +121,5 @@ impl Step for CallerAccess {
             Err(error) => Err(failed(self.resource())(error)),
         })
         .await
-    }
-
-    /// Goes with the cluster, and not before: a `down` that is interrupted and run again still needs the way in.
-    async fn destroy(&self, _: &Context, _: &Observed<()>) -> Result<()> {
-        Ok(())
     }
 }

@@ -115,6 +115,7 @@ fn state(target: &TargetHealthDescription) -> Option<&TargetHealthStateEnum> {
 
 impl Step for AnsweringEntrance {
     type Outputs = Entrance;
+    const OWNS: bool = false;
 
     fn id(&self) -> StepId {
         "entrance".into()
@@ -144,9 +145,5 @@ impl Step for AnsweringEntrance {
         }
         self.wait_answer(cx, &entrance).await?;
         Ok(entrance)
-    }
-
-    async fn destroy(&self, _: &Context, _: &Observed<Entrance>) -> Result<()> {
-        Ok(())
     }
 }

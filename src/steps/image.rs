@@ -112,6 +112,8 @@ fn reference(repository: &Repository, digest: &str) -> Image {
 
 impl Step for ServiceImage {
     type Outputs = Image;
+    /// Goes with the repository.
+    const OWNS: bool = false;
 
     fn id(&self) -> StepId {
         format!("image/{}", self.service.name).into()
@@ -165,11 +167,6 @@ impl Step for ServiceImage {
             },
         }
     }
-
-    /// Goes with the repository.
-    async fn destroy(&self, _: &Context, _: &Observed<Image>) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// A ready image, taken as it is.
@@ -191,6 +188,7 @@ impl ReadyImage {
 
 impl Step for ReadyImage {
     type Outputs = Image;
+    const OWNS: bool = false;
 
     fn id(&self) -> StepId {
         format!("image/{}", self.service.name).into()
@@ -210,9 +208,5 @@ impl Step for ReadyImage {
 
     async fn apply(&self, _: &Context, _: &Change) -> Result<Image> {
         Ok(self.image())
-    }
-
-    async fn destroy(&self, _: &Context, _: &Observed<Image>) -> Result<()> {
-        Ok(())
     }
 }

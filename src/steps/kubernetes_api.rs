@@ -51,6 +51,7 @@ async fn look(cluster: &Cluster) -> Result<(), Trouble> {
 
 impl Step for KubernetesApi {
     type Outputs = Cluster;
+    const OWNS: bool = false;
 
     fn id(&self) -> StepId {
         "kubernetes-api".into()
@@ -101,9 +102,5 @@ impl Step for KubernetesApi {
         })
         .await?;
         Ok(cluster)
-    }
-
-    async fn destroy(&self, _: &Context, _: &Observed<Cluster>) -> Result<()> {
-        Ok(())
     }
 }

@@ -167,6 +167,8 @@ pub struct NetworkEgress {
 
 impl Step for NetworkEgress {
     type Outputs = Subnets;
+    /// Goes with the stack.
+    const OWNS: bool = false;
 
     fn id(&self) -> StepId {
         "network/egress".into()
@@ -209,11 +211,6 @@ impl Step for NetworkEgress {
         let stack = stack(&self.environment);
         let outputs = stack.deploy(cx, &self.clients.cloudformation).await?;
         subnets(&stack, &outputs)
-    }
-
-    /// Goes with the stack.
-    async fn destroy(&self, _: &Context, _: &Observed<Subnets>) -> Result<()> {
-        Ok(())
     }
 }
 

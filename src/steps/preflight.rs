@@ -347,6 +347,7 @@ pub struct Preflight {
 
 impl Step for Preflight {
     type Outputs = ();
+    const OWNS: bool = false;
 
     fn id(&self) -> StepId {
         "preflight".into()
@@ -391,10 +392,6 @@ impl Step for Preflight {
     }
 
     async fn apply(&self, _: &Context, _: &Change) -> Result<()> {
-        Ok(())
-    }
-
-    async fn destroy(&self, _: &Context, _: &Observed<()>) -> Result<()> {
         Ok(())
     }
 }

@@ -83,6 +83,9 @@ pub(super) fn describe(progress: &Progress, kind: &EventKind) -> Option<(String,
                     normal(format!("left      {title}: it belongs to {owner}"))
                 }
                 Outcome::Unchanged => verbose(format!("unchanged {title}")),
+                Outcome::NothingOwned => {
+                    verbose(format!("nothing   {title}: nothing of its own to remove"))
+                }
                 Outcome::AlreadyGone => verbose(format!("no        {title}")),
                 Outcome::Planned { .. } | Outcome::WouldDestroy => None,
             }

@@ -287,6 +287,62 @@ fn depends_only_on_success_or_is_skipped(report: &Report) -> bool {
     })
 }
 
+/// Looks at a resource and owns nothing.
+struct Look(Input<usize>);
+
+impl Step for Look {
+    type Outputs = usize;
+
+    const OWNS: bool = false;
+
+    fn id(&self) -> StepId {
+        "look".into()
+    }
+
+    fn title(&self) -> String {
+        "a look".into()
+    }
+
+    async fn observe(&self, cx: &Context) -> Result<Observed<usize>> {
+        self.0.get(cx).map(Observed::ready)
+    }
+
+    async fn apply(&self, cx: &Context, _: &Change) -> Result<usize> {
+        self.0.get(cx)
+    }
+}
+
+#[test]
+fn what_owns_nothing_is_not_said_to_be_removed_and_hands_on_what_it_saw() {
+    let cloud = Arc::new(Cloud::default());
+    let mut graph = Graph::new();
+    let below = graph.add(|_| Resource {
+        node: 0,
+        inputs: Vec::new(),
+        cloud: cloud.clone(),
+    });
+    let look = graph.add(|needs| Look(needs.input(&below)));
+    graph.add(|needs| Resource {
+        node: 1,
+        inputs: vec![needs.input(&look)],
+        cloud: cloud.clone(),
+    });
+    assert!(block_on(executor(4).up(&graph)).is_success());
+    let outcomes = |report: &Report| -> BTreeMap<String, Outcome> {
+        let steps = report.steps.iter();
+        steps
+            .map(|step| (step.id.to_string(), step.outcome.clone()))
+            .collect()
+    };
+    let plan = outcomes(&block_on(executor(4).plan_down(&graph)));
+    assert!(matches!(plan["look"], Outcome::NothingOwned), "{plan:?}");
+    assert!(matches!(plan["node/1"], Outcome::WouldDestroy), "{plan:?}");
+    let down = outcomes(&block_on(executor(4).down(&graph)));
+    assert!(matches!(down["look"], Outcome::NothingOwned), "{down:?}");
+    assert!(matches!(down["node/1"], Outcome::Destroyed), "{down:?}");
+    assert!(cloud.existing().is_empty());
+}
+
 #[test]
 fn the_first_interrupt_finishes_what_runs_and_starts_nothing_new() {
     struct Interrupting(Cancellation);
