@@ -537,35 +537,37 @@ complete -c meshctl -n "__fish_meshctl_using_subcommand completions" -s y -l yes
 complete -c meshctl -n "__fish_meshctl_using_subcommand completions" -l no-input -d 'Never ask; what needs an answer is refused'
 complete -c meshctl -n "__fish_meshctl_using_subcommand completions" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c meshctl -n "__fish_meshctl_using_subcommand completions" -s V -l version -d 'Print version'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -l env -d 'The environment\'s name, in place of the file\'s' -r
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -l profile -d 'The AWS profile' -r
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -l output -d 'What output is for' -r -f -a "human\t'People; a live display on a terminal'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -l env -d 'The environment\'s name, in place of the file\'s' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -l profile -d 'The AWS profile' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -l output -d 'What output is for' -r -f -a "human\t'People; a live display on a terminal'
 plain\t'People and logs; one line at a time, no colour, no live display'
 json\t'Programs; one JSON object a line, with a version field'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -l parallelism -d 'How many steps run at once at most' -r
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -s q -l quiet -d 'Say errors alone'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -s v -l verbose -d 'Say also what stays as it is'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -s y -l yes -d 'Answer yes to every question'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -l no-input -d 'Never ask; what needs an answer is refused'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -s V -l version -d 'Print version'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -f -a "start" -d 'Start it in the background, or find it running'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -f -a "stop" -d 'Stop it; its state stays'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -f -a "status" -d 'Show whether it runs and where it listens'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -f -a "reset" -d 'Stop it and forget its state'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -f -a "env" -d 'Print what the aws CLI, the SDKs and kubectl need, for `eval`'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -f -a "logs" -d 'Print its log'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -f -a "operations" -d 'List the AWS operations that it has, by the services\' names in credential scopes'
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs operations serve" -f -a "serve" -d 'Run it in the foreground; `start` does this in the background'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -s q -l quiet -d 'Say errors alone'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -s v -l verbose -d 'Say also what stays as it is'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -s y -l yes -d 'Answer yes to every question'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -l no-input -d 'Never ask; what needs an answer is refused'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -s V -l version -d 'Print version'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -f -a "start" -d 'Start it in the background, or find it running'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -f -a "stop" -d 'Stop it; its state stays'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -f -a "status" -d 'Show whether it runs and where it listens'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -f -a "reset" -d 'Stop it and forget its state'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -f -a "env" -d 'Print what the aws CLI, the SDKs and kubectl need, for `eval`'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -f -a "logs" -d 'Print its log'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -f -a "faults" -d 'Make calls to the sandbox fail on purpose'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -f -a "operations" -d 'List the AWS operations that it has, by the services\' names in credential scopes'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -f -a "serve" -d 'Run it in the foreground; `start` does this in the background'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from start" -l speed -d 'How many times faster than real durations modelled ones pass; 1 is real time' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from start" -l port -d 'The port of the AWS endpoint [default: the last one, or a free one]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from start" -l faults -d 'A YAML file of fault rules, in place of those that a running sandbox has' -r -F
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from start" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from start" -l env -d 'The environment\'s name, in place of the file\'s' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from start" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r
@@ -685,6 +687,28 @@ complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from logs" -l no-input -d 'Never ask; what needs an answer is refused'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from logs" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from logs" -s V -l version -d 'Print version'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -l env -d 'The environment\'s name, in place of the file\'s' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -l profile -d 'The AWS profile' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -l output -d 'What output is for' -r -f -a "human\t'People; a live display on a terminal'
+plain\t'People and logs; one line at a time, no colour, no live display'
+json\t'Programs; one JSON object a line, with a version field'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -s q -l quiet -d 'Say errors alone'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -s v -l verbose -d 'Say also what stays as it is'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -s y -l yes -d 'Answer yes to every question'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -l no-input -d 'Never ask; what needs an answer is refused'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -s V -l version -d 'Print version'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -f -a "add" -d 'Add a rule'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -f -a "list" -d 'List the rules, and how many calls each has seen and struck'
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -f -a "clear" -d 'Remove rules'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from operations" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from operations" -l env -d 'The environment\'s name, in place of the file\'s' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from operations" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r
@@ -708,6 +732,7 @@ complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l kubernetes -d 'The folder of a real Kubernetes control plane' -r -F
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l speed -d 'How many times faster than real durations modelled ones pass; 1 is real time' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l port -d 'The port of the AWS endpoint [default: the last one, or a free one]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l faults -d 'A YAML file of fault rules, in place of those that a running sandbox has' -r -F
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l env -d 'The environment\'s name, in place of the file\'s' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r

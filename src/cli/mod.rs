@@ -7,6 +7,8 @@ mod doctor;
 mod down;
 mod error;
 mod exit;
+#[cfg(feature = "sandbox")]
+mod faults;
 mod graph;
 mod init;
 mod kubeconfig;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use super::faults::{self, Faults};
 use super::settings::state_directory;
 use super::{Error, Exit};
 use crate::clients::{Clients, Credentials, Settings, eks, kube};
@@ -34,6 +35,8 @@ enum Command {
     Env(Env),
     /// Print its log
     Logs(Logs),
+    /// Make calls to the sandbox fail on purpose
+    Faults(Faults),
     /// List the AWS operations that it has, by the services' names in credential scopes
     Operations,
     /// Run it in the foreground; `start` does this in the background
@@ -52,6 +55,9 @@ struct Start {
     /// Model pods and load balancers without running processes and Envoys
     #[arg(long)]
     no_data_plane: bool,
+    /// A YAML file of fault rules, in place of those that a running sandbox has
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -124,6 +130,15 @@ fn failed(error: SandboxError) -> Error {
     }
 }
 
+/// The profile of the sandbox that is to be running.
+fn running(directory: &Path) -> Result<Profile, Error> {
+    match control::status(directory).map_err(failed)? {
+        Status::Running(profile) => Ok(*profile),
+        Status::Stopped | Status::Absent => Err(Error::new(Exit::Failure, "no sandbox runs")
+            .hint("start it with `meshctl sandbox start`")),
+    }
+}
+
 fn directory() -> Result<PathBuf, Error> {
     Ok(state_directory()?.join("sandbox"))
 }
@@ -131,7 +146,14 @@ fn directory() -> Result<PathBuf, Error> {
 pub(super) async fn run(args: Sandbox, printer: &Printer) -> Result<Exit, Error> {
     match args.command {
         Command::Start(args) => {
+            let rules = match &args.faults {
+                Some(file) => Some(faults::load(file)?),
+                None => None,
+            };
             let profile = start(&args, printer).await?;
+            if let Some(rules) = rules {
+                faults::replace(&profile, &rules).await?;
+            }
             show(&profile, printer);
         }
         Command::Stop => {
@@ -167,10 +189,7 @@ pub(super) async fn run(args: Sandbox, printer: &Printer) -> Result<Exit, Error>
         }
         Command::Env(args) => {
             let directory = directory()?;
-            let Status::Running(profile) = control::status(&directory).map_err(failed)? else {
-                return Err(Error::new(Exit::Failure, "no sandbox runs")
-                    .hint("start it with `meshctl sandbox start`"));
-            };
+            let profile = running(&directory)?;
             write_kubeconfig(&profile, &directory).await?;
             for (name, value) in profile.environment(&directory) {
                 printer.data(&match args.shell {
@@ -182,6 +201,10 @@ pub(super) async fn run(args: Sandbox, printer: &Printer) -> Result<Exit, Error>
         }
         Command::Logs(args) => {
             printer.data(&control::logs(&directory()?, args.lines).map_err(failed)?)
+        }
+        Command::Faults(args) => {
+            let profile = running(&directory()?)?;
+            faults::run(args, &profile, printer).await?;
         }
         Command::Operations => list_operations(printer),
         Command::Serve(args) => {
@@ -319,6 +342,11 @@ fn show_condition(condition: &serde_json::Value, printer: &Printer) {
         ),
     });
     printer.data(&format!("speed: {}", condition["speed"]));
+    if let Some(count @ 1..) = condition["faults"].as_array().map(Vec::len) {
+        printer.data(&format!(
+            "fault rules: {count}, see `meshctl sandbox faults list`"
+        ));
+    }
     if let Some(error) = condition["unsaved"].as_str() {
         printer.warn(&format!(
             "its state cannot be saved: {error}; make room, or it is lost when the sandbox stops"
@@ -385,6 +413,7 @@ pub(super) async fn ensure_running(printer: &Printer) -> Result<Profile, Error> 
             speed: options.speed,
             port: options.port,
             no_data_plane: !options.data_plane,
+            faults: None,
         },
         printer,
     )

@@ -1,13 +1,15 @@
 //! Reads an environment from text and says what is wrong with it, with file, line, column and a hint.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
 use schemars::generate::SchemaSettings;
+use serde::de::DeserializeOwned;
 
 use super::check::{self, Problem};
 use super::file::File;
-use super::positions::Outline;
+use super::positions::{Key, Outline};
 use super::{Environment, check::nearest};
 
 /// The commented file that `init` writes; it describes the environment that is used when there is no file.
@@ -99,29 +101,8 @@ impl Environment {
     /// When it cannot be read, is no YAML, has unknown fields or values that do not fit.
     pub fn load(path: &Path) -> Result<Self, Invalid> {
         let file = path.display().to_string();
-        let whole = |message: String, hint: Option<&str>| Invalid {
-            file: file.clone(),
-            mistakes: vec![Mistake {
-                line: 0,
-                column: 0,
-                message,
-                source: String::new(),
-                hint: hint.map(Into::into),
-            }],
-        };
-        let unread = |error: std::io::Error| match error.kind() {
-            std::io::ErrorKind::NotFound => whole(
-                "there is no such file".into(),
-                Some("write one with `meshctl init`, or leave `-f` out for the demo"),
-            ),
-            std::io::ErrorKind::InvalidData => whole("it is not UTF-8 text".into(), None),
-            _ => whole(format!("cannot be read: {error}"), None),
-        };
-        let size = std::fs::metadata(path).map_err(unread)?;
-        if !size.is_file() || size.len() > LARGEST_FILE {
-            return Err(whole("it is not a file of at most 1 MiB".into(), None));
-        }
-        let text = std::fs::read_to_string(path).map_err(unread)?;
+        let hint = "write one with `meshctl init`, or leave `-f` out for the demo";
+        let text = read(path, Some(hint))?;
         Self::parse(&text, &file, path.parent().unwrap_or(Path::new("")))
     }
 
@@ -130,26 +111,97 @@ impl Environment {
     /// # Errors
     /// As [`Environment::load`].
     pub fn parse(text: &str, file: &str, folder: &Path) -> Result<Self, Invalid> {
-        let parsed: File = serde_saphyr::from_str(text).map_err(|error| {
-            let (line, column) = error
-                .location()
-                .map_or((0, 0), |at| (at.line(), at.column()));
-            let (message, hint) = in_our_words(&error);
-            invalid(text, file, vec![(line, column, message, hint)])
-        })?;
-        check::resolve(parsed, folder).map_err(|problems| {
-            let outline = Outline::of(text);
-            let place = |problem: Problem| {
-                let (line, column) = outline
-                    .as_ref()
-                    .map_or((0, 0), |outline| outline.position(&problem.path));
-                (line, column, problem.message, problem.hint)
-            };
-            let mut mistakes: Vec<_> = problems.into_iter().map(place).collect();
-            mistakes.sort_by_key(|(line, column, ..)| (*line, *column));
-            invalid(text, file, mistakes)
-        })
+        check::resolve(parsed(text, file)?, folder).map_err(|problems| placed(text, file, problems))
     }
+}
+
+/// A list of items under a name, such as the rules of a file of faults; `check` says which field of an item is wrong, and
+/// why.
+///
+/// # Errors
+/// As [`Environment::load`].
+pub fn load_list<T: DeserializeOwned>(
+    path: &Path,
+    name: &str,
+    check: impl Fn(&T) -> Result<(), (&'static str, String)>,
+) -> Result<Vec<T>, Invalid> {
+    let (text, file) = (read(path, None)?, path.display().to_string());
+    let mut lists: BTreeMap<String, Vec<T>> = parsed(&text, &file)?;
+    let problem = |path: Vec<Key>, message: String| Problem {
+        path,
+        message,
+        hint: None,
+    };
+    let list = lists.remove(name);
+    let strangers = lists.into_keys().map(|other| {
+        problem(
+            vec![other.as_str().into()],
+            format!("unknown field `{other}`, expected `{name}`"),
+        )
+    });
+    let mut problems: Vec<Problem> = strangers.collect();
+    for (index, item) in list.iter().flatten().enumerate() {
+        if let Err((field, message)) = check(item) {
+            let path = vec![name.into(), index.into(), field.into()];
+            problems.push(problem(path, format!("{field}: {message}")));
+        }
+    }
+    match (list, problems.is_empty()) {
+        (Some(list), true) => Ok(list),
+        (None, true) => Err(placed(
+            &text,
+            &file,
+            vec![problem(Vec::new(), format!("missing field `{name}`"))],
+        )),
+        (_, false) => Err(placed(&text, &file, problems)),
+    }
+}
+
+/// The text of a file; `hint` is for one that is not there.
+fn read(path: &Path, hint: Option<&str>) -> Result<String, Invalid> {
+    let whole = |message: String, hint: Option<&str>| Invalid {
+        file: path.display().to_string(),
+        mistakes: vec![Mistake {
+            line: 0,
+            column: 0,
+            message,
+            source: String::new(),
+            hint: hint.map(Into::into),
+        }],
+    };
+    let unread = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => whole("there is no such file".into(), hint),
+        std::io::ErrorKind::InvalidData => whole("it is not UTF-8 text".into(), None),
+        _ => whole(format!("cannot be read: {error}"), None),
+    };
+    let size = std::fs::metadata(path).map_err(unread)?;
+    if !size.is_file() || size.len() > LARGEST_FILE {
+        return Err(whole("it is not a file of at most 1 MiB".into(), None));
+    }
+    std::fs::read_to_string(path).map_err(unread)
+}
+
+fn parsed<T: DeserializeOwned>(text: &str, file: &str) -> Result<T, Invalid> {
+    serde_saphyr::from_str(text).map_err(|error| {
+        let (line, column) = error
+            .location()
+            .map_or((0, 0), |at| (at.line(), at.column()));
+        let (message, hint) = in_our_words(&error);
+        invalid(text, file, vec![(line, column, message, hint)])
+    })
+}
+
+fn placed(text: &str, file: &str, problems: Vec<Problem>) -> Invalid {
+    let outline = Outline::of(text);
+    let place = |problem: Problem| {
+        let (line, column) = outline
+            .as_ref()
+            .map_or((0, 0), |outline| outline.position(&problem.path));
+        (line, column, problem.message, problem.hint)
+    };
+    let mut mistakes: Vec<_> = problems.into_iter().map(place).collect();
+    mistakes.sort_by_key(|(line, column, ..)| (*line, *column));
+    invalid(text, file, mistakes)
 }
 
 /// The JSON schema of `meshctl.yaml`, for editors.

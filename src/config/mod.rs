@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use check::is_region;
-pub use load::{DEFAULT_FILE, Invalid, Mistake, json_schema};
+pub use load::{DEFAULT_FILE, Invalid, Mistake, json_schema, load_list};
 pub use names::{Names, OWNER_TAG};
 
 /// One environment, complete: every default is filled in and every reference is known to resolve.

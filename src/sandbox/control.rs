@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::aws::iam;
+use super::faults::Rule;
 use super::state::{World, write_private};
 use super::{Error, Options};
 
@@ -250,7 +251,7 @@ pub async fn start(
         .await
         .map_err(|_| Error::Start("another start in the same directory does not finish".into()))?;
     while let Status::Running(profile) = status(directory)? {
-        if ask(&profile, "GET", "status").await.is_ok() {
+        if ask(&profile, "GET", "status", b"").await.is_ok() {
             return Ok(*profile);
         }
         if Instant::now() > deadline {
@@ -357,7 +358,7 @@ pub async fn stop(directory: &Path) -> Result<bool, Error> {
         return Ok(false);
     };
     let lock = lock_file(directory, LOCK)?;
-    if ask(&profile, "POST", "stop").await.is_err() {
+    if ask(&profile, "POST", "stop", b"").await.is_err() {
         signal(&profile, "TERM").await;
     }
     if await_lock(&lock, Instant::now() + STOP_DEADLINE)
@@ -376,20 +377,46 @@ pub async fn stop(directory: &Path) -> Result<bool, Error> {
 /// How a running sandbox is: `envoy` (`program` or why it is `missing`), `clusters`, `speed`, why its state is
 /// `unsaved`, or null, and the [`Calls`](super::state::Calls) since it started.
 pub async fn condition(profile: &Profile) -> io::Result<serde_json::Value> {
-    let answer = ask(profile, "GET", "status").await?;
+    let answer = ask(profile, "GET", "status", b"").await?;
     serde_json::from_slice(&answer).map_err(io::Error::other)
 }
 
+/// The fault rules of a running sandbox, with how many calls each has seen and struck.
+pub async fn faults(profile: &Profile) -> io::Result<serde_json::Value> {
+    let answer = ask(profile, "GET", "faults", b"").await?;
+    serde_json::from_slice(&answer).map_err(io::Error::other)
+}
+
+/// Adds a fault rule to a running sandbox; the answer is its id.
+pub async fn add_fault(profile: &Profile, rule: &Rule) -> io::Result<u64> {
+    let answer = ask(profile, "POST", "faults", &serde_json::to_vec(rule)?).await?;
+    let answer: serde_json::Value = serde_json::from_slice(&answer)?;
+    answer["id"]
+        .as_u64()
+        .ok_or_else(|| io::Error::other("no id in the answer"))
+}
+
+/// Removes fault rules of a running sandbox by their ids, or all of them; the answer is how many went.
+pub async fn clear_faults(profile: &Profile, ids: &[u64]) -> io::Result<u64> {
+    let answer = ask(profile, "DELETE", "faults", &serde_json::to_vec(ids)?).await?;
+    let answer: serde_json::Value = serde_json::from_slice(&answer)?;
+    answer["removed"]
+        .as_u64()
+        .ok_or_else(|| io::Error::other("no number in the answer"))
+}
+
 /// Asks the running process something over its endpoint; the answer's body.
-async fn ask(profile: &Profile, method: &str, what: &str) -> io::Result<Vec<u8>> {
+async fn ask(profile: &Profile, method: &str, what: &str, body: &[u8]) -> io::Result<Vec<u8>> {
     let exchange = async {
         let host = profile.endpoint.trim_start_matches("http://");
         let mut stream = tokio::net::TcpStream::connect(host).await?;
         let request = format!(
-            "{method} /_sandbox/{what} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
-            profile.token
+            "{method} /_sandbox/{what} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+            profile.token,
+            body.len()
         );
         stream.write_all(request.as_bytes()).await?;
+        stream.write_all(body).await?;
         let mut answer = Vec::new();
         stream.take(1 << 20).read_to_end(&mut answer).await?;
         let body = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
@@ -485,7 +512,9 @@ mod tests {
         };
         let first = serve();
         let profile = running().await;
-        ask(&profile, "GET", "status").await.expect("it answers");
+        ask(&profile, "GET", "status", b"")
+            .await
+            .expect("it answers");
         // A second one in the same directory is refused, and starting finds the first.
         assert!(matches!(
             serve().await.expect("joins"),

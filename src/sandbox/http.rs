@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +16,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -80,7 +83,10 @@ fn http2() -> http2::Builder<TokioExecutor> {
 pub async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return stream,
+            Ok((stream, _)) => {
+                let _ = stream.set_nodelay(true);
+                return stream;
+            }
             // Out of file descriptors, for one: waiting lets others close theirs.
             Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
         }
@@ -88,8 +94,10 @@ pub async fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 /// Takes a TLS connection; `None` when the peer does not manage the handshake, in time.
-pub async fn secure(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
-    let _ = stream.set_nodelay(true);
+pub async fn secure<S>(acceptor: &TlsAcceptor, stream: S) -> Option<TlsStream<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     tokio::time::timeout(HANDSHAKE, acceptor.accept(stream))
         .await
         .ok()?
@@ -97,8 +105,9 @@ pub async fn secure(acceptor: &TlsAcceptor, stream: TcpStream) -> Option<TlsStre
 }
 
 /// Answers on a TLS connection, in the HTTP that its peer chose, until it ends.
-pub async fn serve<S, B>(stream: TlsStream<TcpStream>, service: S)
+pub async fn serve<T, S, B>(stream: TlsStream<T>, service: S)
 where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
     S::Future: Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
@@ -115,8 +124,87 @@ where
 }
 
 /// Whether a connection's peer chose HTTP/2 in its handshake.
-fn is_http2(stream: &TlsStream<TcpStream>) -> bool {
+fn is_http2<S>(stream: &TlsStream<S>) -> bool {
     stream.get_ref().1.alpn_protocol() == Some(b"h2")
+}
+
+/// Breaks a connection: its peer sees it reset. Clones are of the same connection.
+#[derive(Clone, Debug, Default)]
+pub struct Breaker(Arc<Broken>);
+
+#[derive(Debug, Default)]
+struct Broken {
+    tripped: AtomicBool,
+    woken: Notify,
+}
+
+impl Breaker {
+    /// Breaks the connection. Never returns: whoever serves the connection drops what serves its requests.
+    pub async fn trip<T>(&self) -> T {
+        self.0.tripped.store(true, Ordering::Release);
+        self.0.woken.notify_one();
+        std::future::pending().await
+    }
+
+    /// Returns when the connection is to be dropped.
+    pub async fn tripped(&self) {
+        self.0.woken.notified().await;
+    }
+}
+
+/// A connection that a [`Breaker`] can reset.
+pub struct Breakable {
+    stream: TcpStream,
+    breaker: Breaker,
+}
+
+impl Breakable {
+    /// A connection and its breaker.
+    pub fn new(stream: TcpStream) -> (Self, Breaker) {
+        let breaker = Breaker::default();
+        let connection = Breakable {
+            stream,
+            breaker: breaker.clone(),
+        };
+        (connection, breaker)
+    }
+}
+
+impl Drop for Breakable {
+    fn drop(&mut self) {
+        if self.breaker.0.tripped.load(Ordering::Acquire) {
+            // Closing then sends a reset in place of an end.
+            let _ = self.stream.set_zero_linger();
+        }
+    }
+}
+
+impl AsyncRead for Breakable {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Breakable {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 /// Reads a body into memory, up to `limit` bytes.

@@ -15,6 +15,7 @@ pub mod clusters;
 pub mod control;
 pub mod controllers;
 pub mod data_plane;
+pub mod faults;
 mod http;
 pub mod kubernetes;
 mod log;
@@ -296,6 +297,7 @@ fn condition(world: &World) -> serde_json::Value {
         "speed": world.clock.speed(),
         "unsaved": *world.unsaved(),
         "calls": *world.calls(),
+        "faults": world.faults.list(),
     })
 }
 

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::aws;
 use super::clock::Clock;
+use super::faults::Faults;
 
 /// The state of every AWS service, one field each; each service's module defines its own part.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -95,6 +96,8 @@ pub struct World {
     /// Why the last save failed, if it did.
     unsaved: Arc<Mutex<Option<String>>>,
     calls: Arc<Mutex<Calls>>,
+    /// What is to go wrong.
+    pub faults: Faults,
 }
 
 impl World {
@@ -120,6 +123,7 @@ impl World {
             changed: Arc::new(watch::Sender::new(0)),
             unsaved: Arc::default(),
             calls: Arc::default(),
+            faults: Faults::default(),
         }
     }
 

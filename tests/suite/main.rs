@@ -13,6 +13,8 @@ mod config;
 #[cfg(feature = "sandbox")]
 mod dead_ends;
 mod engine;
+#[cfg(feature = "sandbox")]
+mod faults;
 mod generated;
 #[cfg(feature = "sandbox")]
 mod grants;

@@ -3,6 +3,7 @@
 
 use super::shapes::Violation;
 use super::{Fault, Protocol, Service};
+use crate::sandbox::faults::Refusal;
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,4 +138,54 @@ pub fn unreadable(violation: &Violation) -> Fault {
         violation.value, violation.path, violation.constraint
     );
     Fault::new(400, "SerializationException", message)
+}
+
+/// A refusal that a fault rule asks for, as the service would say it.
+///
+/// Source: the errors of botocore's service models (EKS, App Mesh, X-Ray and Logs name their own), the common errors of each
+/// API reference for the others, and `RequestLimitExceeded` with its status from the EC2 API's error codes.
+pub fn on_purpose(service: &dyn Service, refusal: Refusal) -> Fault {
+    let name = service.signing_name();
+    let (status, code, message) = match (refusal, service.protocol()) {
+        (Refusal::Throttled, Protocol::Ec2) => {
+            (503, "RequestLimitExceeded", "Request limit exceeded.")
+        }
+        (Refusal::Throttled, Protocol::Query) => (400, "Throttling", "Rate exceeded"),
+        (Refusal::Throttled, Protocol::Json) => (400, "ThrottlingException", "Rate exceeded"),
+        (Refusal::Throttled, Protocol::RestJson) => match name {
+            "appmesh" => (429, "TooManyRequestsException", "Rate exceeded"),
+            "xray" => (429, "ThrottledException", "Rate exceeded"),
+            _ => (429, "ThrottlingException", "Rate exceeded"),
+        },
+        (Refusal::Unavailable, Protocol::Ec2) => (
+            503,
+            "Unavailable",
+            "The service is unavailable. Please try again shortly.",
+        ),
+        (Refusal::Unavailable, Protocol::Query) => {
+            (503, "ServiceUnavailable", "Service is unavailable")
+        }
+        (Refusal::Unavailable, Protocol::Json | Protocol::RestJson) => {
+            (503, "ServiceUnavailableException", "Service is unavailable")
+        }
+        (Refusal::Internal, Protocol::Ec2) => {
+            (500, "InternalError", "An internal error has occurred")
+        }
+        (Refusal::Internal, Protocol::Query) if name == "iam" => {
+            (500, "ServiceFailure", "The request processing has failed")
+        }
+        (Refusal::Internal, Protocol::Query) => {
+            (500, "InternalFailure", "The request processing has failed")
+        }
+        (Refusal::Internal, _) => match name {
+            "appmesh" => (500, "InternalServerErrorException", "Internal server error"),
+            "ecr" | "eks" => (500, "ServerException", "Internal server error"),
+            _ => (500, "InternalServerError", "Internal server error"),
+        },
+        (Refusal::Denied, protocol) => {
+            return access_denied(protocol, "Denied by a fault rule of the sandbox".into());
+        }
+        (Refusal::Expired, protocol) => return Rejection::ExpiredToken.fault(protocol),
+    };
+    Fault::new(status, code, message)
 }

@@ -14,16 +14,20 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::protocol::{self, Encoded, Incoming};
+use super::protocol::{self, Decoded, Encoded, Incoming};
 use super::rejection::{self, Rejection};
 use super::signature::{self, Signed};
-use super::{Call, Caller, Fault, Protocol, Service, perform, service, services};
+use super::{Call, Caller, Fault, Protocol, Service, iam, perform, service, services};
 use crate::sandbox::Part;
-use crate::sandbox::http;
+use crate::sandbox::faults::Visit;
+use crate::sandbox::http::{self, Breakable, Breaker};
 use crate::sandbox::state::World;
 
 /// The largest request body: an ECR layer part is 10 MiB in base64.
 const BODY_LIMIT: usize = 24 << 20;
+
+/// The largest body of a request to the sandbox itself.
+const CONTROL_LIMIT: usize = 1 << 20;
 
 /// What the endpoint does beside AWS: status and stop, for `meshctl sandbox`.
 pub struct Control {
@@ -55,30 +59,25 @@ async fn accept(
     let mut connections = JoinSet::new();
     loop {
         let stream = tokio::select! {
-            accepted = listener.accept() => accepted,
+            stream = http::accept(&listener) => stream,
             () = super::super::asked(&mut stopped) => break,
             Some(_) = connections.join_next() => continue,
         };
-        let stream = match stream {
-            Ok((stream, _)) => stream,
-            // Out of file descriptors, for one: waiting lets others close theirs.
-            Err(error) => {
-                tracing::warn!("cannot accept a connection: {error}");
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            }
-        };
-        let _ = stream.set_nodelay(true);
         let (world, control, mut stopped) = (world.clone(), control.clone(), stopped.clone());
         connections.spawn(async move {
+            let (stream, breaker) = Breakable::new(stream);
+            let broken = breaker.clone();
             let service = hyper::service::service_fn(move |request| {
-                let (world, control) = (world.clone(), control.clone());
-                async move { Ok::<_, Infallible>(respond(&world, &control, request).await) }
+                let (world, control, breaker) = (world.clone(), control.clone(), breaker.clone());
+                async move {
+                    Ok::<_, Infallible>(respond(&world, &control, &breaker, request).await)
+                }
             });
             let connection = http::http1().serve_connection(TokioIo::new(stream), service);
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 _ = connection.as_mut() => {}
+                () = broken.tripped() => {}
                 () = super::super::asked(&mut stopped) => {
                     connection.as_mut().graceful_shutdown();
                     let _ = connection.await;
@@ -94,6 +93,7 @@ async fn accept(
 async fn respond(
     world: &World,
     control: &Control,
+    breaker: &Breaker,
     request: Request<Body>,
 ) -> Response<Full<Bytes>> {
     let request_id = request_id();
@@ -122,12 +122,14 @@ async fn respond(
         );
     }
     if let Some(endpoint) = parts.uri.path().strip_prefix("/_sandbox/") {
+        let body = http::read(body, CONTROL_LIMIT).await.unwrap_or_default();
         return respond_control(
             world,
             control,
             parts.method.as_str(),
             endpoint,
             header("authorization"),
+            &body,
         );
     }
     if let Some(document) = issuer_document(world, parts.method.as_str(), parts.uri.path()) {
@@ -146,8 +148,46 @@ async fn respond(
         }
     };
     let (signed, incoming) = views(&parts, &headers, &body);
-    let encoded = answer(world, &signed, &incoming, &request_id);
-    finish(encoded, &request_id)
+    let known = match identify(world, &signed, &incoming, &request_id) {
+        Ok(known) => known,
+        Err(encoded) => return finish(encoded, &request_id),
+    };
+    let visit = known.visit(world);
+    let strike = world.faults.strike(&visit);
+    let refuse = |refusal| {
+        let service = known.service;
+        let fault = rejection::on_purpose(service, refusal);
+        let encoded =
+            protocol::encode_fault(service.protocol(), service.namespace(), &fault, &request_id);
+        finish(encoded, &request_id)
+    };
+    let act = async { finish(answer(world, &known, &request_id), &request_id) };
+    world
+        .faults
+        .carry(&visit, strike, breaker, refuse, act)
+        .await
+}
+
+/// A request that is understood and whose sender is known.
+struct Known {
+    service: &'static dyn Service,
+    decoded: Decoded,
+    caller: Caller,
+    region: String,
+}
+
+impl Known {
+    fn name(&self) -> String {
+        format!("{}:{}", self.service.signing_name(), self.decoded.operation)
+    }
+
+    fn visit(&self, world: &World) -> Visit {
+        Visit {
+            call: self.name(),
+            is_internal: iam::is_internal(&world.state(), &self.caller.arn),
+            changes: !is_read(&self.decoded.operation),
+        }
+    }
 }
 
 /// The public documents of the clusters' token issuers, `https://oidc.eks.REGION.amazonaws.com/id/ID`, whose host no DNS
@@ -229,13 +269,13 @@ fn refuse_unread(
     }
 }
 
-/// From a complete request to a complete answer.
-fn answer(
+/// What a complete request asks for, and who asks; or the refusal.
+fn identify(
     world: &World,
     signed: &Signed<'_>,
     incoming: &Incoming<'_>,
     request_id: &str,
-) -> Encoded {
+) -> Result<Known, Encoded> {
     let claim = signature::claim(signed);
     let (service, protocol) = match &claim {
         Ok(Some(claim)) => match service(&claim.service) {
@@ -249,7 +289,12 @@ fn answer(
                         claim.service
                     ),
                 );
-                return protocol::encode_fault(guess(incoming), "", &fault, request_id);
+                return Err(protocol::encode_fault(
+                    guess(incoming),
+                    "",
+                    &fault,
+                    request_id,
+                ));
             }
         },
         _ => {
@@ -261,7 +306,11 @@ fn answer(
         }
     };
     let namespace = service.map_or("", |service| service.namespace());
-    let refuse = |fault: &Fault| protocol::encode_fault(protocol, namespace, fault, request_id);
+    let refuse = |fault: &Fault| {
+        Err(protocol::encode_fault(
+            protocol, namespace, fault, request_id,
+        ))
+    };
     let decoded = match service {
         Some(service) => protocol::decode(service, incoming),
         None => Err(Rejection::Unsigned.fault(protocol)),
@@ -270,12 +319,11 @@ fn answer(
         Ok(claim) => claim,
         Err(rejection) => return refuse(&rejection.fault(protocol)),
     };
-    let mut state = world.state();
     let now = world.clock.now();
     let (caller, region) = match (&claim, &decoded) {
         (Some(claim), _) => {
             let window = if protocol == Protocol::Query { 15 } else { 5 } * 60_000;
-            match claim.authenticate(signed, &state, now, window) {
+            match claim.authenticate(signed, &world.state(), now, window) {
                 Ok(caller) => (caller, claim.region.clone()),
                 Err(rejection) => return refuse(&rejection.fault(protocol)),
             }
@@ -286,8 +334,8 @@ fn answer(
         {
             (
                 Caller {
-                    arn: "anonymous".into(),
-                    user_id: "anonymous".into(),
+                    arn: iam::ANONYMOUS.into(),
+                    user_id: iam::ANONYMOUS.into(),
                 },
                 world.region.to_string(),
             )
@@ -306,19 +354,38 @@ fn answer(
     {
         return refuse(&rejection::unknown_operation(service, &decoded.operation));
     }
+    let known = Known {
+        service,
+        decoded,
+        caller,
+        region,
+    };
     *world
         .calls()
-        .entry(caller.arn.clone())
+        .entry(known.caller.arn.clone())
         .or_default()
-        .entry(format!("{}:{}", service.signing_name(), decoded.operation))
+        .entry(known.name())
         .or_default() += 1;
+    Ok(known)
+}
+
+/// The service's answer to a request.
+fn answer(world: &World, known: &Known, request_id: &str) -> Encoded {
+    let Known {
+        service, decoded, ..
+    } = known;
+    let service = *service;
     let call = Call {
         world,
         operation: &decoded.operation,
         input: &decoded.input,
-        caller: &caller,
-        region: &region,
+        caller: &known.caller,
+        region: &known.region,
     };
+    let refuse = |fault: &Fault| {
+        protocol::encode_fault(service.protocol(), service.namespace(), fault, request_id)
+    };
+    let mut state = world.state();
     // A defect in one service must not take the connection, or the sandbox, with it.
     let outcome = catch_unwind(AssertUnwindSafe(|| perform(&mut state, service, &call)));
     drop(state);
@@ -330,17 +397,11 @@ fn answer(
             protocol::encode(service, &decoded.operation, &output, request_id)
         }
         Ok(Err(fault)) => {
-            tracing::debug!(
-                "{}:{} refused: {} {}",
-                service.signing_name(),
-                decoded.operation,
-                fault.code,
-                fault.message
-            );
+            tracing::debug!("{} refused: {} {}", known.name(), fault.code, fault.message);
             refuse(&fault)
         }
         Err(_) => {
-            tracing::error!("{}:{} panicked", service.signing_name(), decoded.operation);
+            tracing::error!("{} panicked", known.name());
             let message = "The request processing has failed because of an unknown error, exception or failure.";
             refuse(&Fault::new(500, "InternalFailure", message))
         }
@@ -406,6 +467,7 @@ fn respond_control(
     method: &str,
     endpoint: &str,
     authorization: Option<&str>,
+    body: &[u8],
 ) -> Response<Full<Bytes>> {
     if authorization.and_then(|value| value.strip_prefix("Bearer ")) != Some(control.token.as_str())
     {
@@ -415,6 +477,19 @@ fn respond_control(
         ("GET", "status") if *control.stop.borrow() => plain(503, &json!({"message": "stopping"})),
         ("GET", "status") => plain(200, &(control.status)()),
         ("GET", "decisions") => plain(200, &world.decisions.export()),
+        ("GET", "journal") => plain(200, &world.faults.journal()),
+        ("GET", "faults") => plain(200, &world.faults.list()),
+        ("POST", "faults") => match serde_json::from_slice(body) {
+            Err(error) => plain(400, &json!({"message": error.to_string()})),
+            Ok(rule) => match world.faults.add(rule) {
+                Ok(id) => plain(200, &json!({"id": id})),
+                Err(wrong) => plain(400, &json!({"message": wrong.to_string()})),
+            },
+        },
+        ("DELETE", "faults") => match serde_json::from_slice::<Vec<u64>>(body) {
+            Err(error) => plain(400, &json!({"message": error.to_string()})),
+            Ok(ids) => plain(200, &json!({"removed": world.faults.clear(&ids)})),
+        },
         ("POST", "stop") => {
             control.stop.send_replace(true);
             plain(202, &json!({"message": "stopping"}))

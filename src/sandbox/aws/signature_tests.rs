@@ -38,6 +38,7 @@ fn state() -> State {
             token: "tok/en+=".into(),
             expires: NOW + 1000,
             policy: None,
+            is_internal: false,
         },
     );
     state

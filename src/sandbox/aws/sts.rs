@@ -99,7 +99,7 @@ pub fn service_session(
         &Context::default(),
         Principal::Service(service),
     ) {
-        Decision::Allowed => Ok(begin(world, state, role, session, 6 * 3600, None)),
+        Decision::Allowed => Ok(begin(world, state, role, session, 6 * 3600, None, true)),
         _ => Err(denied()),
     }
 }
@@ -123,6 +123,7 @@ fn begin(
     session: &str,
     seconds: u64,
     policy: Option<String>,
+    is_internal: bool,
 ) -> Temporary {
     let access_key_id = iam::access_key_id(state, "ASIA");
     let expires = world.clock.now() + seconds * 1000;
@@ -134,6 +135,7 @@ fn begin(
         token: format!("IQoJb3JpZ2luX2Vj{}==", iam::secret(400)),
         expires,
         policy,
+        is_internal,
     };
     let id = state
         .iam
@@ -297,6 +299,7 @@ fn assume_role(state: &mut State, call: &Call<'_>) -> Result<Value, Fault> {
         &wanted.session,
         wanted.seconds,
         wanted.policy,
+        false,
     );
     let (credentials, user) = show(&temporary);
     Ok(json!({"Credentials": credentials, "AssumedRoleUser": user}))
@@ -405,6 +408,8 @@ fn assume_role_with_web_identity(state: &mut State, call: &Call<'_>) -> Result<V
         &wanted.session,
         wanted.seconds,
         wanted.policy,
+        // Of those who have web identities here, all run in a cluster.
+        true,
     );
     let (credentials, user) = show(&temporary);
     Ok(json!({

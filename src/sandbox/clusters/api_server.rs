@@ -166,6 +166,7 @@ async fn attempt(
             options.issuer.clone_from(&assignment.issuer);
             options.authenticate = Some(authenticate);
             options.dial = Arc::new(address::twin);
+            options.faults = world.faults.clone();
             let server = serve(options).await.map_err(|error| Trouble {
                 port_taken: matches!(error, ServeError::Listen { .. }),
                 message: error.to_string(),

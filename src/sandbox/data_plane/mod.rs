@@ -151,6 +151,7 @@ pub fn instance_credentials(world: &World, role: &str, instance: &str) -> Option
                 token: random(256),
                 expires: now + LIFE.as_millis() as u64,
                 policy: None,
+                is_internal: true,
             };
             state.iam.sessions.insert(key.clone(), session.clone());
             drop(state);

@@ -20,9 +20,10 @@ use super::resources::{Registry, Resource};
 use super::status::{Result, Status};
 use super::store::Store;
 use super::write::Call;
-use super::{Keys, ServerOptions, VERSION};
+use super::{Keys, ServerOptions, UserInfo, VERSION};
 use super::{auth, discovery, openapi, proxy, rbac, read, subresource, write};
-use crate::sandbox::http;
+use crate::sandbox::faults::{Refusal, Visit};
+use crate::sandbox::http::{self, Breaker};
 
 /// The body of every answer.
 pub type Body = UnsyncBoxBody<Bytes, Infallible>;
@@ -61,7 +62,7 @@ pub struct Api {
 }
 
 /// Answers a request.
-pub async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Response<Body> {
+pub async fn answer(api: Arc<Api>, breaker: Breaker, request: Request<Incoming>) -> Response<Body> {
     if !http::is_addressed_here(&request, OWN_NAMES) {
         let mut status = Status::new(
             403,
@@ -71,30 +72,89 @@ pub async fn answer(api: Arc<Api>, request: Request<Incoming>) -> Response<Body>
         status.details = Some(json!({}));
         return refused(&status);
     }
-    // A defect must not take the connection, with all its watches, along.
-    match AssertUnwindSafe(handle(&api, request)).catch_unwind().await {
-        Ok(Ok(response)) => response,
-        Ok(Err(status)) => refused(&status),
-        Err(_) => {
-            tracing::error!("the API server panicked");
-            text(
-                500,
-                "This request caused apiserver to panic. Look in the logs for details.",
-            )
-        }
-    }
-}
-
-async fn handle(api: &Arc<Api>, request: Request<Incoming>) -> Result<Response<Body>> {
     let info = Info::new(
         request.method(),
         request.uri().path(),
         request.uri().query().unwrap_or(""),
     );
-    let user = auth::authenticate(api, request.headers())?;
-    rbac::authorize(api, &user, &info)?;
+    let user = match auth::authenticate(&api, request.headers()) {
+        Ok(user) => user,
+        Err(status) => return refused(&status),
+    };
+    let visit = visit(&info, &user);
+    let faults = &api.options.faults;
+    let strike = faults.strike(&visit);
+    let act = async {
+        // A defect must not take the connection, with all its watches, along.
+        match AssertUnwindSafe(handle(&api, &info, user, request))
+            .catch_unwind()
+            .await
+        {
+            Ok(Ok(response)) => response,
+            Ok(Err(status)) => refused(&status),
+            Err(_) => {
+                tracing::error!("the API server panicked");
+                text(
+                    500,
+                    "This request caused apiserver to panic. Look in the logs for details.",
+                )
+            }
+        }
+    };
+    let refuse = |refusal| refused(&on_purpose(refusal));
+    faults.carry(&visit, strike, &breaker, refuse, act).await
+}
+
+/// A request as the fault rules name it: `kubernetes:patch:deployments.apps`.
+fn visit(info: &Info, user: &UserInfo) -> Visit {
+    let mut resource = info.full_resource();
+    if !info.group.is_empty() {
+        resource = format!("{resource}.{}", info.group);
+    }
+    Visit {
+        call: match info.resource_request {
+            true => format!("kubernetes:{}:{resource}", info.verb),
+            false => format!("kubernetes:{}:{}", info.verb, info.path),
+        },
+        // Whoever comes by an access entry comes from outside.
+        is_internal: user.username.starts_with("system:"),
+        changes: !matches!(info.verb, "get" | "list" | "watch" | "head" | "options")
+            && !info.query.has("dryRun"),
+    }
+}
+
+/// A refusal that a fault rule asks for, as the API server says it.
+fn on_purpose(refusal: Refusal) -> Status {
+    match refusal {
+        Refusal::Throttled => Status::new(
+            429,
+            "TooManyRequests",
+            "Too many requests, please try again later.",
+        ),
+        Refusal::Unavailable => Status::new(
+            503,
+            "ServiceUnavailable",
+            "the server is currently unable to handle the request",
+        ),
+        Refusal::Internal => Status::internal("an error on the server has prevented the request"),
+        Refusal::Denied => Status::new(
+            403,
+            "Forbidden",
+            "forbidden: denied by a fault rule of the sandbox",
+        ),
+        Refusal::Expired => Status::unauthorized(),
+    }
+}
+
+async fn handle(
+    api: &Arc<Api>,
+    info: &Info,
+    user: UserInfo,
+    request: Request<Incoming>,
+) -> Result<Response<Body>> {
+    rbac::authorize(api, &user, info)?;
     if !info.resource_request {
-        return plain(api, &info, request.headers());
+        return plain(api, info, request.headers());
     }
     let index = api.registry.index();
     if !index.has_version(&info.group, &info.version) {
@@ -115,22 +175,22 @@ async fn handle(api: &Arc<Api>, request: Request<Incoming>) -> Result<Response<B
         return Err(Status::no_resource());
     }
     if proxy::is_proxied(&resource, &info.subresource) {
-        return proxy::forward(api, &info, request).await;
+        return proxy::forward(api, info, request).await;
     }
     let (parts, body) = request.into_parts();
     let view = View::of(&parts.headers, resource.custom.is_some())?;
     match (info.verb, info.subresource.as_str()) {
         _ if resource.review && info.verb != "create" => Err(Status::method_not_allowed()),
-        ("list", "") => read::list(api, &info, &resource, view),
-        ("watch", "") => read::watch(api, &info, &resource, view),
-        ("get", "") => read::get(api, &info, &resource, view),
+        ("list", "") => read::list(api, info, &resource, view),
+        ("watch", "") => read::watch(api, info, &resource, view),
+        ("get", "") => read::get(api, info, &resource, view),
         _ => {
             let body = http::read(body, LIMIT).await.map_err(unread)?;
-            let mut call = Call::new(api, &user, &info, &resource, &parts.headers)?;
+            let mut call = Call::new(api, &user, info, &resource, &parts.headers)?;
             // Warnings are said with an error too.
             let mut response = change(&mut call, &parts.headers, &body)
                 .await
-                .and_then(|(code, value)| show(&resource, &info, view, code, &value))
+                .and_then(|(code, value)| show(&resource, info, view, code, &value))
                 .unwrap_or_else(|status| refused(&status));
             for warning in call.warnings {
                 let warning = format!("299 - {}", Value::from(warning));

@@ -52,6 +52,8 @@ use std::sync::Arc;
 pub use keys::{AnyServer, Authority, Identity, Keys};
 pub use server::Server;
 
+use super::faults::Faults;
+
 /// The Kubernetes version that the server says it is, as `(major, minor, git version)`.
 pub const VERSION: (&str, &str, &str) = ("1", "35", "v1.35.4-eks-6d1c1f4");
 
@@ -94,6 +96,8 @@ pub struct ServerOptions {
     pub authenticate: Option<Authenticate>,
     /// How webhooks' pod addresses are dialled. The default is [`twin`].
     pub dial: Dial,
+    /// What is to go wrong with requests.
+    pub faults: Faults,
 }
 
 impl ServerOptions {
@@ -106,6 +110,7 @@ impl ServerOptions {
             issuer: "https://kubernetes.default.svc".into(),
             authenticate: None,
             dial: Arc::new(twin),
+            faults: Faults::default(),
         }
     }
 }

@@ -260,12 +260,18 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>) {
         };
         let (tls, api) = (tls.clone(), api.clone());
         connections.spawn(async move {
+            let (stream, breaker) = http::Breakable::new(stream);
+            let broken = breaker.clone();
             let Some(stream) = http::secure(&tls, stream).await else {
                 return;
             };
-            let service =
-                service_fn(move |request| answer(api.clone(), request).map(Ok::<_, Infallible>));
-            http::serve(stream, service).await;
+            let service = service_fn(move |request| {
+                answer(api.clone(), breaker.clone(), request).map(Ok::<_, Infallible>)
+            });
+            tokio::select! {
+                () = http::serve(stream, service) => {}
+                () = broken.tripped() => {}
+            }
         });
     }
     connections.shutdown().await;

@@ -16,12 +16,13 @@ use hyper::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use tokio::io::{AsyncSeekExt, AsyncWriteExt};
 
-use super::answer::{Body, empty, file, full, header, json_answer, refuse, with_status};
+use super::answer::{self, Body, empty, file, full, header, json_answer, refuse, with_status};
 use super::route::{self, Route, parameter};
 use super::store::{Blobs, CommitError, is_digest};
 use crate::sandbox::aws::ecr::{self, Token};
 use crate::sandbox::aws::{Call, Check, Fault, Protocol, iam};
-use crate::sandbox::http;
+use crate::sandbox::faults;
+use crate::sandbox::http::{self, Breaker};
 use crate::sandbox::state::{State, World};
 
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -31,6 +32,9 @@ const VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-ver
 const MANIFEST: usize = 4 << 20;
 /// The largest layer, as ECR's quota has it: 52 000 MiB.
 const LAYER: u64 = 52_000 << 20;
+
+/// What an expired login is told.
+const EXPIRED: &str = "Your authorization token has expired. Reauthenticate and try again.";
 
 /// The registry.
 pub struct Registry {
@@ -91,13 +95,48 @@ impl Registry {
     }
 
     /// Answers a request.
-    pub async fn respond(&self, request: Request<Incoming>) -> Response<Body> {
-        let mut answer = match self.route(request).await {
-            Ok(answer) => answer,
-            Err(refusal) => *refusal,
+    pub async fn respond(&self, request: Request<Incoming>, breaker: &Breaker) -> Response<Body> {
+        let visit = self.visit(&request);
+        let strike = self.world.faults.strike(&visit);
+        let refuse = |refusal| {
+            let (status, code, message) = match refusal {
+                faults::Refusal::Throttled => (429, "TOOMANYREQUESTS", "Rate exceeded"),
+                faults::Refusal::Unavailable => (503, "UNAVAILABLE", "service unavailable"),
+                faults::Refusal::Internal => (500, "UNKNOWN", "unknown error"),
+                faults::Refusal::Denied => (403, "DENIED", "Denied by a fault rule of the sandbox"),
+                faults::Refusal::Expired => (403, "DENIED", EXPIRED),
+            };
+            answer::refuse(status, code, message)
         };
+        let act = async {
+            match self.route(request).await {
+                Ok(answer) => answer,
+                Err(refusal) => *refusal,
+            }
+        };
+        let rules = &self.world.faults;
+        let mut answer = rules.carry(&visit, strike, breaker, refuse, act).await;
         header(&mut answer, VERSION, "registry/2.0");
         answer
+    }
+
+    /// A request as the fault rules name it: `registry:PUT:manifests`.
+    fn visit(&self, request: &Request<Incoming>) -> faults::Visit {
+        let what = match route::read(request.uri().path()) {
+            Some(Route::Uploads(_) | Route::Upload(..)) => "uploads",
+            Some(Route::Manifest(..)) => "manifests",
+            Some(Route::Tags(_)) => "tags",
+            Some(Route::Base) => "base",
+            // Downloads are of blobs.
+            Some(Route::Blob(..)) | None => "blobs",
+        };
+        let token = self.token(request).ok();
+        let state = self.world.state();
+        faults::Visit {
+            call: format!("registry:{}:{what}", request.method()),
+            is_internal: token.is_some_and(|token| iam::is_internal(&state, &token.arn)),
+            changes: !matches!(*request.method(), Method::GET | Method::HEAD),
+        }
     }
 
     async fn route(&self, request: Request<Incoming>) -> Answer {
@@ -171,11 +210,7 @@ impl Registry {
         let token = password.and_then(|password| state.ecr.tokens.get(&password).cloned());
         match token {
             Some(token) if token.expires_at > self.world.clock.now() => Ok(token),
-            Some(_) => Err(no(
-                403,
-                "DENIED",
-                "Your authorization token has expired. Reauthenticate and try again.",
-            )),
+            Some(_) => Err(no(403, "DENIED", EXPIRED)),
             None => Err(self.challenge()),
         }
     }

@@ -16,7 +16,6 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::FutureExt;
 use hyper::body::Incoming;
@@ -26,8 +25,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::Part;
+use super::http::{self, Breakable, Breaker};
 use super::state::World;
-use super::{Part, http};
 use answer::Body;
 
 /// Serves ECR's registry and the public ones on bound listeners until it is stopped.
@@ -36,11 +36,11 @@ pub fn start(world: World, ecr: TcpListener, public: TcpListener) -> Part {
     let private = Arc::new(ecr::Registry::new(world));
     let open = Arc::new(public::Registry::new(&public));
     let tasks = [
-        tokio::spawn(accept(ecr, stopped.clone(), move |request| {
+        tokio::spawn(accept(ecr, stopped.clone(), move |request, breaker| {
             let registry = private.clone();
-            async move { registry.respond(request).await }
+            async move { registry.respond(request, &breaker).await }
         })),
-        tokio::spawn(accept(public, stopped, move |request| {
+        tokio::spawn(accept(public, stopped, move |request, _| {
             let registry = open.clone();
             async move { registry.respond(&request) }
         })),
@@ -55,33 +55,30 @@ pub fn start(world: World, ecr: TcpListener, public: TcpListener) -> Part {
 
 async fn accept<F, A>(listener: TcpListener, mut stopped: watch::Receiver<bool>, respond: F)
 where
-    F: Fn(Request<Incoming>) -> A + Clone + Send + 'static,
+    F: Fn(Request<Incoming>, Breaker) -> A + Clone + Send + 'static,
     A: Future<Output = Response<Body>> + Send + 'static,
 {
     let mut connections = JoinSet::new();
     loop {
         let stream = tokio::select! {
-            accepted = listener.accept() => accepted,
+            stream = http::accept(&listener) => stream,
             _ = stopped.wait_for(|stop| *stop) => break,
             Some(_) = connections.join_next() => continue,
         };
-        let Ok((stream, _)) = stream else {
-            // Out of file descriptors, for one: waiting lets others close theirs.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
-        };
-        let _ = stream.set_nodelay(true);
         let respond = respond.clone();
         let mut ending = stopped.clone();
         connections.spawn(async move {
+            let (stream, breaker) = Breakable::new(stream);
+            let broken = breaker.clone();
             let service = hyper::service::service_fn(move |request| {
                 let here = http::is_addressed_here(&request, &[]);
-                let answer = here.then(|| respond(request));
+                let answer = here.then(|| respond(request, breaker.clone()));
                 async move { Ok::<_, Infallible>(guarded(answer).await) }
             });
             let connection = http::http1().serve_connection(TokioIo::new(stream), service);
             tokio::select! {
                 _ = connection => {}
+                () = broken.tripped() => {}
                 _ = ending.wait_for(|stop| *stop) => {}
             }
         });

@@ -89,7 +89,22 @@ pub struct Session {
     pub expires: Millis,
     /// A policy that narrows the role's permissions.
     pub policy: Option<String>,
+    /// Whether it is of something that runs in the sandbox: a pod or a node.
+    #[serde(default)]
+    pub is_internal: bool,
 }
+
+/// Whether a caller is something that runs in the sandbox, rather than somebody from outside.
+pub fn is_internal(state: &Everything, arn: &str) -> bool {
+    let Some((_, session)) = arn.split_once(":assumed-role/") else {
+        return arn == ANONYMOUS;
+    };
+    let mut sessions = state.iam.sessions.values();
+    sessions.any(|one| one.is_internal && session.split_once('/') == Some((&one.role, &one.name)))
+}
+
+/// What who signs nothing is called: pods that exchange their tokens.
+pub const ANONYMOUS: &str = "anonymous";
 
 /// A role.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -1,0 +1,256 @@
+//! Faults on demand: rules say what goes wrong with which calls, and every call is carried through [`carry`] by the HTTP
+//! layer of its protocol, which alone knows of them. Who calls learns nothing but what goes wrong.
+
+mod rule;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use hyper::Response;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+pub use rule::{Callers, Kind, Rule, Wrong};
+
+use super::http::Breaker;
+
+/// How long a call that is never answered is held, if its caller has that much patience.
+const HOLD: Duration = Duration::from_secs(600);
+/// How many calls the journal remembers.
+const REMEMBERED: usize = 50_000;
+
+/// A call as it comes in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visit {
+    /// What is called: `eks:CreateCluster`, `kubernetes:patch:deployments.apps`, `registry:PUT:manifests`.
+    pub call: String,
+    /// Whether something of the sandbox calls, rather than somebody from outside.
+    pub is_internal: bool,
+    /// Whether the call is meant to change something.
+    pub changes: bool,
+}
+
+/// A refusal that a protocol says in its own terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// One call of too many.
+    Throttled,
+    /// Overloaded, or just starting.
+    Unavailable,
+    /// A defect.
+    Internal,
+    /// No permission.
+    Denied,
+    /// Expired credentials.
+    Expired,
+}
+
+/// What happens to a call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Strike {
+    /// What goes wrong.
+    pub kind: Kind,
+    /// How long it takes.
+    pub duration: Duration,
+}
+
+/// A rule at work.
+struct Working {
+    id: u64,
+    rule: Rule,
+    seen: u64,
+    struck: u64,
+    random: fastrand::Rng,
+}
+
+impl Working {
+    fn strike(&mut self, visit: &Visit) -> Option<Strike> {
+        let meant = match self.rule.caller {
+            Callers::Tool => !visit.is_internal,
+            Callers::Controllers => visit.is_internal,
+            Callers::Any => true,
+        };
+        if !meant || !self.rule.means(&visit.call) {
+            return None;
+        }
+        self.seen += 1;
+        if self.seen < self.rule.nth || self.struck >= self.rule.most() {
+            return None;
+        }
+        if let Some(probability) = self.rule.probability
+            && self.random.f64() >= probability
+        {
+            return None;
+        }
+        self.struck += 1;
+        Some(Strike {
+            kind: self.rule.kind,
+            duration: self.rule.duration(),
+        })
+    }
+
+    fn describe(&self) -> Value {
+        let mut described = json!({"id": self.id, "seen": self.seen, "struck": self.struck});
+        described["rule"] = json!(self.rule);
+        described
+    }
+}
+
+/// A call that was meant to change something, as it ended.
+#[derive(Clone, Debug, Serialize)]
+struct Entry {
+    call: String,
+    internal: bool,
+    /// The status of the answer, also of one that was not sent; none when nothing was done.
+    status: Option<u16>,
+    /// What went wrong on purpose.
+    fault: Option<&'static str>,
+}
+
+#[derive(Default)]
+struct Inner {
+    rules: Vec<Working>,
+    last_id: u64,
+    journal: Vec<Entry>,
+}
+
+/// The rules of a sandbox and the journal of its calls. Cheap to clone: all clones are the same.
+#[derive(Clone, Default)]
+pub struct Faults(Arc<Mutex<Inner>>);
+
+impl std::fmt::Debug for Faults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Faults({})", self.lock().rules.len())
+    }
+}
+
+impl Faults {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Adds a rule; the answer is its id.
+    ///
+    /// # Errors
+    /// A rule that makes no sense.
+    pub fn add(&self, rule: Rule) -> Result<u64, Wrong> {
+        rule.check()?;
+        let mut inner = self.lock();
+        inner.last_id += 1;
+        let id = inner.last_id;
+        inner.rules.push(Working {
+            id,
+            random: fastrand::Rng::with_seed(rule.seed),
+            rule,
+            seen: 0,
+            struck: 0,
+        });
+        Ok(id)
+    }
+
+    /// Removes rules by their ids, or all of them. Returns how many went.
+    pub fn clear(&self, ids: &[u64]) -> usize {
+        let mut inner = self.lock();
+        let before = inner.rules.len();
+        inner
+            .rules
+            .retain(|rule| !ids.is_empty() && !ids.contains(&rule.id));
+        before - inner.rules.len()
+    }
+
+    /// All rules, with how many calls each has seen and struck.
+    pub fn list(&self) -> Value {
+        self.lock().rules.iter().map(Working::describe).collect()
+    }
+
+    /// The calls that were meant to change something, in the order in which they ended.
+    pub fn journal(&self) -> Value {
+        json!(self.lock().journal)
+    }
+
+    /// What is to happen to a call, if anything: the first rule that strikes decides, and all that mean it count it.
+    pub fn strike(&self, visit: &Visit) -> Option<Strike> {
+        let mut inner = self.lock();
+        let mut first = None;
+        for rule in &mut inner.rules {
+            if first.is_none() {
+                first = rule.strike(visit);
+            } else if rule.rule.means(&visit.call) {
+                rule.seen += 1;
+            }
+        }
+        if let Some(strike) = first {
+            tracing::info!("fault: {} {}", visit.call, strike.kind.name());
+        }
+        first
+    }
+
+    fn remember(&self, visit: &Visit, status: Option<u16>, strike: Option<Strike>) {
+        if !visit.changes {
+            return;
+        }
+        let mut inner = self.lock();
+        if inner.journal.len() < REMEMBERED {
+            inner.journal.push(Entry {
+                call: visit.call.clone(),
+                internal: visit.is_internal,
+                status,
+                fault: strike.map(|strike| strike.kind.name()),
+            });
+        }
+    }
+
+    /// Carries a call to its answer, or to what goes wrong instead: `refuse` says a refusal in the protocol's terms, `act`
+    /// does what is asked for, and `breaker` is the connection's. Once that has tripped, this future is dropped with the
+    /// connection.
+    pub async fn carry<B>(
+        &self,
+        visit: &Visit,
+        strike: Option<Strike>,
+        breaker: &Breaker,
+        refuse: impl FnOnce(Refusal) -> Response<B>,
+        act: impl Future<Output = Response<B>>,
+    ) -> Response<B> {
+        let undone = |faults: &Self| faults.remember(visit, None, strike);
+        let refusal = match strike.map(|strike| strike.kind) {
+            None | Some(Kind::Slow | Kind::Lost | Kind::Unanswered) => None,
+            Some(Kind::Throttling) => Some(Refusal::Throttled),
+            Some(Kind::Unavailable) => Some(Refusal::Unavailable),
+            Some(Kind::InternalError) => Some(Refusal::Internal),
+            Some(Kind::Denied) => Some(Refusal::Denied),
+            Some(Kind::Expired) => Some(Refusal::Expired),
+            Some(Kind::Reset) => {
+                undone(self);
+                return breaker.trip().await;
+            }
+            Some(Kind::TimeOut) => {
+                undone(self);
+                tokio::time::sleep(HOLD).await;
+                return breaker.trip().await;
+            }
+        };
+        if let Some(refusal) = refusal {
+            let answer = refuse(refusal);
+            self.remember(visit, Some(answer.status().as_u16()), strike);
+            return answer;
+        }
+        if let Some(strike) = strike.filter(|strike| strike.kind == Kind::Slow) {
+            tokio::time::sleep(strike.duration).await;
+        }
+        let answer = act.await;
+        self.remember(visit, Some(answer.status().as_u16()), strike);
+        match strike.map(|strike| strike.kind) {
+            Some(Kind::Lost) => breaker.trip().await,
+            Some(Kind::Unanswered) => {
+                tokio::time::sleep(HOLD).await;
+                breaker.trip().await
+            }
+            _ => answer,
+        }
+    }
+}

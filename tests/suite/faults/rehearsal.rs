@@ -1,0 +1,308 @@
+//! `meshctl sandbox faults`, as somebody rehearses with it.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::harness::World;
+use crate::wire::{Request, Sandbox, exchange, exchange_tls};
+
+fn list(world: &World) -> Vec<Value> {
+    let listed = world.run(&["sandbox", "faults", "list", "--output", "json"]);
+    let listed: Value = serde_json::from_str(listed.succeeds().stdout().trim()).unwrap();
+    listed["faults"].as_array().unwrap().clone()
+}
+
+fn add(world: &World, rule: &[&str]) {
+    let line = [&["sandbox", "faults", "add"], rule].concat();
+    world.run(&line).succeeds();
+}
+
+#[test]
+fn each_service_refuses_in_its_own_terms() {
+    let world = World::without_data_plane();
+    world.start_sandbox();
+    let sandbox = Sandbox::of(&world);
+    let form = |service: &str, action: &str, version: &str| {
+        Request::form(service, &format!("Action={action}&Version={version}"))
+    };
+    let (ecr, logs) = (
+        "AmazonEC2ContainerRegistry_V20150921.DescribeRepositories",
+        "Logs_20140328.DescribeLogGroups",
+    );
+    // Call, status and code when throttled.
+    let calls = [
+        (
+            form("sts", "GetCallerIdentity", "2011-06-15"),
+            400,
+            "Throttling",
+        ),
+        (form("iam", "ListRoles", "2010-05-08"), 400, "Throttling"),
+        (
+            form("cloudformation", "DescribeStacks", "2010-05-15"),
+            400,
+            "Throttling",
+        ),
+        (
+            form(
+                "elasticloadbalancing",
+                "DescribeLoadBalancers",
+                "2015-12-01",
+            ),
+            400,
+            "Throttling",
+        ),
+        (
+            form("ec2", "DescribeVpcs", "2016-11-15"),
+            503,
+            "RequestLimitExceeded",
+        ),
+        (Request::json("ecr", ecr, "{}"), 400, "ThrottlingException"),
+        (
+            Request::json("logs", logs, "{}"),
+            400,
+            "ThrottlingException",
+        ),
+        (
+            Request::new("eks", "GET", "/clusters", b""),
+            429,
+            "throttlingexception",
+        ),
+        (
+            Request::new("appmesh", "GET", "/v20190125/meshes", b""),
+            429,
+            "toomanyrequestsexception",
+        ),
+        (
+            Request::new("xray", "POST", "/GetSamplingRules", b"{}"),
+            429,
+            "throttledexception",
+        ),
+    ];
+    let ask = |request: &Request| {
+        let signed = request.clone().signed(&sandbox.keys());
+        exchange(sandbox.aws(), &signed.bytes())
+    };
+    for (request, status, code) in &calls {
+        assert_eq!(ask(request).status, 200, "{request:?}");
+        for (kind, wanted) in [
+            ("throttling", *status),
+            ("unavailable", 503),
+            ("internal-error", 500),
+        ] {
+            add(&world, &[&format!("{}:*", request.service), kind]);
+            let answer = ask(request);
+            assert_eq!(answer.status, wanted, "{kind}: {answer:?}");
+            assert!(
+                !answer.code().is_empty() && !answer.message().is_empty(),
+                "{answer:?}"
+            );
+            if kind == "throttling" {
+                assert_eq!(answer.code(), *code, "{answer:?}");
+            }
+            // One call, then no more.
+            assert_eq!(ask(request).status, 200, "{request:?}");
+        }
+        for kind in ["denied", "expired"] {
+            add(&world, &[&format!("{}:*", request.service), kind]);
+            let answer = ask(request);
+            assert!(matches!(answer.status, 400 | 403), "{kind}: {answer:?}");
+            let told = answer.code().to_lowercase();
+            let telling = ["denied", "unauthorized", "expired"];
+            assert!(telling.iter().any(|word| told.contains(word)), "{told}");
+        }
+    }
+    assert!(list(&world).iter().all(|rule| rule["struck"] == 1));
+    world.run(&["sandbox", "faults", "clear"]).succeeds();
+    assert_eq!(list(&world), Vec::<Value>::new());
+}
+
+#[test]
+fn connections_break_before_and_after_the_effect() {
+    let world = World::without_data_plane();
+    world.start_sandbox();
+    let sandbox = Sandbox::of(&world);
+    let create = |name: &str| {
+        let input = json!({"logGroupName": name}).to_string();
+        let request = Request::json("logs", "Logs_20140328.CreateLogGroup", &input);
+        exchange(sandbox.aws(), &request.signed(&sandbox.keys()).bytes())
+    };
+    add(&world, &["logs:CreateLogGroup", "reset"]);
+    assert_eq!(create("a").status, 0, "no answer");
+    assert_eq!(create("a").status, 200, "nothing had been done");
+    add(&world, &["logs:CreateLogGroup", "lost"]);
+    assert_eq!(create("b").status, 0, "no answer");
+    assert_eq!(create("b").code(), "ResourceAlreadyExistsException");
+    add(&world, &["logs:CreateLogGroup", "slow", "--seconds", "0.3"]);
+    let began = Instant::now();
+    assert_eq!(create("c").status, 200);
+    assert!(began.elapsed().as_millis() >= 300);
+}
+
+#[test]
+fn the_cluster_and_the_registry_fail_alike() {
+    let world = World::without_data_plane();
+    world.start_sandbox();
+    world.run(&["up", "--sandbox"]).succeeds();
+    let sandbox = Sandbox::of(&world);
+    let cluster = sandbox.get("eks", "/clusters/meshctl-demo");
+    let server = cluster["cluster"]["endpoint"].as_str().unwrap();
+    let server = server.trim_start_matches("https://").parse().unwrap();
+    let token = world.run(&["token", "--sandbox"]).succeeds().stdout();
+    let token: Value = serde_json::from_str(&token).unwrap();
+    let bearer = format!("Bearer {}", token["status"]["token"].as_str().unwrap());
+    let map = |name: &str| {
+        let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+        let path = "/api/v1/namespaces/default/configmaps";
+        let request = Request::new("", "POST", path, object.to_string().as_bytes())
+            .header("authorization", &bearer)
+            .header("content-type", "application/json");
+        exchange_tls(server, &request.bytes())
+    };
+    for (kind, status) in [
+        ("throttling", 429),
+        ("unavailable", 503),
+        ("internal-error", 500),
+        ("denied", 403),
+        ("expired", 401),
+        ("reset", 0),
+    ] {
+        add(&world, &["kubernetes:create:configmaps", kind]);
+        let answer = map("x");
+        assert_eq!(answer.status, status, "{kind}: {answer:?}");
+        if status > 0 {
+            let body: Value = serde_json::from_str(&answer.body()).unwrap();
+            assert_eq!(
+                (&body["kind"], &body["code"]),
+                (&json!("Status"), &json!(status))
+            );
+        }
+    }
+    assert_eq!(map("x").status, 201, "nothing had been done");
+    add(&world, &["kubernetes:create:configmaps", "lost"]);
+    assert_eq!(map("y").status, 0);
+    assert_eq!(map("y").status, 409, "it had been done");
+
+    let target = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
+    let login = sandbox.json("ecr", target, &json!({}));
+    let login = login["authorizationData"][0]["authorizationToken"].clone();
+    let login = format!("Basic {}", login.as_str().unwrap());
+    let begin = || {
+        let path = "/v2/meshctl-demo/backend/blobs/uploads/";
+        let request = Request::new("", "POST", path, b"").header("authorization", &login);
+        exchange(sandbox.port("ecrPort"), &request.bytes()).status
+    };
+    for (kind, status) in [
+        ("throttling", 429),
+        ("unavailable", 503),
+        ("internal-error", 500),
+        ("denied", 403),
+        ("reset", 0),
+        ("lost", 0),
+    ] {
+        add(&world, &["registry:POST:uploads", kind]);
+        assert_eq!(begin(), status, "{kind}");
+    }
+    assert_eq!(begin(), 202);
+}
+
+#[test]
+fn the_tool_rides_out_what_passes() {
+    let world = World::without_data_plane();
+    let file = world.path().join("faults.yaml");
+    let rules = "faults:
+  - {calls: '*:Create*', kind: throttling, probability: 0.2, seed: 1, count: 8}
+  - {calls: '*:Describe*', kind: unavailable, probability: 0.05, seed: 2, count: 8}
+  - {calls: 'kubernetes:patch:*', kind: unavailable, probability: 0.1, seed: 3, count: 8}
+  - {calls: 'kubernetes:get:*', kind: reset, probability: 0.1, seed: 4, count: 8}
+";
+    std::fs::write(&file, rules).unwrap();
+    let start = [
+        "sandbox",
+        "start",
+        "--no-data-plane",
+        "--speed",
+        "2000",
+        "--faults",
+    ];
+    world
+        .run(&[&start[..], &["faults.yaml"]].concat())
+        .succeeds();
+    world.run(&["up", "--sandbox"]).succeeds();
+    let listed = list(&world);
+    assert_eq!(listed.len(), 4);
+    for rule in &listed {
+        assert!(rule["struck"].as_u64().unwrap() > 0, "{rule}");
+    }
+    world.run(&["sandbox", "faults", "clear"]).succeeds();
+    world.run(&["plan", "--sandbox"]).succeeds();
+}
+
+#[test]
+fn bad_rules_are_refused_with_their_place() {
+    let world = World::without_data_plane();
+    let refused = |text: &str| {
+        std::fs::write(world.path().join("faults.yaml"), text).unwrap();
+        let start = [
+            "sandbox",
+            "start",
+            "--no-data-plane",
+            "--faults",
+            "faults.yaml",
+        ];
+        world.run(&start).exits_with(4).stderr()
+    };
+    for (text, place, said) in [
+        (
+            "faults:\n  - calls: eks:CreateClustr\n    kind: reset\n",
+            "faults.yaml:2:12",
+            "calls: the sandbox's eks has no operation `CreateClustr`",
+        ),
+        (
+            "faults:\n  - calls: eks:*\n    kind: explode\n",
+            "faults.yaml:3:11",
+            "explode",
+        ),
+        (
+            "faults:\n  - calls: eks:*\n    kind: reset\n    seconds: 1\n",
+            "faults.yaml:4:14",
+            "seconds: a fault of the kind reset takes no time",
+        ),
+        (
+            "faults:\n  - calls: eks:*\n    kind: reset\n    often: 1\n",
+            "faults.yaml:4",
+            "unknown field `often`",
+        ),
+        (
+            "faults:\n  - kind: reset\n",
+            "faults.yaml:2",
+            "missing field `calls`",
+        ),
+        ("rules: []\n", "faults.yaml:1", "unknown field `rules`"),
+        ("faults: 3\n", "faults.yaml:1", "sequence"),
+        ("", "faults.yaml", "faults"),
+    ] {
+        let stderr = refused(text);
+        assert!(
+            stderr.contains(place) && stderr.contains(said),
+            "{text}: {stderr}"
+        );
+    }
+    // Nothing was started for it.
+    world.run(&["sandbox", "status"]).exits_with(1);
+    world.start_sandbox();
+    let add = |rule: &[&str]| world.run(&[&["sandbox", "faults", "add"], rule].concat());
+    let stderr = add(&["kubernetes:apply:pods", "reset"])
+        .exits_with(4)
+        .stderr();
+    assert!(
+        stderr.contains("`apply` is no verb of Kubernetes"),
+        "{stderr}"
+    );
+    add(&["eks:*", "explode"]).exits_with(64);
+    add(&["eks:*", "reset", "--probability", "2"]).exits_with(4);
+    assert_eq!(list(&world), Vec::<Value>::new());
+    world.run(&["sandbox", "stop"]).succeeds();
+    let stderr = add(&["eks:*", "reset"]).exits_with(1).stderr();
+    assert!(stderr.contains("no sandbox runs"), "{stderr}");
+}
