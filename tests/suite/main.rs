@@ -24,6 +24,8 @@ mod kubernetes;
 #[cfg(feature = "sandbox")]
 mod lifecycle;
 #[cfg(feature = "sandbox")]
+mod secrets;
+#[cfg(feature = "sandbox")]
 mod signatures;
 #[cfg(feature = "sandbox")]
 mod wire;

@@ -22,6 +22,7 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 use serde_json::{Value, json};
 
 use super::ServeError;
+use crate::sandbox::state;
 
 /// A certificate authority, kept in a directory as `ca.crt` and `ca.key`.
 pub struct Authority {
@@ -317,17 +318,8 @@ pub(super) fn pem_to_der(pem: &str) -> Option<Vec<u8>> {
 }
 
 fn write_private(path: &Path, text: &str) -> Result<(), ServeError> {
-    use std::io::Write as _;
-    use std::os::unix::fs::OpenOptionsExt as _;
-    std::fs::OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(text.as_bytes()))
-        .map_err(|source| ServeError::File {
-            path: path.to_owned(),
-            source,
-        })
+    state::write_private(path, text.as_bytes()).map_err(|source| ServeError::File {
+        path: path.to_owned(),
+        source,
+    })
 }
