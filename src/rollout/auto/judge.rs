@@ -278,6 +278,8 @@ impl Judge {
     /// # Errors
     /// A sample that cannot be true; it changes nothing.
     pub fn take(&mut self, tick: &Tick) -> Result<Opinion, String> {
+        // What was counted since the last sample.
+        let since = self.known.at;
         self.advance(tick)?;
         let known = &mut self.known;
         let Some(step) = known.step else {
@@ -293,7 +295,7 @@ impl Judge {
         }
         self.guard(tick);
         if self.known.opinion == Opinion::Undecided
-            && tick.at >= self.known.began + self.plan.warm_up.as_secs_f64()
+            && since >= self.known.began + self.plan.warm_up.as_secs_f64()
         {
             self.collect(tick);
             self.weigh(step);

@@ -181,3 +181,21 @@ fn what_is_known_survives_being_written_down_at_any_sample() {
         assert_eq!(resumed.take(&sample), judge.take(&sample));
     }
 }
+
+#[test]
+fn what_was_counted_within_the_warm_up_is_not_judged() {
+    let plan = Plan {
+        warm_up: Duration::from_secs(5),
+        ..plan()
+    };
+    let mut judge = Judge::new(plan, 7);
+    judge.begin(0);
+    // A sample that ends after the warm-up holds what happened within it.
+    for at in [4.0, 9.0] {
+        let opinion = judge.take(&tick(at, (0, 900), (40, 100)));
+        assert_eq!(opinion, Ok(Opinion::Undecided));
+        assert_eq!(judge.standing().canary.total, 0);
+    }
+    let _ = judge.take(&tick(10.0, (0, 90), (0, 10)));
+    assert_eq!(judge.standing().canary.total, 10);
+}
