@@ -159,12 +159,7 @@ pub async fn update(
                 &format!("{subject} \"{name}\" is progressing."),
             );
             next = Next::After(Duration::from_secs(deadline.max(1) as u64));
-        } else if !settled && before_reason != "ProgressDeadlineExceeded" {
-            let since = before
-                .as_ref()
-                .and_then(|condition| object::seconds_since(&condition["lastUpdateTime"]))
-                .unwrap_or(0.0);
-            let rest = deadline as f64 - since;
+        } else if let Some(rest) = before.as_ref().and_then(|before| rest_of(deadline, before)) {
             if rest <= 0.0 {
                 set_progressing(
                     &mut conditions,
@@ -232,6 +227,19 @@ pub async fn update(
     Ok(next)
 }
 
+/// Seconds that are left of the deadline. None where nothing can be said: after it has passed, and after a rollout that
+/// succeeded, as with the real controller: its time tells nothing of the next rollout, whose beginning may not stand in the
+/// status yet.
+fn rest_of(deadline: i64, progressing: &Value) -> Option<f64> {
+    if ["ProgressDeadlineExceeded", "NewReplicaSetAvailable"]
+        .contains(&text(&progressing["reason"]))
+    {
+        return None;
+    }
+    let since = object::seconds_since(&progressing["lastUpdateTime"]).unwrap_or(0.0);
+    Some(deadline as f64 - since)
+}
+
 /// Sets a condition whose `lastUpdateTime` moves only when it says something new.
 fn set_if_changed(conditions: &mut Vec<Value>, mut new: Value) {
     let same = conditions.iter().any(|old| {
@@ -260,5 +268,19 @@ fn unavailable_limit(deployment: &Value, wanted: i64) -> i64 {
         1
     } else {
         limit.min(wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rollout_that_succeeded_long_ago_is_no_deadline_for_the_next() {
+        let progressing = |reason: &str| json!({"type": "Progressing", "reason": reason, "lastUpdateTime": "2020-01-01T00:00:00Z"});
+        assert_eq!(rest_of(600, &progressing("NewReplicaSetAvailable")), None);
+        assert_eq!(rest_of(600, &progressing("ProgressDeadlineExceeded")), None);
+        let rest = rest_of(600, &progressing("ReplicaSetUpdated")).expect("a rest");
+        assert!(rest < 0.0, "{rest}");
     }
 }
