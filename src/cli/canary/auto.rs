@@ -33,11 +33,8 @@ async fn holder(scene: &Scene) -> Result<Holder, Error> {
     let host = host
         .map(|host| host.trim().to_owned())
         .filter(|host| !host.is_empty());
-    Ok(Holder {
-        who: scene.clients.identity().await?.arn.clone(),
-        host: host.unwrap_or_else(|| "an unnamed machine".into()),
-        process: std::process::id(),
-    })
+    let host = host.unwrap_or_else(|| "an unnamed machine".into());
+    Ok(Holder::here(&scene.clients.identity().await?.arn, host))
 }
 
 /// Begins a run.

@@ -34,6 +34,37 @@ pub struct Holder {
     pub host: String,
     /// In which process.
     pub process: u32,
+    /// Where the process's number means something: a boot of a machine and a namespace of processes. None where that
+    /// cannot be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+}
+
+impl Holder {
+    /// This process.
+    pub fn here(who: &str, host: String) -> Self {
+        Holder {
+            who: who.to_owned(),
+            host,
+            process: std::process::id(),
+            place: place(),
+        }
+    }
+
+    /// Whether it is known to be dead: a process of this very place that is not there any more. One that is elsewhere may
+    /// be alive for all that is known.
+    fn is_gone(&self) -> bool {
+        let here = self.place.is_some() && self.place == place();
+        here && !std::path::Path::new("/proc")
+            .join(self.process.to_string())
+            .exists()
+    }
+}
+
+fn place() -> Option<String> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
+    Some(format!("{} {}", boot.trim(), namespace.display()))
 }
 
 /// Something that happened.
@@ -115,7 +146,7 @@ impl Record {
     /// Whether some process goes on with it just now.
     pub fn is_alive(&self) -> bool {
         let silent = Timestamp::now().as_second() - self.heard.as_second();
-        !self.state.is_over() && silent < SILENT.as_secs() as i64
+        !self.state.is_over() && silent < SILENT.as_secs() as i64 && !self.holder.is_gone()
     }
 
     /// Who, when and where, in words.
@@ -311,6 +342,7 @@ mod tests {
                 who: "arn:aws:iam::123456789012:user/ci".into(),
                 host: "runner-7".into(),
                 process: 42,
+                place: None,
             },
             "backend",
             ("v1", "v2"),
@@ -368,6 +400,22 @@ mod tests {
         let text = serde_json::to_string(&record).expect("JSON");
         // All annotations of an object together may take 256 KiB.
         assert!(text.len() < 128 << 10, "{} bytes", text.len());
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_dead_at_once() {
+        let mut record = record();
+        record.holder = Holder::here("me", "here".into());
+        assert!(record.is_alive(), "it is this process");
+        let mut child = std::process::Command::new("true")
+            .spawn()
+            .expect("a process");
+        record.holder.process = child.id();
+        child.wait().expect("its end");
+        assert_eq!(record.is_alive(), place().is_none());
+        // A process of the same number elsewhere may be alive.
+        record.holder.place = Some("another machine".into());
+        assert!(record.is_alive());
     }
 
     #[test]
