@@ -1,5 +1,6 @@
 //! Canaries that decide by themselves, with real Envoys in between, and what is told before anything is touched.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
@@ -64,6 +65,79 @@ fn with_v2(world: &World, settings: &str) {
     world
         .run(&["up", "--sandbox", "--output", "json"])
         .succeeds();
+}
+
+/// Starts a run and kills it, as `kill -9` does, once it says such a line.
+fn kill_once(world: &World, arguments: &[&str], is: impl Fn(&Value) -> bool) {
+    let mut killed = world
+        .command(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(killed.stdout.take().unwrap()).lines();
+    let reached = lines.any(|line| is(&serde_json::from_str(&line.unwrap()).unwrap()));
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(reached, "{arguments:?} ended before");
+}
+
+/// Weights, request rates, error rates and latency of both versions are shown while requests go by, until a signal.
+fn watched_while_requests_go_by(world: &World) {
+    let mut traffic = world
+        .command(&[
+            "canary",
+            "--weight",
+            "50",
+            "--sandbox",
+            "--requests",
+            "4000",
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let watch = [
+        "canary",
+        "status",
+        "--watch",
+        "--sandbox",
+        "--output",
+        "json",
+    ];
+    let mut watch = world
+        .command(&watch)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut seen = BTreeSet::new();
+    // Read on until it ends: nobody writes into what is closed.
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines();
+    for line in lines.by_ref() {
+        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
+        if line["event"] == "canary-traffic" && line["rate"].as_f64().unwrap() > 0.0 {
+            let quantile = |name: &str| line[name].as_f64().unwrap();
+            assert!(
+                quantile("p50") > 0.0 && quantile("p50") <= quantile("p99"),
+                "{line}"
+            );
+            assert_eq!(line["errors"], 0.0, "{line}");
+            if line["weight"] == 50 {
+                seen.insert(line["version"].as_str().unwrap().to_owned());
+            }
+        }
+        if seen.len() == 2 {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    let signalled = std::process::Command::new("kill")
+        .args(["-INT", &watch.id().to_string()])
+        .status();
+    assert!(signalled.unwrap().success());
+    assert!(watch.wait().unwrap().success(), "a watch ends well");
+    assert!(traffic.wait().unwrap().success());
 }
 
 #[test]
@@ -149,24 +223,10 @@ fn canaries_are_promoted_rolled_back_and_held_by_what_real_envoys_see() {
     assert_eq!(weight(&world), 0);
 
     // Killed like `kill -9`: the record stays, a second run is refused, anybody can end it.
-    let mut killed = world
-        .command(&quick(
-            "30",
-            &["--steps", "50,100", "--error-effect", "0.1%"],
-        ))
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(killed.stdout.take().unwrap()).lines();
-    for line in lines {
-        let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
-        if line["event"] == "canary-state" && line["state"] == "judging" {
-            break;
-        }
-    }
-    killed.kill().unwrap();
-    killed.wait().unwrap();
+    let slow = ["--steps", "50,100", "--error-effect", "0.1%"];
+    kill_once(&world, &quick("30", &slow), |line| {
+        line["event"] == "canary-state" && line["state"] == "judging"
+    });
     assert_eq!(weight(&world), 50);
     let second = world
         .run(&quick(
@@ -183,6 +243,44 @@ fn canaries_are_promoted_rolled_back_and_held_by_what_real_envoys_see() {
         .run(&["canary", "--weight", "10", "--sandbox"])
         .exits_with(6);
     world.run(&["canary", "abort", "--sandbox"]).succeeds();
+    assert_eq!(weight(&world), 0);
+
+    // Killed again, and anybody goes on from where it was: the first step is judged once.
+    let steps = ["--steps", "25,50,100", "--error-effect", "20%"];
+    kill_once(&world, &quick("30", &steps), |line| {
+        line["event"] == "canary-state" && line["state"] == "judging" && line["step"] == 1
+    });
+    assert_eq!(weight(&world), 50);
+    let resume = ["canary", "resume", "--sandbox", "--output", "json"];
+    let resumed = world.run(&resume).succeeds();
+    let verdict = last(&resumed.stdout(), "canary-verdict");
+    assert_eq!(verdict["outcome"], "promoted", "{verdict}");
+    let said: Vec<&str> = verdict["timeline"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["what"].as_str().unwrap())
+        .collect();
+    let count = |words: &str| said.iter().filter(|what| what.contains(words)).count();
+    assert_eq!(count("judging v2 of backend at 25 %"), 1, "{said:#?}");
+    assert_eq!(count("taken over by"), 1, "{said:#?}");
+    assert_eq!(weight(&world), 100);
+    world.run(&["canary", "undo", "--sandbox"]).succeeds();
+
+    watched_while_requests_go_by(&world);
+    world.run(&["canary", "abort", "--sandbox"]).succeeds();
+
+    // Two failures in a hundred are enough.
+    with_v2(&world, "ERROR_RATE: \"0.02\"");
+    let run = world
+        .run(&quick("60", &["--steps", "25,100"]))
+        .exits_with(10);
+    let verdict = last(&run.stdout(), "canary-verdict");
+    assert_eq!(verdict["state"]["because"], "errors", "{verdict}");
+    assert!(
+        verdict["canary"]["envoy"]["total"].as_u64().unwrap() < 3000,
+        "{verdict}"
+    );
     assert_eq!(weight(&world), 0);
 
     // A v2 that fails goes, and few have seen it.

@@ -208,28 +208,32 @@ impl Source for Prometheus {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::sync::{Arc, Mutex};
+
     use serde_json::json;
 
     use super::*;
 
     fn prometheus() -> Prometheus {
+        prometheus_at("http://127.0.0.1:1", &["one"])
+    }
+
+    fn prometheus_at(url: &str, clusters: &[&str]) -> Prometheus {
+        let clusters = ["v1", "v2"].into_iter().zip(clusters);
         let counters = Counters {
             callers: Vec::new(),
             admin_port: 9901,
-            clusters: vec![("v1".into(), "one".into())],
+            clusters: clusters
+                .map(|(version, cluster)| (version.into(), (*cluster).into()))
+                .collect(),
         };
         let versions = Versions {
             stable: "v1".into(),
             canary: "v2".into(),
         };
-        Prometheus::new(
-            "http://127.0.0.1:1",
-            Queries::default(),
-            counters,
-            &versions,
-            Clock::from(0.0),
-        )
-        .expect("a source")
+        let clock = Clock::from(0.0);
+        Prometheus::new(url, Queries::default(), counters, &versions, clock).expect("a source")
     }
 
     fn bucket_of(le: &str, value: &str) -> Value {
@@ -275,6 +279,131 @@ mod tests {
                 .latencies(&mut counts, "q", &[bucket_of("x", "1")])
                 .is_err()
         );
+    }
+
+    /// What a server with two scraped proxies knows: requests, failures and tries again of each version at each scrape.
+    type Scrapes = Arc<Mutex<VecDeque<[[u64; 3]; 2]>>>;
+
+    /// A server that speaks Prometheus' HTTP API, `/api/v1/query` for instant vectors.
+    async fn serve(scrapes: Scrapes) -> std::net::SocketAddr {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a port");
+        let at = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.expect("a client");
+                let scrapes = scrapes.clone();
+                let service = hyper::service::service_fn(
+                    move |request: hyper::Request<hyper::body::Incoming>| {
+                        let answer = answer(&request, &scrapes);
+                        async move { Ok::<_, std::convert::Infallible>(answer) }
+                    },
+                );
+                let io = hyper_util::rt::TokioIo::new(stream);
+                let connection = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(connection.serve_connection(io, service));
+            }
+        });
+        at
+    }
+
+    fn answer(
+        request: &hyper::Request<hyper::body::Incoming>,
+        scrapes: &Scrapes,
+    ) -> hyper::Response<String> {
+        let url = reqwest::Url::parse(&format!("http://server{}", request.uri())).expect("a URL");
+        assert_eq!(url.path(), "/api/v1/query");
+        let query = url.query_pairs().find(|(name, _)| name == "query");
+        let query = query.expect("a query").1.into_owned();
+        let scrapes = scrapes.lock().expect("no panic while locked");
+        let Some(scrape) = scrapes.front() else {
+            let body =
+                json!({"status": "error", "errorType": "unavailable", "error": "TSDB not ready"});
+            let answer = hyper::Response::builder()
+                .status(503)
+                .body(body.to_string());
+            return answer.expect("an answer");
+        };
+        let (name, rest) = query.split_once('{').expect("a selector");
+        let version = usize::from(rest.contains("\"two\""));
+        let [requests, errors, retries] = scrape[version];
+        let metric = |pod: &str, more: Value| {
+            let mut metric = json!({"__name__": name, "instance": pod});
+            let labels = more.as_object().expect("labels").clone();
+            metric.as_object_mut().expect("labels").extend(labels);
+            metric
+        };
+        let value = |value: u64| json!([1.5, value.to_string()]);
+        let half = |of: u64, pod: usize| if pod == 0 { of / 2 } else { of - of / 2 };
+        let mut result = Vec::new();
+        for (pod, instance) in ["a:9901", "b:9901"].into_iter().enumerate() {
+            let counted = match name {
+                "envoy_cluster_upstream_rq_completed" => requests,
+                "envoy_cluster_upstream_rq_xx" => {
+                    assert!(rest.contains("envoy_response_code_class=\"5\""), "{query}");
+                    errors
+                }
+                "envoy_cluster_upstream_rq_retry" => retries,
+                "envoy_cluster_upstream_rq_time_bucket" => {
+                    for le in ["10", "25", "+Inf"] {
+                        let below = if le == "10" { requests / 2 } else { requests };
+                        result.push(json!({"metric": metric(instance, json!({"le": le})), "value": value(half(below, pod))}));
+                    }
+                    continue;
+                }
+                other => panic!("{other}"),
+            };
+            result.push(
+                json!({"metric": metric(instance, json!({})), "value": value(half(counted, pod))}),
+            );
+        }
+        let data = json!({"resultType": "vector", "result": result});
+        let body = json!({"status": "success", "data": data});
+        hyper::Response::new(body.to_string())
+    }
+
+    #[tokio::test]
+    async fn a_living_server_is_read_through_troubles_and_restarts() {
+        let scrapes = Scrapes::default();
+        let at = serve(scrapes.clone()).await;
+        let mut prometheus = prometheus_at(&format!("http://{at}/"), &["one", "two"]);
+        let set = |scrape: Option<[[u64; 3]; 2]>| {
+            let mut known = scrapes.lock().expect("no panic while locked");
+            known.clear();
+            known.extend(scrape);
+        };
+        let mut next = async |scrape: Option<[[u64; 3]; 2]>| {
+            set(scrape);
+            // Its own interval has nothing to do with what it reads.
+            prometheus.due = None;
+            prometheus.next().await
+        };
+        let first = next(Some([[1000, 10, 5], [0, 0, 0]]))
+            .await
+            .expect("a tick");
+        assert_eq!(
+            first.stable.requests, 0,
+            "what was before the run is not its own"
+        );
+        let second = next(Some([[1100, 14, 6], [20, 3, 1]]))
+            .await
+            .expect("a tick");
+        assert_eq!((second.stable.requests, second.stable.errors), (101, 5));
+        assert_eq!((second.canary.requests, second.canary.errors), (21, 4));
+        let latencies: u32 = second.stable.latencies.iter().map(|(_, count)| count).sum();
+        assert_eq!(latencies, 100);
+        let why = next(None).await.expect_err("it answers with an error");
+        assert!(
+            why.contains("503") && why.contains("TSDB not ready"),
+            "{why}"
+        );
+        // Back, and the canary's proxies were made anew meanwhile.
+        let third = next(Some([[1200, 14, 6], [8, 0, 0]]))
+            .await
+            .expect("a tick");
+        assert_eq!((third.stable.requests, third.stable.errors), (100, 0));
+        assert_eq!((third.canary.requests, third.canary.errors), (8, 0));
     }
 
     #[tokio::test]
