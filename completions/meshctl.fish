@@ -47,6 +47,7 @@ complete -c meshctl -n "__fish_meshctl_needs_command" -f -a "up" -d 'Make the en
 complete -c meshctl -n "__fish_meshctl_needs_command" -f -a "plan" -d 'Show what `up` would do; exits with 2 when there are changes'
 complete -c meshctl -n "__fish_meshctl_needs_command" -f -a "status" -d 'Show the environment as it is'
 complete -c meshctl -n "__fish_meshctl_needs_command" -f -a "canary" -d 'Shift traffic between a service\'s versions, and measure the split that really happens'
+complete -c meshctl -n "__fish_meshctl_needs_command" -f -a "verify" -d 'Send traffic, and prove routing, split, retries, time-outs, egress filter, probes and tracing'
 complete -c meshctl -n "__fish_meshctl_needs_command" -f -a "down" -d 'Remove the environment and prove that nothing is left'
 complete -c meshctl -n "__fish_meshctl_needs_command" -f -a "audit" -d 'List everything that is left of the environment; exits with 3 when there is something'
 complete -c meshctl -n "__fish_meshctl_needs_command" -f -a "doctor" -d 'Check credentials, permissions, quotas and the mesh\'s control plane, before anything is made'
@@ -360,6 +361,28 @@ complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l no-input -d 'Never ask; what needs an answer is refused'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -s V -l version -d 'Print version'
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l requests -d 'How many requests to send at least; a version with a small share takes more to be seen' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l patience -d 'How long access logs and traces may take to show the requests' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l junit -d 'Write the findings as JUnit XML' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l env -d 'The environment\'s name, in place of the file\'s' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l profile -d 'The AWS profile' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l output -d 'What output is for' -r -f -a "human\t'People; a live display on a terminal'
+plain\t'People and logs; one line at a time, no colour, no live display'
+json\t'Programs; one JSON object a line, with a version field'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
+always\t'Always'
+never\t'Never'"
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -s q -l quiet -d 'Say errors alone'
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -s v -l verbose -d 'Say also what stays as it is'
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -s y -l yes -d 'Answer yes to every question'
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l no-input -d 'Never ask; what needs an answer is refused'
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -s V -l version -d 'Print version'
 complete -c meshctl -n "__fish_meshctl_using_subcommand down" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
 complete -c meshctl -n "__fish_meshctl_using_subcommand down" -l env -d 'The environment\'s name, in place of the file\'s' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand down" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::{
     canary, completions, doctor, down, graph, init, kubeconfig, plan, schema, status, token, up,
+    verify,
 };
 use crate::views::{Color, Format, Verbosity};
 
@@ -122,6 +123,7 @@ pub(super) enum Command {
     Plan(plan::Plan),
     Status(status::Status),
     Canary(Box<canary::Canary>),
+    Verify(verify::Verify),
     Down(down::Down),
     Audit(down::Audit),
     Doctor(doctor::Doctor),

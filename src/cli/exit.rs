@@ -27,6 +27,8 @@ pub enum Exit {
     SplitNotRealised,
     /// `canary`: the version or the way to it is not available.
     BackEndUnavailable,
+    /// `verify`: a check failed.
+    NotVerified,
     /// The command line cannot be understood.
     Usage,
     /// A wait or the whole run passed its time.
@@ -37,7 +39,7 @@ pub enum Exit {
 
 impl Exit {
     /// All of them, in the table's order.
-    pub const ALL: [Exit; 14] = [
+    pub const ALL: [Exit; 15] = [
         Exit::Success,
         Exit::Failure,
         Exit::Changes,
@@ -49,6 +51,7 @@ impl Exit {
         Exit::Inconclusive,
         Exit::SplitNotRealised,
         Exit::BackEndUnavailable,
+        Exit::NotVerified,
         Exit::Usage,
         Exit::Timeout,
         Exit::Interrupted,
@@ -68,6 +71,7 @@ impl Exit {
             Exit::Inconclusive => 11,
             Exit::SplitNotRealised => 12,
             Exit::BackEndUnavailable => 13,
+            Exit::NotVerified => 14,
             Exit::Usage => 64,
             Exit::Timeout => 124,
             Exit::Interrupted => 130,
@@ -98,6 +102,7 @@ impl Exit {
             Exit::BackEndUnavailable => {
                 "`canary`: a version, the way to it or the source of samples is not available"
             }
+            Exit::NotVerified => "`verify`: a check failed",
             Exit::Usage => "the command line cannot be understood",
             Exit::Timeout => "a wait or the whole run passed its time",
             Exit::Interrupted => "interrupted by a person or a signal",

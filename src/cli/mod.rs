@@ -21,6 +21,7 @@ mod settings;
 mod status;
 mod token;
 mod up;
+mod verify;
 
 use clap::{CommandFactory, Parser};
 
@@ -92,6 +93,7 @@ async fn asynchronous(
         Command::Plan(args) => plan::run(&args, global, printer).await,
         Command::Status(args) => status::run(&args, global, printer).await,
         Command::Canary(args) => canary::run(&args, global, printer).await,
+        Command::Verify(args) => verify::run(&args, global, printer).await,
         Command::Down(args) => down::run(&args, global, printer).await,
         Command::Audit(_) => down::audit(global, printer).await,
         Command::Doctor(_) => doctor::run(global, printer).await,

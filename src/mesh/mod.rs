@@ -13,7 +13,7 @@ use crate::clients::Clients;
 use crate::clients::kube::{
     Access, Certificate, Cluster, ENVIRONMENT, FIELD_MANAGER, MANAGED_BY, Reference, Template,
 };
-use crate::config::{Environment, Names, Provider, Service};
+use crate::config::{Environment, Names, Provider, Service, Version};
 use crate::engine::{Context, Graph, Handle, Needs, Result};
 
 /// Where AWS resources are, for their ARNs.
@@ -119,6 +119,29 @@ pub struct Counters {
     pub clusters: Vec<(String, String)>,
 }
 
+/// How the proxies beside the services are looked into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proxies {
+    /// The name of their container.
+    pub container: &'static str,
+    /// The port of Envoy's administration, on the pod's own loopback.
+    pub admin_port: u16,
+    /// The port at which a proxy takes what its service sends out.
+    pub egress_port: u16,
+}
+
+/// How a service is called through the mesh, as wanted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Route {
+    /// The host that callers use, with the port.
+    pub host: String,
+    /// Tries after a failed one and the time of each in milliseconds; none where the mesh's own defaults hold.
+    pub retries: Option<(u32, u64)>,
+    /// How long a request may take, in milliseconds; none where the mesh's own default holds.
+    pub timeout_millis: Option<u64>,
+}
+
 /// Something of the mesh that is left outside the cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Leftover {
@@ -216,6 +239,15 @@ pub trait MeshProvider: Send + Sync {
 
     /// Where proxies count the requests to a service.
     fn counters(&self, service: &Service) -> Counters;
+
+    /// How the services' proxies are looked into.
+    fn proxies(&self) -> Proxies;
+
+    /// How a service is called through the mesh, as wanted.
+    fn route(&self, service: &Service) -> Route;
+
+    /// The name under which the proxies of one version send traces.
+    fn traced_as(&self, service: &Service, version: &Version) -> String;
 
     /// The kinds of the services' resources, in the order in which they can be removed: apiVersion and kind.
     fn member_kinds(&self) -> &'static [(&'static str, &'static str)];

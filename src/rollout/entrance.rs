@@ -55,7 +55,7 @@ pub async fn entrance(cluster: &Cluster, environment: &Environment) -> Result<Op
 }
 
 /// As [`entrance`], where there must be one.
-pub(super) async fn existing(cluster: &Cluster, environment: &Environment) -> Result<Entrance> {
+pub(crate) async fn existing(cluster: &Cluster, environment: &Environment) -> Result<Entrance> {
     entrance(cluster, environment).await?.ok_or_else(|| {
         Failure::of(FailureKind::Blocked, "load balancer", "is not there yet")
             .hint("run `meshctl up` first")

@@ -2,8 +2,8 @@
 
 pub mod auto;
 mod canary;
-mod entrance;
-mod sampling;
+pub(crate) mod entrance;
+pub(crate) mod sampling;
 mod split;
 
 pub use canary::{Canary, Measured, Report, Status, VersionStatus};

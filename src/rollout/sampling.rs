@@ -149,7 +149,7 @@ pub async fn sample(cx: &Context, url: &str, service: &str, sampling: &Sampling)
     Ok(count(taken, began.elapsed()))
 }
 
-pub(super) fn client(timeout: Duration) -> Result<reqwest::Client> {
+pub(crate) fn client(timeout: Duration) -> Result<reqwest::Client> {
     // Refused where a provider is installed already: then that one serves.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
@@ -166,8 +166,23 @@ pub(super) fn client(timeout: Duration) -> Result<reqwest::Client> {
 
 pub(super) async fn ask(client: &reqwest::Client, url: &reqwest::Url, service: &str) -> Answer {
     let began = Instant::now();
+    let (end, version) = match answer(client.get(url.clone())).await {
+        Ok((status, body, header)) => (Ok(status), versions_in(service, &body, header.as_deref())),
+        Err(why) => (Err(why.to_owned()), None),
+    };
+    Answer {
+        version,
+        end,
+        took: began.elapsed(),
+    }
+}
+
+/// The status of an answer, its body where that is JSON, and the versions that its header names; or why there is none.
+pub(crate) async fn answer(
+    request: reqwest::RequestBuilder,
+) -> std::result::Result<(u16, Value, Option<String>), &'static str> {
     let asked = async {
-        let mut response = client.get(url.clone()).send().await?;
+        let mut response = request.send().await?;
         let status = response.status().as_u16();
         let header = response.headers().get("x-service-version");
         let header = header
@@ -180,17 +195,9 @@ pub(super) async fn ask(client: &reqwest::Client, url: &reqwest::Url, service: &
             }
         }
         let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Ok::<_, reqwest::Error>((status, versions_in(service, &body, header.as_deref())))
+        Ok::<_, reqwest::Error>((status, body, header))
     };
-    let (end, version) = match asked.await {
-        Ok((status, version)) => (Ok(status), version),
-        Err(error) => (Err(why(&error).to_owned()), None),
-    };
-    Answer {
-        version,
-        end,
-        took: began.elapsed(),
-    }
+    asked.await.map_err(|error| why(&error))
 }
 
 pub(super) fn why(error: &reqwest::Error) -> &'static str {

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use aws_sdk_iam::types::PolicyEvaluationDecisionType;
-use serde::Serialize;
 use serde_json::json;
 
+pub use crate::check::{Check, Verdict};
 use crate::clients::Clients;
 use crate::clients::aws::failed_ec2;
 use crate::clients::identity::Identity;
@@ -71,32 +71,6 @@ const ACTIONS: &[&str] = &[
     "logs:DeleteLogGroup",
     "logs:PutRetentionPolicy",
 ];
-
-/// How a check came out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "outcome", content = "reason", rename_all = "kebab-case")]
-pub enum Verdict {
-    /// Nothing is in the way.
-    Passed,
-    /// It could not be checked, or may become a problem.
-    Warning(String),
-    /// `up` would fail; why.
-    Failed(String),
-}
-
-/// One check before a run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Check {
-    /// A stable name: `permissions`.
-    pub code: &'static str,
-    /// What was checked, for people.
-    pub title: String,
-    /// How it came out.
-    #[serde(flatten)]
-    pub verdict: Verdict,
-    /// What to do about it.
-    pub hint: Option<String>,
-}
 
 /// The checks of account and region, all of them, whatever comes out.
 ///
@@ -366,7 +340,7 @@ impl Step for Preflight {
         let mut reasons = Vec::new();
         for check in checks {
             match check.verdict {
-                Verdict::Passed => {}
+                Verdict::Passed | Verdict::Skipped(_) => {}
                 Verdict::Warning(warning) => cx.progress(format!("{}: {warning}", check.title)),
                 Verdict::Failed(reason) => {
                     let hint = check

@@ -1,6 +1,7 @@
 //! What people and programs see. Data goes to stdout, everything else to stderr; nothing else in meshctl prints.
 
 mod canary;
+mod checks;
 mod json;
 mod lines;
 mod printer;
@@ -11,6 +12,7 @@ mod tree;
 use std::sync::Arc;
 
 pub use canary::{CanaryView, standing_in_words};
+pub use checks::show_check;
 pub use json::JsonLines;
 pub use lines::Lines;
 pub use printer::{Color, Format, Printer, Verbosity};

@@ -2,7 +2,6 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 
 use crate::harness::World;
@@ -24,24 +23,12 @@ fn ends_with_nothing_left(world: &World) {
     );
 }
 
-/// A Kubernetes client as kubectl is one: by the kubeconfig that `sandbox env` names.
-async fn kubernetes(world: &World) -> kube::Client {
-    world.run(&["sandbox", "env"]).succeeds();
-    let kubeconfig = Kubeconfig::read_from(world.sandbox_directory().join("kubeconfig")).unwrap();
-    let options = KubeConfigOptions {
-        context: Some("meshctl-demo".into()),
-        ..Default::default()
-    };
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
-    kube::Client::try_from(config.unwrap()).unwrap()
-}
-
 #[test]
 fn down_without_the_mesh_controller_leaves_nothing() {
     let (world, runtime) = environment();
     runtime.block_on(async {
         let deployments: Api<Deployment> =
-            Api::namespaced(kubernetes(&world).await, "appmesh-system");
+            Api::namespaced(world.kubernetes().await, "appmesh-system");
         let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
         deployments
             .patch("appmesh-controller", &PatchParams::default(), &none)

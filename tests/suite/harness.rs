@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use meshctl::clients::{Clients, Credentials, Settings};
 
 /// How much faster than real time sandboxes run in tests.
@@ -107,6 +108,19 @@ impl World {
             profile: None,
         })
         .await
+    }
+
+    /// A Kubernetes client as kubectl is one: by the kubeconfig that `sandbox env` names.
+    pub async fn kubernetes(&self) -> kube::Client {
+        self.run(&["sandbox", "env"]).succeeds();
+        let kubeconfig =
+            Kubeconfig::read_from(self.sandbox_directory().join("kubeconfig")).unwrap();
+        let options = KubeConfigOptions {
+            context: Some("meshctl-demo".into()),
+            ..Default::default()
+        };
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await;
+        kube::Client::try_from(config.unwrap()).unwrap()
     }
 
     /// A session with all rights.

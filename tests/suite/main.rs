@@ -28,4 +28,6 @@ mod secrets;
 #[cfg(feature = "sandbox")]
 mod signatures;
 #[cfg(feature = "sandbox")]
+mod verify;
+#[cfg(feature = "sandbox")]
 mod wire;

@@ -8,6 +8,7 @@ mod bundle;
 mod certificate;
 mod connection;
 mod drift;
+mod forward;
 mod kubeconfig;
 mod object;
 mod objects;
@@ -22,6 +23,7 @@ pub use access::access;
 pub use bundle::{Bundle, Denials, remove};
 pub use certificate::Certificate;
 pub use connection::{Access, Cluster, Trouble};
+pub use forward::PodAnswer;
 pub use kubeconfig::{
     Kubeconfig, merge as merge_kubeconfig, remove as remove_kubeconfig, write as write_kubeconfig,
 };

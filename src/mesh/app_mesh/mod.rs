@@ -19,14 +19,14 @@ use self::control_plane::ControlPlane;
 use self::controller::{Controller, Definitions, MeshObject};
 use self::services::{ServiceResources, VirtualServices};
 use super::{
-    Counters, Foundation, Installed, Leftover, MeshProvider, ServiceAccountRole, SplitState,
-    Weights, labels, workload,
+    Counters, Foundation, Installed, Leftover, MeshProvider, Proxies, Route, ServiceAccountRole,
+    SplitState, Weights, labels, workload,
 };
 use crate::clients::Clients;
 use crate::clients::kube::{
     Access, Certificate, Cluster, Readiness, Reference, Template, condition, readiness,
 };
-use crate::config::{Egress, Environment, Names, Service};
+use crate::config::{Egress, Environment, Names, Service, Version};
 use crate::engine::{Context, Graph, Handle, Result};
 use crate::template;
 
@@ -59,6 +59,8 @@ const CONTROLLER_NAME: &str = "appmesh-controller";
 const WEBHOOK_SERVICE: &str = "appmesh-controller-webhook-service";
 /// The controller's role.
 const CONTROLLER_ROLE: &str = "mesh-controller";
+/// Envoy's administration in App Mesh's image.
+const ADMIN_PORT: u16 = 9901;
 /// The proxies' role.
 const PROXY_ROLE: &str = "proxy";
 /// App Mesh's public images are served from one account in one region.
@@ -164,8 +166,6 @@ impl AppMesh {
                 })
             })
             .collect();
-        // All tries together must fit into the request's time.
-        let tries = u32::from(service.retries) + 1;
         context["service"] = json!({
             "name": service.name,
             "port": service.port,
@@ -175,11 +175,16 @@ impl AppMesh {
             "routed": self.is_routed(service),
             "retries": service.retries,
             "timeout_millis": service.timeout_millis,
-            "retry_timeout_millis": (service.timeout_millis / tries).max(1),
+            "retry_timeout_millis": try_millis(service),
             "health_path": service.health_path,
         });
         SERVICE.manifests(context)
     }
+}
+
+/// How long one try of a request may take: all of them together must fit into the request's time.
+fn try_millis(service: &Service) -> u32 {
+    (service.timeout_millis / (u32::from(service.retries) + 1)).max(1)
 }
 
 /// The weights an environment is made with.
@@ -367,7 +372,7 @@ impl MeshProvider for AppMesh {
         let callers = callers.filter(|other| other.backends.contains(&service.name));
         Counters {
             callers: callers.map(|other| format!("app={}", other.name)).collect(),
-            admin_port: 9901,
+            admin_port: ADMIN_PORT,
             clusters: service
                 .versions
                 .iter()
@@ -380,6 +385,33 @@ impl MeshProvider for AppMesh {
                 })
                 .collect(),
         }
+    }
+
+    fn proxies(&self) -> Proxies {
+        Proxies {
+            container: "envoy",
+            admin_port: ADMIN_PORT,
+            egress_port: 15001,
+        }
+    }
+
+    fn route(&self, service: &Service) -> Route {
+        let namespace = &self.environment().namespace;
+        let routed = self.is_routed(service);
+        let tries = || (u32::from(service.retries), u64::from(try_millis(service)));
+        Route {
+            host: format!(
+                "{}.{namespace}.svc.cluster.local:{}",
+                service.name, service.port
+            ),
+            retries: (routed && service.retries > 0).then(tries),
+            timeout_millis: routed.then(|| service.timeout_millis.into()),
+        }
+    }
+
+    fn traced_as(&self, service: &Service, version: &Version) -> String {
+        let node = workload(&service.name, &version.name);
+        format!("{}/{node}_{}", self.mesh(), self.environment().namespace)
     }
 
     fn member_kinds(&self) -> &'static [(&'static str, &'static str)] {

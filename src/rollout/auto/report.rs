@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::machine::Outcome;
 use super::run::{Ending, Point};
+use crate::junit::{self, escaped};
 use crate::rollout::split::clopper_pearson;
 
 /// Points of a curve that are drawn at most.
@@ -13,24 +14,8 @@ const HEIGHT: f64 = 200.0;
 const LEFT: f64 = 56.0;
 const BOTTOM: f64 = 24.0;
 
-fn escaped(text: &str) -> String {
-    let mut safe = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => safe.push_str("&amp;"),
-            '<' => safe.push_str("&lt;"),
-            '>' => safe.push_str("&gt;"),
-            '"' => safe.push_str("&quot;"),
-            '\'' => safe.push_str("&#39;"),
-            // XML has no way to write these.
-            control if control.is_control() && !matches!(control, '\n' | '\t') => safe.push(' '),
-            other => safe.push(other),
-        }
-    }
-    safe
-}
-
 struct Line {
+    /// What the legend says; nothing for a line that goes with the one before.
     name: &'static str,
     class: &'static str,
     points: Vec<(f64, f64)>,
@@ -42,26 +27,25 @@ fn chart(
     unit: &str,
     lines: &[Line],
     bounds: &[(f64, &str)],
+    (first, last): (f64, f64),
     steps: &[(f64, u8)],
 ) -> String {
-    let all = || lines.iter().flat_map(|line| &line.points);
-    let last = all().map(|(at, _)| *at).fold(1.0, f64::max);
-    let first = all().map(|(at, _)| *at).fold(last, f64::min);
     let span = (last - first).max(1e-9);
-    let values = all().map(|(_, value)| *value);
-    let top = values
+    let values = lines.iter().flat_map(|line| &line.points);
+    let values = values.map(|(_, value)| *value);
+    let highest = values
         .chain(bounds.iter().map(|(value, _)| *value))
-        .fold(0.0, f64::max)
-        .max(1e-6)
-        * 1.1;
+        .fold(0.0, f64::max);
+    let (unit_step, ticks) = ticks(highest * 1.05);
+    let top = unit_step * f64::from(ticks);
     let x = |at: f64| LEFT + (at - first) / span * (WIDTH - LEFT - 10.0);
     let y = |value: f64| (HEIGHT - BOTTOM) - (value.max(0.0) / top) * (HEIGHT - BOTTOM - 10.0);
     let mut svg = format!(
         "<figure><figcaption>{}</figcaption><svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{0}\">",
         escaped(title)
     );
-    for part in 0..=4 {
-        let value = top * f64::from(part) / 4.0;
+    for part in 0..=ticks {
+        let value = unit_step * f64::from(part);
         let _ = write!(
             svg,
             "<line class=\"grid\" x1=\"{LEFT}\" x2=\"{}\" y1=\"{1:.1}\" y2=\"{1:.1}\"/><text class=\"tick\" x=\"{2}\" y=\"{3:.1}\" text-anchor=\"end\">{4}</text>",
@@ -69,7 +53,7 @@ fn chart(
             y(value),
             LEFT - 6.0,
             y(value) + 4.0,
-            label(value, unit),
+            label(value, unit_step, unit),
         );
     }
     for (at, weight) in steps {
@@ -116,6 +100,9 @@ fn chart(
         last,
     );
     for line in lines {
+        if line.points.is_empty() || line.name.is_empty() {
+            continue;
+        }
         let _ = write!(
             svg,
             "<span class=\"{}\">{}</span> ",
@@ -127,15 +114,29 @@ fn chart(
     svg
 }
 
-fn label(value: f64, unit: &str) -> String {
-    let digits = if value >= 10.0 || value == 0.0 {
-        0
-    } else if value >= 1.0 {
-        1
-    } else {
-        2
-    };
+/// The distance of an axis's ticks, a number that people count by, and how many reach `highest`.
+fn ticks(highest: f64) -> (f64, u32) {
+    let highest = highest.max(1e-6);
+    let decade = 10f64.powf((highest / 4.0).log10().floor());
+    let steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|step| step * decade);
+    let step = steps.into_iter().find(|step| highest / step <= 4.0);
+    let step = step.unwrap_or(10.0 * decade);
+    (step, (highest / step).ceil() as u32)
+}
+
+/// A tick's number, with as many digits as its distance to the next has.
+fn label(value: f64, step: f64, unit: &str) -> String {
+    let digits = (0..6).find(|digits| {
+        let scaled = step * 10f64.powi(*digits);
+        (scaled - scaled.round()).abs() < 1e-6 * scaled
+    });
+    let digits = digits.unwrap_or(6) as usize;
     format!("{value:.digits$}{unit}")
+}
+
+/// A time for people: to the second.
+fn moment(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }
 
 /// The report: one file that needs nothing else, light or dark as the reader's screen.
@@ -171,7 +172,7 @@ pub fn html(ending: &Ending) -> String {
     let _ = write!(
         page,
         "<tr><th>began</th><td>{}</td></tr><tr><th>run by</th><td>{} on {}</td></tr></table>",
-        record.began,
+        moment(record.began),
         escaped(&record.holder.who),
         escaped(&record.holder.host),
     );
@@ -198,7 +199,7 @@ pub fn html(ending: &Ending) -> String {
         let _ = write!(
             page,
             "<tr><td class=\"time\">{}</td><td>{}</td></tr>",
-            entry.at,
+            moment(entry.at),
             escaped(&entry.what)
         );
     }
@@ -220,6 +221,10 @@ fn of_source(source: &str, points: &[&Point], ending: &Ending) -> String {
             steps.push((point.at, point.weight));
         }
     }
+    let times = || points.iter().map(|point| point.at);
+    let last = times().fold(1.0, f64::max);
+    // The same for all charts, so that they can be read one above the other.
+    let time = (times().fold(last, f64::min), last);
     let line = |name, class, value: &dyn Fn(&Point) -> Option<f64>| Line {
         name,
         class,
@@ -236,6 +241,7 @@ fn of_source(source: &str, points: &[&Point], ending: &Ending) -> String {
             Some((point.standing.worse / point.standing.out).max(0.0))
         })],
         &[(1.0, "out")],
+        time,
         &steps,
     ));
     page.push_str(&chart(
@@ -250,6 +256,7 @@ fn of_source(source: &str, points: &[&Point], ending: &Ending) -> String {
             }),
         ],
         &[(1.0, "passed")],
+        time,
         &steps,
     ));
     let percent = |share: f64| share * 100.0;
@@ -265,6 +272,7 @@ fn of_source(source: &str, points: &[&Point], ending: &Ending) -> String {
             }),
         ],
         &[],
+        time,
         &steps,
     ));
     page.push_str(&chart(
@@ -285,6 +293,7 @@ fn of_source(source: &str, points: &[&Point], ending: &Ending) -> String {
             }),
         ],
         &[],
+        time,
         &steps,
     ));
     page.push_str(&chart(
@@ -295,14 +304,15 @@ fn of_source(source: &str, points: &[&Point], ending: &Ending) -> String {
             line("share", "canary", &|point| {
                 share(point).map(|(share, _, _)| percent(share))
             }),
-            line("from", "canary thin", &|point| {
+            line("95 % interval", "canary thin", &|point| {
                 share(point).map(|(_, low, _)| percent(low))
             }),
-            line("to", "canary thin", &|point| {
+            line("", "canary thin", &|point| {
                 share(point).map(|(_, _, high)| percent(high))
             }),
         ],
         &[],
+        time,
         &steps,
     ));
     page
@@ -317,62 +327,66 @@ fn share(point: &Point) -> Option<(f64, f64, f64)> {
     (all >= 20).then(|| (canary as f64 / all as f64, interval.low, interval.high))
 }
 
-const STYLE: &str = ":root{--ground:#fff;--ink:#1c2024;--faint:#687076;--grid:#e6e8eb;--stable:#0b68cb;--canary:#b45309;--other:#6d28d9;--good:#15803d;--bad:#b91c1c}@media (prefers-color-scheme:dark){:root{--ground:#151718;--ink:#ecedee;--faint:#9ba1a6;--grid:#2b2f31;--stable:#52a9ff;--canary:#f5a524;--other:#bf7af0;--good:#4cc38a;--bad:#ff6369}}body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,sans-serif}main{max-width:900px;margin:0 auto;padding:24px}h1{font-size:22px;margin:0 0 8px}h2{font-size:17px;margin:28px 0 8px}.verdict{font-size:18px;padding:10px 14px;border-left:4px solid var(--faint);background:var(--grid)}.verdict.good{border-color:var(--good)}.verdict.bad{border-color:var(--bad)}table{border-collapse:collapse}th,td{text-align:left;padding:3px 14px 3px 0;font-weight:normal;vertical-align:top}th,.note,.time,figcaption{color:var(--faint)}figure{margin:14px 0}svg{width:100%;height:auto;display:block}.grid{stroke:var(--grid)}.step{stroke:var(--faint);stroke-dasharray:2 3}.bound{stroke:var(--bad);stroke-dasharray:6 4}.tick{fill:var(--faint);font-size:11px}polyline{fill:none;stroke-width:2}polyline.thin{stroke-width:1;opacity:.7}polyline.stable{stroke:var(--stable)}polyline.canary{stroke:var(--canary)}polyline.other{stroke:var(--other)}.legend{margin:2px 0 0 56px;font-size:13px}.legend .stable{color:var(--stable)}.legend .canary{color:var(--canary)}.legend .other{color:var(--other)}.legend .thin{opacity:.7}";
+const STYLE: &str = ":root{--ground:#fff;--ink:#1c2024;--faint:#687076;--grid:#e6e8eb;--stable:#0b68cb;--canary:#b45309;--other:#6d28d9;--good:#15803d;--bad:#b91c1c}@media (prefers-color-scheme:dark){:root{--ground:#151718;--ink:#ecedee;--faint:#9ba1a6;--grid:#2b2f31;--stable:#52a9ff;--canary:#f5a524;--other:#bf7af0;--good:#4cc38a;--bad:#ff6369}}body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,sans-serif}main{max-width:900px;margin:0 auto;padding:24px}h1{font-size:22px;margin:0 0 8px}h2{font-size:17px;margin:28px 0 8px}.verdict{font-size:18px;padding:10px 14px;border-left:4px solid var(--faint);background:var(--grid)}.verdict.good{border-color:var(--good)}.verdict.bad{border-color:var(--bad)}table{border-collapse:collapse}th,td{text-align:left;padding:3px 14px 3px 0;font-weight:normal;vertical-align:top}th,.note,.time,figcaption{color:var(--faint)}figure{margin:14px 0}svg{width:100%;height:auto;display:block}.grid{stroke:var(--grid)}.step{stroke:var(--faint);stroke-dasharray:2 3}.bound{stroke:var(--bad);stroke-dasharray:6 4}.tick{fill:var(--faint);font-size:11px}polyline{fill:none;stroke-width:2}polyline.thin{stroke-width:1;opacity:.7}polyline.stable{stroke:var(--stable)}polyline.canary{stroke:var(--canary)}polyline.other{stroke:var(--other)}.legend{margin:2px 0 0 56px;font-size:13px}.legend span{margin-right:16px}.legend span::before{content:\"\";display:inline-block;width:14px;height:2px;margin-right:5px;vertical-align:middle;background:currentColor}.legend .thin::before{height:1px}.legend .stable{color:var(--stable)}.legend .canary{color:var(--canary)}.legend .other{color:var(--other)}.legend .thin{opacity:.7}";
 
-/// The verdict as JUnit XML: one test for the whole run, one for each judged step.
+/// The verdict as JUnit XML: one test for each judged step, or for the verdict where none was judged.
 pub fn junit(ending: &Ending) -> String {
-    let record = &ending.record;
-    let last = ending
+    let mut names: Vec<String> = ending
         .points
         .iter()
-        .map(|point| point.at)
-        .fold(0.0, f64::max);
-    let mut cases = String::new();
-    let mut failures = 0;
-    let mut weights: Vec<u8> = ending.points.iter().map(|point| point.weight).collect();
-    weights.dedup();
-    let end = weights.len().saturating_sub(1);
-    for (index, weight) in weights.iter().enumerate() {
+        .map(|point| format!("{} %", point.weight))
+        .collect();
+    names.dedup();
+    if names.is_empty() {
+        names.push("verdict".into());
+    }
+    let end = names.len() - 1;
+    let cases = names.into_iter().enumerate().map(|(index, name)| {
         let passed = index < end || ending.outcome == Outcome::Promoted;
-        let _ = write!(
-            cases,
-            "    <testcase classname=\"canary.{}\" name=\"{weight} %\"",
-            escaped(&record.service)
-        );
-        match passed {
-            true => cases.push_str("/>\n"),
-            false => {
-                failures += 1;
-                let _ = writeln!(
-                    cases,
-                    "><failure type=\"{:?}\" message=\"{}\">{}</failure></testcase>",
-                    ending.outcome,
-                    escaped(&ending.words),
-                    escaped(&ending.likely_causes.join("\n")),
-                );
-            }
+        junit::Case {
+            class: format!("canary.{}", ending.record.service),
+            name,
+            seconds: None,
+            result: match passed {
+                true => junit::Result::Passed,
+                false => junit::Result::Failed {
+                    kind: format!("{:?}", ending.outcome),
+                    message: ending.words.clone(),
+                    text: ending.likely_causes.join("\n"),
+                },
+            },
         }
-    }
-    if weights.is_empty() {
-        let promoted = ending.outcome == Outcome::Promoted;
-        failures = u32::from(!promoted);
-        let _ = write!(
-            cases,
-            "    <testcase classname=\"canary.{}\" name=\"verdict\"",
-            escaped(&record.service)
-        );
-        match promoted {
-            true => cases.push_str("/>\n"),
-            false => drop(writeln!(
-                cases,
-                "><failure type=\"{:?}\" message=\"{}\"/></testcase>",
-                ending.outcome,
-                escaped(&ending.words)
-            )),
-        }
-    }
-    let tests = weights.len().max(1);
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite name=\"meshctl canary\" tests=\"{tests}\" failures=\"{failures}\" time=\"{last:.3}\">\n{cases}  </testsuite>\n</testsuites>\n"
+    });
+    let last = ending.points.iter().map(|point| point.at);
+    junit::suite(
+        "meshctl canary",
+        last.fold(0.0, f64::max),
+        &cases.collect::<Vec<_>>(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn axes_have_numbers_that_people_count_by() {
+        let labels = |highest: f64, unit: &str| {
+            let (step, count) = ticks(highest);
+            let labels = (0..=count).map(|part| label(step * f64::from(part), step, unit));
+            labels.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(labels(1.05, ""), "0.0 0.5 1.0 1.5");
+        assert_eq!(labels(4.9, "%"), "0% 2% 4% 6%");
+        assert_eq!(labels(300.0, " ms"), "0 ms 100 ms 200 ms 300 ms");
+        assert_eq!(labels(0.9, ""), "0.00 0.25 0.50 0.75 1.00");
+        assert!(ticks(0.0).1 >= 1);
+        for highest in [1e-3, 0.07, 3.3, 12.0, 99.0, 12_345.0] {
+            let (step, count) = ticks(highest);
+            assert!(
+                (1..=4).contains(&count) && step * f64::from(count) >= highest,
+                "{highest}"
+            );
+        }
+    }
 }

@@ -6,11 +6,6 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use futures::future::join_all;
-use http_body_util::{BodyExt, Empty, Limited};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
 use serde_json::Value;
 
 use super::{Clock, Growth, Source, Versions, pace, tries};
@@ -20,10 +15,6 @@ use crate::rollout::auto::samples::{Counts, Side, Tick, bucket};
 
 /// Between two readings.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// How long one reading may take.
-const READING: Duration = Duration::from_secs(10);
-/// Statistics of two clusters are a few kilobytes.
-const LARGEST: usize = 4 << 20;
 
 /// The sidecars of a service's callers.
 pub struct Envoy {
@@ -196,15 +187,12 @@ impl Source for Envoy {
         let callers = self.callers().await?;
         let (path, port) = (self.path(), self.counters.admin_port);
         let read = callers.iter().map(|(name, _)| {
-            let reading = stats(&self.cluster, &self.namespace, name, port, &path);
+            let reading = self
+                .cluster
+                .ask_pod(&self.namespace, name, port, "localhost", &path);
             async move {
-                match tokio::time::timeout(READING, reading).await {
-                    Ok(read) => read.map_err(|why| format!("Envoy of {name}: {why}")),
-                    Err(_) => Err(format!(
-                        "Envoy of {name}: no answer within {} s",
-                        READING.as_secs()
-                    )),
-                }
+                let read = reading.await.and_then(|answer| answer.json());
+                read.map_err(|why| format!("Envoy of {name}: {why}"))
             }
         });
         let read = join_all(read).await;
@@ -232,52 +220,6 @@ impl Source for Envoy {
             _ => Ok(tick),
         }
     }
-}
-
-/// One reading of a proxy's statistics.
-async fn stats(
-    cluster: &Cluster,
-    namespace: &str,
-    pod: &str,
-    port: u16,
-    path: &str,
-) -> Result<Value, String> {
-    let words = |error: &dyn std::fmt::Display| error.to_string();
-    let client = cluster.client().await.map_err(|trouble| words(&trouble))?;
-    let pods: Api<Pod> = Api::namespaced(client, namespace);
-    let mut forward = pods
-        .portforward(pod, &[port])
-        .await
-        .map_err(|error| words(&error))?;
-    let stream = forward
-        .take_stream(port)
-        .ok_or("the port was not forwarded")?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| words(&error))?;
-    let connection = tokio::spawn(connection);
-    let request = hyper::Request::get(path)
-        .header("host", "localhost")
-        .header("connection", "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| words(&error))?;
-    let answered = async {
-        let answer = sender
-            .send_request(request)
-            .await
-            .map_err(|error| words(&error))?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), LARGEST).collect().await;
-        let body = body.map_err(|error| words(&error))?.to_bytes();
-        match status.is_success() {
-            true => serde_json::from_slice(&body).map_err(|error| words(&error)),
-            false => Err(format!("answered {status}")),
-        }
-    }
-    .await;
-    connection.abort();
-    forward.abort();
-    answered
 }
 
 #[cfg(test)]

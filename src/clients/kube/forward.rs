@@ -1,0 +1,130 @@
+//! HTTP into a pod through a port-forward, as with `kubectl port-forward`: what listens on the pod's loopback alone, such as
+//! a proxy's administration, is reached like this and no other way.
+
+use std::time::Duration;
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::body::Bytes;
+use hyper_util::rt::TokioIo;
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use serde_json::Value;
+
+use super::Cluster;
+
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What is asked of proxies is a few hundred kilobytes at most.
+const LARGEST: usize = 4 << 20;
+
+/// What a pod answered.
+#[derive(Clone, Debug)]
+pub struct PodAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The `server` header.
+    pub server: String,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl PodAnswer {
+    /// The body of a success as JSON.
+    ///
+    /// # Errors
+    /// Another status; what is not JSON.
+    pub fn json(&self) -> Result<Value, String> {
+        match self.status {
+            200..=299 => serde_json::from_slice(&self.body).map_err(|error| error.to_string()),
+            status => Err(format!("answered HTTP {status}")),
+        }
+    }
+}
+
+impl Cluster {
+    /// Sends a GET to a port of a pod, with this `host` header.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words.
+    pub async fn ask_pod(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+        host: &str,
+        path: &str,
+    ) -> Result<PodAnswer, String> {
+        let asked = tokio::time::timeout(PATIENCE, self.ask(namespace, pod, port, host, path));
+        let late = |_| format!("no answer within {} s", PATIENCE.as_secs());
+        asked.await.map_err(late)?
+    }
+
+    async fn ask(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+        host: &str,
+        path: &str,
+    ) -> Result<PodAnswer, String> {
+        let words = |error: &dyn std::fmt::Display| error.to_string();
+        let client = self.client().await.map_err(|trouble| words(&trouble))?;
+        let pods: Api<Pod> = Api::namespaced(client, namespace);
+        let forward = pods.portforward(pod, &[port]).await;
+        let mut forward = forward.map_err(|error| words(&error))?;
+        let stream = forward
+            .take_stream(port)
+            .ok_or("the port was not forwarded")?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| words(&error))?;
+        let connection = tokio::spawn(connection);
+        let request = hyper::Request::get(path)
+            .header("host", host)
+            .header("connection", "close")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| words(&error))?;
+        let answered = async {
+            let answer = sender.send_request(request).await;
+            let answer = answer.map_err(|error| words(&error))?;
+            let status = answer.status().as_u16();
+            let server = answer.headers().get("server");
+            let server = server.and_then(|server| server.to_str().ok());
+            let server = server.unwrap_or_default().to_owned();
+            let body = Limited::new(answer.into_body(), LARGEST).collect().await;
+            let body = body.map_err(|error| words(&error))?.to_bytes();
+            Ok(PodAnswer {
+                status,
+                server,
+                body,
+            })
+        }
+        .await;
+        connection.abort();
+        forward.abort();
+        answered
+    }
+
+    /// What a container of a pod said since so many seconds ago.
+    ///
+    /// # Errors
+    /// Why it cannot be had, in words.
+    pub async fn log_of(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        since_seconds: i64,
+    ) -> Result<String, String> {
+        let client = self.client().await.map_err(|trouble| trouble.to_string())?;
+        let pods: Api<Pod> = Api::namespaced(client, namespace);
+        let params = kube::api::LogParams {
+            container: Some(container.to_owned()),
+            since_seconds: Some(since_seconds),
+            ..kube::api::LogParams::default()
+        };
+        let log = tokio::time::timeout(PATIENCE, pods.logs(pod, &params)).await;
+        let late = |_| format!("no answer within {} s", PATIENCE.as_secs());
+        log.map_err(late)?.map_err(|error| error.to_string())
+    }
+}
