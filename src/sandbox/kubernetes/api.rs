@@ -45,6 +45,8 @@ pub struct Api {
     pub options: ServerOptions,
     /// The cluster's keys.
     pub keys: Keys,
+    /// How kubelets are dialled: as themselves, and as the client that they know.
+    pub kubelets: Arc<rustls::ClientConfig>,
     /// The objects.
     pub store: Store,
     /// The resources.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::fields::{Difference, Element, FieldSet, Grain, below, compare, grain, identity};
 use super::object;
-use super::schema::{ListType, Schema, Shape};
+use super::schema::{Schema, Shape};
 use super::status::Status;
 
 /// One entry of `managedFields`.
@@ -380,7 +380,7 @@ fn conflict(conflicts: &BTreeMap<String, Vec<String>>) -> Status {
     let mut said = Vec::new();
     let mut causes = Vec::new();
     for (manager, paths) in conflicts {
-        if paths.len() == 1 {
+        if count == 1 {
             said.push(format!("conflict with {manager}: {}", paths[0]));
         } else {
             let paths: Vec<String> = paths.iter().map(|path| format!("- {path}")).collect();
@@ -461,9 +461,12 @@ fn prune(schema: &Schema, value: &mut Value, dropped: &FieldSet, kept: &FieldSet
                 }
                 let was_empty = hollow(item);
                 prune(below(schema, name), item, below_dropped, below_kept);
-                // A structure of which nothing is left, and which nobody asked for.
-                if below_kept.is_empty() && !was_empty && hollow(item) {
-                    map.shift_remove(name);
+                if !was_empty && hollow(item) {
+                    // A structure of which nothing is left goes when nobody asked for it, and is none when somebody did.
+                    match below_kept.is_empty() {
+                        true => drop(map.shift_remove(name)),
+                        false => *item = Value::Null,
+                    }
                 }
             }
             Element::Keys(_) | Element::Item(_) => {
@@ -491,136 +494,5 @@ fn hollow(value: &Value) -> bool {
         Value::Object(map) => map.is_empty(),
         Value::Array(list) => list.is_empty(),
         _ => false,
-    }
-}
-
-/// What keeps a configuration from being merged: unknown fields, wrong types, two items that are the same.
-pub fn check(schema: &Schema, value: &Value) -> Result<(), String> {
-    let mut wrong = Vec::new();
-    visit(schema, value, "", &mut wrong);
-    wrong.sort();
-    wrong.dedup();
-    match wrong.as_slice() {
-        [] => Ok(()),
-        [one] => Err(one.clone()),
-        many => Err(format!("errors:\n  {}", many.join("\n  "))),
-    }
-}
-
-fn visit(schema: &Schema, value: &Value, path: &str, wrong: &mut Vec<String>) {
-    match (&schema.shape, value) {
-        (Shape::Struct(_, fields), Value::Object(map)) => {
-            for (key, item) in map {
-                match fields.get(key) {
-                    Some(field) => visit(field, item, &format!("{path}.{key}"), wrong),
-                    None if schema.preserve => {}
-                    None => wrong.push(format!("{path}.{key}: field not declared in schema")),
-                }
-            }
-        }
-        (Shape::Map(values), Value::Object(map)) => {
-            for (key, item) in map {
-                visit(values, item, &format!("{path}.{key}"), wrong);
-            }
-        }
-        (Shape::List(items), Value::Array(list)) => {
-            let mut seen = Vec::new();
-            for (index, item) in list.iter().enumerate() {
-                let mut place = format!("[{index}]");
-                if let Some(element) = identity(schema, item) {
-                    place = element.shown();
-                    if seen.contains(&element) {
-                        wrong.push(format!("{path}: duplicate entries for key {place}"));
-                        continue;
-                    }
-                    seen.push(element);
-                } else if let ListType::Map(keys) = &schema.list {
-                    wrong.push(format!(
-                        "{path}: element {index}: associative list with keys has an element that omits key field {:?} (and doesn't have default value)",
-                        keys.first().map_or("", String::as_str)
-                    ));
-                    continue;
-                }
-                visit(items, item, &format!("{path}{place}"), wrong);
-            }
-        }
-        (Shape::Bool, Value::Bool(_))
-        | (Shape::Integer(_) | Shape::Number, Value::Number(_))
-        | (Shape::String(_), Value::String(_))
-        | (Shape::String("quantity"), Value::Number(_))
-        | (Shape::IntOrString, Value::Number(_) | Value::String(_))
-        | (Shape::Any, _)
-        | (_, Value::Null) => {}
-        (shape, _) => {
-            let why = match shape {
-                Shape::Bool => format!("expected boolean, got {}", got(value)),
-                Shape::Integer(_) | Shape::Number => {
-                    format!("expected numeric (int or float), got {}", go_type(value))
-                }
-                Shape::String(_) | Shape::IntOrString => format!(
-                    "expected string, got &value.valueUnstructured{{Value:{}}}",
-                    go_syntax(value)
-                ),
-                Shape::List(_) => format!("expected list, got {}", got(value)),
-                _ => format!("expected map, got {}", got(value)),
-            };
-            wrong.push(format!("{path}: {why}"));
-        }
-    }
-}
-
-fn go_type(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "<nil>",
-        Value::Bool(_) => "bool",
-        Value::Number(number) if number.is_f64() => "float64",
-        Value::Number(_) => "int64",
-        Value::String(_) => "string",
-        Value::Array(_) => "[]interface {}",
-        Value::Object(_) => "map[string]interface {}",
-    }
-}
-
-fn go_syntax(value: &Value) -> String {
-    match value {
-        Value::Array(list) => {
-            let items: Vec<String> = list.iter().map(go_syntax).collect();
-            format!("{}{{{}}}", go_type(value), items.join(", "))
-        }
-        Value::Object(map) => {
-            let mut items: Vec<String> = map
-                .iter()
-                .map(|(key, value)| format!("{key:?}:{}", go_syntax(value)))
-                .collect();
-            items.sort();
-            format!("{}{{{}}}", go_type(value), items.join(", "))
-        }
-        other => other.to_string(),
-    }
-}
-
-/// A value as Go prints what is inside the merger.
-fn got(value: &Value) -> String {
-    format!("&{{{}}}", go(value))
-}
-
-/// A value as Go's `%v` prints it.
-pub fn go(value: &Value) -> String {
-    match value {
-        Value::Null => "<nil>".into(),
-        Value::String(text) => text.clone(),
-        Value::Array(list) => {
-            let items: Vec<String> = list.iter().map(go).collect();
-            format!("[{}]", items.join(" "))
-        }
-        Value::Object(map) => {
-            let mut items: Vec<String> = map
-                .iter()
-                .map(|(key, value)| format!("{key}:{}", go(value)))
-                .collect();
-            items.sort();
-            format!("map[{}]", items.join(" "))
-        }
-        other => other.to_string(),
     }
 }

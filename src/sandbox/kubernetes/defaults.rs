@@ -12,6 +12,17 @@ pub fn apply(resource: &Resource, object: &mut Value) {
     }
     match (resource.group.as_str(), resource.plural.as_str()) {
         ("", "pods") => {
+            // Go writes a structure that is no pointer even when it is empty.
+            for list in ["containerStatuses", "initContainerStatuses"] {
+                let path = format!("status.{list}");
+                if object::at(object, &path).is_none() {
+                    continue;
+                }
+                for one in object["status"][list].as_array_mut().into_iter().flatten() {
+                    default(one, "lastState", json!({}));
+                    default(one, "state", json!({}));
+                }
+            }
             let spec = &mut object["spec"];
             pod_spec(spec);
             if spec.is_object() {
@@ -362,6 +373,12 @@ fn service(object: &mut Value) {
     let spec = &mut object["spec"];
     if !spec.is_object() {
         return;
+    }
+    // What is empty is not written.
+    for field in ["clusterIP", "externalName", "loadBalancerIP"] {
+        if spec[field] == "" {
+            object::remove(spec, field);
+        }
     }
     default(spec, "type", "ClusterIP");
     default(spec, "sessionAffinity", "None");

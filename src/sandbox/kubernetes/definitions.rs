@@ -21,6 +21,9 @@ pub fn load(api: &Api) {
         .map(|stored| stored.value.clone())
         .collect();
     api.registry.update(&definitions);
+    let index = api.registry.index();
+    let resources = index.listed.values().flatten();
+    api.store.keep(resources.map(|one| one.table.as_str()));
 }
 
 /// Follows the definitions until the server stops.

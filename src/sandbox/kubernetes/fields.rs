@@ -213,6 +213,16 @@ pub fn below<'a>(schema: &'a Schema, key: &str) -> &'a Schema {
     schema.field(key).map_or(ANY, |schema| schema)
 }
 
+/// The value of a key that is not there. A key of a Go structure that is no pointer has its zero.
+fn default_of(items: &Schema, field: &Schema) -> Option<Value> {
+    let builtin = matches!(&items.shape, Shape::Struct(name, _) if !name.is_empty());
+    field.default.clone().or(match &field.shape {
+        Shape::String(_) if builtin => Some("".into()),
+        Shape::Integer(_) if builtin => Some(0.into()),
+        _ => None,
+    })
+}
+
 /// What tells an item of a list apart; `None` when it lacks its keys.
 pub fn identity(list: &Schema, item: &Value) -> Option<Element> {
     match &list.list {
@@ -226,11 +236,11 @@ pub fn identity(list: &Schema, item: &Value) -> Option<Element> {
                     }
                     // A key that is not there has its default, or takes no part.
                     None => {
-                        let default = list
-                            .items()
-                            .and_then(|items| items.field(key))
-                            .and_then(|field| field.default.clone());
-                        if let Some(default) = default {
+                        let items = list.items().filter(|_| item.is_object());
+                        let field = items.and_then(|items| Some((items, items.field(key)?)));
+                        if let Some((items, field)) = field
+                            && let Some(default) = default_of(items, field)
+                        {
                             found.insert(key, default);
                         }
                     }

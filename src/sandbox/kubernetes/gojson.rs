@@ -33,6 +33,18 @@ pub fn kind(value: &Value) -> &'static str {
     }
 }
 
+/// A number without a sign.
+pub fn unsigned(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let why = match digits {
+            true => "value out of range",
+            false => "invalid syntax",
+        };
+        format!("strconv.ParseUint: parsing {text:?}: {why}")
+    })
+}
+
 fn invalid(byte: u8, place: &str) -> String {
     let shown = match byte {
         b'\'' => "'\\''".to_owned(),

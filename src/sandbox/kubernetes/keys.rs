@@ -98,14 +98,13 @@ impl Authority {
         self.sign(subject, params)
     }
 
-    /// A certificate of a client: a Kubernetes user with these groups.
-    pub fn client(&self, user: &str, groups: &[&str]) -> Result<Identity, rcgen::Error> {
+    /// A certificate of a client: a Kubernetes user, perhaps of a group.
+    pub fn client(&self, user: &str, group: Option<&str>) -> Result<Identity, rcgen::Error> {
         let mut params = CertificateParams::default();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        for group in groups {
-            params
-                .distinguished_name
-                .push(DnType::OrganizationName, *group);
+        if let Some(group) = group {
+            let names = &mut params.distinguished_name;
+            names.push(DnType::OrganizationName, group);
         }
         self.sign(user, params)
     }
@@ -131,43 +130,153 @@ impl Authority {
     }
 }
 
+/// Which clients a server wants to see a certificate of.
+enum Clients<'a> {
+    Any,
+    /// Those that have one of this authority's; others say who they are in another way.
+    Asked(&'a CertificateDer<'static>),
+    /// None but those.
+    Required(&'a CertificateDer<'static>),
+}
+
 impl Identity {
+    /// A server's certificate that nobody has signed but itself.
+    pub fn self_signed(names: Vec<String>) -> Result<Identity, rcgen::Error> {
+        let signed = rcgen::generate_simple_self_signed(names)?;
+        Ok(Identity {
+            certificate: signed.cert.pem(),
+            key: signed.signing_key.serialize_pem(),
+        })
+    }
+
     /// A server's TLS with this certificate.
     pub fn server(&self) -> Result<rustls::ServerConfig, String> {
-        self.server_with(None)
+        self.server_with(&Clients::Any)
     }
 
     /// A server's TLS with this certificate, for clients that have one of this authority's.
     pub fn server_for(&self, clients: &Authority) -> Result<rustls::ServerConfig, String> {
-        self.server_with(Some(clients))
+        self.server_with(&Clients::Required(&clients.der))
     }
 
-    fn server_with(&self, clients: Option<&Authority>) -> Result<rustls::ServerConfig, String> {
+    /// A server's TLS with this certificate, which asks clients for one of the authority with this PEM.
+    pub fn server_asking(&self, authority: &str) -> Result<rustls::ServerConfig, String> {
+        let der = CertificateDer::from(pem_to_der(authority).ok_or("the authority is not PEM")?);
+        self.server_with(&Clients::Asked(&der))
+    }
+
+    fn server_with(&self, clients: &Clients<'_>) -> Result<rustls::ServerConfig, String> {
+        let said = |error: &dyn std::fmt::Display| error.to_string();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = rustls::ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?;
-        let builder = match clients {
+            .map_err(|error| said(&error))?;
+        let (authority, required) = match clients {
+            Clients::Any => (None, false),
+            Clients::Asked(authority) => (Some(authority), false),
+            Clients::Required(authority) => (Some(authority), true),
+        };
+        let builder = match authority {
             None => builder.with_no_client_auth(),
             Some(authority) => {
                 let mut roots = rustls::RootCertStore::empty();
-                roots
-                    .add(authority.der.clone())
-                    .map_err(|error| error.to_string())?;
-                let verifier =
-                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                        .build()
-                        .map_err(|error| error.to_string())?;
+                let authority = (*authority).clone();
+                roots.add(authority).map_err(|error| said(&error))?;
+                let mut verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                if !required {
+                    verifier = verifier.allow_unauthenticated();
+                }
+                let verifier = verifier.build().map_err(|error| said(&error))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
+        let (chain, key) = self.chain()?;
+        let config = builder.with_single_cert(chain, key);
+        config.map_err(|error| said(&error))
+    }
+
+    /// A client's TLS with this certificate, which takes any server.
+    pub fn client(&self) -> Result<rustls::ClientConfig, String> {
+        let (chain, key) = self.chain()?;
+        rustls::ClientConfig::builder_with_provider(Arc::new(
+            rustls::crypto::ring::default_provider(),
+        ))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyServer))
+        .with_client_auth_cert(chain, key)
+        .map_err(|error| error.to_string())
+    }
+
+    fn chain(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
         let der = pem_to_der(&self.certificate).ok_or("the certificate is not PEM")?;
         let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())
             .map_err(|error| error.to_string())?;
-        builder
-            .with_single_cert(vec![CertificateDer::from(der)], key)
-            .map_err(|error| error.to_string())
+        Ok((vec![CertificateDer::from(der)], key))
     }
+}
+
+/// Whom a client certificate speaks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    /// The user: the common name.
+    pub user: String,
+    /// The groups: the organizations.
+    pub groups: Vec<String>,
+}
+
+impl Subject {
+    /// Reads a certificate, DER.
+    pub fn of(certificate: &[u8]) -> Option<Subject> {
+        let (_, body, _) = tagged(certificate)?;
+        let (_, mut rest, _) = tagged(body)?;
+        // Version, serial number, algorithm, issuer, validity; then the subject.
+        for _ in 0..5 {
+            rest = tagged(rest)?.2;
+        }
+        let (_, mut names, _) = tagged(rest)?;
+        let mut subject = Subject::default();
+        while !names.is_empty() {
+            let (_, set, others) = tagged(names)?;
+            names = others;
+            let (_, pair, _) = tagged(set)?;
+            let (_, kind, value) = tagged(pair)?;
+            let (_, value, _) = tagged(value)?;
+            let value = std::str::from_utf8(value).ok()?.to_owned();
+            match kind {
+                COMMON_NAME => subject.user = value,
+                ORGANIZATION => subject.groups.push(value),
+                _ => {}
+            }
+        }
+        (!subject.user.is_empty()).then_some(subject)
+    }
+}
+
+/// 2.5.4.3.
+const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+/// 2.5.4.10.
+const ORGANIZATION: &[u8] = &[0x55, 4, 10];
+
+/// The tag and the content of the first element of DER, and what follows it.
+fn tagged(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, rest) = bytes.split_first()?;
+    let (&first, mut rest) = rest.split_first()?;
+    let mut length = usize::from(first);
+    if first & 0x80 != 0 {
+        let (digits, after) = rest.split_at_checked(usize::from(first & 0x7f))?;
+        if digits.len() > 4 {
+            return None;
+        }
+        length = digits
+            .iter()
+            .fold(0, |length, digit| length << 8 | usize::from(*digit));
+        rest = after;
+    }
+    let (content, after) = rest.split_at_checked(length)?;
+    Some((tag, content, after))
 }
 
 /// Takes a server for whatever it says it is, as an API server takes kubelets, which sign their own certificates.
@@ -322,4 +431,25 @@ fn write_private(path: &Path, text: &str) -> Result<(), ServeError> {
         path: path.to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_says_whom_it_speaks_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let authority = Authority::load_or_create(folder.path(), "kubernetes").unwrap();
+        let identity = authority.client("kube-apiserver", Some("system:masters"));
+        let der = pem_to_der(&identity.unwrap().certificate).unwrap();
+        let expected = Subject {
+            user: "kube-apiserver".to_owned(),
+            groups: vec!["system:masters".to_owned()],
+        };
+        assert_eq!(Subject::of(&der), Some(expected));
+        for end in 0..der.len() {
+            let _ = Subject::of(&der[..end]);
+        }
+    }
 }

@@ -21,6 +21,7 @@ mod keys;
 mod object;
 mod openapi;
 mod options;
+mod pages;
 mod patch;
 mod protobuf;
 mod proxy;
@@ -42,14 +43,16 @@ mod table;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod validation;
+mod warnings;
 mod write;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use keys::{AnyServer, Authority, Identity, Keys};
+pub use keys::{AnyServer, Authority, Identity, Keys, Subject};
 pub use server::Server;
 
 use super::faults::Faults;
@@ -98,6 +101,8 @@ pub struct ServerOptions {
     pub dial: Dial,
     /// What is to go wrong with requests.
     pub faults: Faults,
+    /// How many changes of a kind are remembered for watches and for the pages of a list.
+    pub history: usize,
 }
 
 impl ServerOptions {
@@ -111,6 +116,7 @@ impl ServerOptions {
             authenticate: None,
             dial: Arc::new(twin),
             faults: Faults::default(),
+            history: 4096,
         }
     }
 }

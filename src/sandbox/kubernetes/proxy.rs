@@ -1,8 +1,7 @@
 //! What is passed on to a pod's kubelet: logs, exec, attach and port-forward.
 //!
-//! The kubelet is dialled at 127.0.0.1 and its node's `status.daemonEndpoints.kubeletEndpoint.Port`, over TLS without
-//! looking at its certificate, as the real server does unless told otherwise; one that speaks plain HTTP is understood
-//! too.
+//! The kubelet is dialled at 127.0.0.1 and its node's `status.daemonEndpoints.kubeletEndpoint.Port`, over TLS with the
+//! server's client certificate and without looking at the kubelet's, as the real server does unless told otherwise.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -19,7 +18,6 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 
 use super::api::{Api, Body};
-use super::keys::AnyServer;
 use super::object;
 use super::read::find;
 use super::request::Info;
@@ -77,7 +75,7 @@ pub async fn forward(api: &Api, info: &Info, request: Request<Incoming>) -> Resu
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let unreachable =
         |error: &dyn std::fmt::Display| Status::internal(format!("Get {shown:?}: {error}"));
-    let mut kubelet = connect(address)
+    let mut kubelet = connect(api.kubelets.clone(), address)
         .await
         .map_err(|error| unreachable(&error))?;
     let target = if query.is_empty() {
@@ -158,14 +156,10 @@ fn container<'a>(pod: &'a Value, asked: &'a str, subresource: &str) -> Result<&'
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-async fn connect(address: SocketAddr) -> std::result::Result<SendRequest<Incoming>, Failed> {
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()?
-    .dangerous()
-    .with_custom_certificate_verifier(Arc::new(AnyServer))
-    .with_no_client_auth();
+async fn connect(
+    tls: Arc<rustls::ClientConfig>,
+    address: SocketAddr,
+) -> std::result::Result<SendRequest<Incoming>, Failed> {
     let refused = |error: std::io::Error| -> Failed {
         match error.kind() {
             std::io::ErrorKind::ConnectionRefused => {
@@ -176,24 +170,12 @@ async fn connect(address: SocketAddr) -> std::result::Result<SendRequest<Incomin
     };
     let stream = TcpStream::connect(address).await.map_err(refused)?;
     let name = ServerName::IpAddress(Ipv4Addr::LOCALHOST.into());
-    match tokio_rustls::TlsConnector::from(Arc::new(tls))
+    let stream = tokio_rustls::TlsConnector::from(tls)
         .connect(name, stream)
-        .await
-    {
-        Ok(stream) => {
-            let (sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection.with_upgrades());
-            Ok(sender)
-        }
-        Err(_) => {
-            let stream = TcpStream::connect(address).await.map_err(refused)?;
-            let (sender, connection) =
-                hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-            tokio::spawn(connection.with_upgrades());
-            Ok(sender)
-        }
-    }
+        .await?;
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection.with_upgrades());
+    Ok(sender)
 }
 
 async fn pass(

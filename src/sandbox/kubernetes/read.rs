@@ -4,8 +4,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hyper::Response;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
@@ -14,16 +12,20 @@ use tokio::time::Instant;
 
 use super::accept::{View, metadata};
 use super::api::{Api, Body, bytes, json_body, stream};
+use super::gojson;
 use super::object;
+use super::pages::{Resumed, expired, proceed};
 use super::request::Info;
 use super::resources::Resource;
 use super::selector::{Fields, Labels};
 use super::status::{Result, Status};
-use super::store::{Change, Key, Stored};
+use super::store::{Change, Stored};
 use super::table;
 
 /// How often a quiet watch is told where it stands.
-const BOOKMARK: Duration = Duration::from_secs(30);
+const BOOKMARK: Duration = Duration::from_secs(60);
+/// How long before its end a watch is told where it ends.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 
 /// An object in the version that was asked for.
 pub fn external<'a>(resource: &Resource, value: &'a Value) -> Cow<'a, Value> {
@@ -65,7 +67,7 @@ pub fn one(api: &Api, info: &Info, resource: &Resource) -> Result<Value> {
 
 /// Answers a get.
 pub fn get(api: &Api, info: &Info, resource: &Resource, view: View) -> Result<Response<Body>> {
-    revision(info, "")?;
+    revision(info)?;
     let stored = find(api, info, resource)?;
     view.check(resource, false)?;
     Ok(match view {
@@ -80,16 +82,20 @@ pub fn get(api: &Api, info: &Info, resource: &Resource, view: View) -> Result<Re
     })
 }
 
-/// The version that a read asks for.
-fn revision(info: &Info, prefix: &str) -> Result<Option<u64>> {
-    match info.query.get("resourceVersion") {
-        "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| {
-            Status::new(if prefix.is_empty() { 500 } else { 400 }, if prefix.is_empty() { "" } else { "BadRequest" }, format!(
-                "{prefix}resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-            ))
-        }),
-    }
+/// The version that a read asks for. A list that asks for none that there is has made a mistake; a get or a watch has
+/// found one of the server's.
+fn revision(info: &Info) -> Result<Option<u64>> {
+    let text = match info.query.get("resourceVersion") {
+        "" => return Ok(None),
+        text => text,
+    };
+    gojson::unsigned(text).map(Some).map_err(|why| {
+        let why = format!("resourceVersion: Invalid value: {text:?}: {why}");
+        match info.verb {
+            "list" => Status::bad_request(format!("invalid resource version: {why}")),
+            _ => Status::new(500, "", why),
+        }
+    })
 }
 
 struct Selection {
@@ -158,49 +164,63 @@ pub fn selected(api: &Api, info: &Info, resource: &Resource) -> Result<Vec<Arc<S
 pub fn list(api: &Api, info: &Info, resource: &Resource, view: View) -> Result<Response<Body>> {
     super::options::listing(info)?;
     let selection = Selection::of(info, resource)?;
+    let (token, asked) = (
+        info.query.get("continue"),
+        info.query.get("resourceVersion"),
+    );
+    let resumed = match token {
+        "" => None,
+        token => {
+            let resumed = Resumed::read(token, &selection.namespace, resource.namespaced)?;
+            if !matches!(asked, "" | "0") {
+                let why = "specifying resource version is not allowed when using continue";
+                return Err(Status::bad_request(why));
+            }
+            Some(resumed)
+        }
+    };
+    let wanted = match &resumed {
+        Some(_) => None,
+        None => revision(info)?,
+    };
+    let current = api.store.revision();
+    if let Some(wanted) = wanted.filter(|wanted| *wanted > current) {
+        return Err(too_large(wanted, current));
+    }
     // Who takes anything gets it from the cache, which gives everything.
-    let limit = match info.query.get("resourceVersion") {
+    let limit = match asked {
         "0" => 0,
         _ => info.query.number("limit").unwrap_or(0) as usize,
     };
-    let after = match info.query.get("continue") {
-        "" => None,
-        token => Some(resume(token)?),
+    let exact = match info.query.get("resourceVersionMatch") {
+        "Exact" => true,
+        "" => limit > 0,
+        _ => false,
     };
-    if let Some(wanted) = revision(info, "invalid resource version: ")? {
-        let current = api.store.revision();
-        if wanted > current {
-            return Err(too_large(wanted, current));
-        }
-    }
     // What follows a page is of the same moment; so is what was asked for exactly.
-    let moment = match &after {
-        Some((_, revision)) => Some(*revision),
-        None if info.query.get("resourceVersionMatch") == "Exact" => {
-            revision(info, "invalid resource version: ")?
-        }
-        None => None,
+    let moment = match &resumed {
+        Some(resumed) => resumed.revision,
+        None => wanted.filter(|wanted| exact && *wanted > 0),
     };
-    let place = after.as_ref().map(|(key, _)| key);
+    let start = resumed.as_ref().map(|resumed| &resumed.start);
     let keep = |value: &Value| selection.matches(value);
     let (table, namespace) = (&resource.table, &selection.namespace);
     let page = match moment {
-        None => api.store.page(table, namespace, place, limit, keep),
+        None => api.store.page(table, namespace, start, limit, keep),
         Some(revision) => api
             .store
-            .page_at(table, revision, namespace, place, limit, keep)
-            .ok_or_else(|| {
-                Status::expired("The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.")
-            })?,
+            .page_at(table, revision, namespace, start, limit, keep)
+            .ok_or_else(|| expired(start, namespace))?,
     };
     let mut meta = json!({"resourceVersion": page.revision.to_string()});
     if resource.custom.is_some() && view == View::Plain {
         // Lists of custom resources are written by another hand, which leaves nothing out.
         meta["continue"] = "".into();
     }
-    if let Some((namespace, name)) = &page.next {
-        let token = json!({"v": "meta.k8s.io/v1", "rv": page.revision, "start": [namespace, name]});
-        meta["continue"] = URL_SAFE_NO_PAD.encode(token.to_string()).into();
+    if let Some((place, name)) = &page.next {
+        // The next one is whatever comes behind the last.
+        let next = (place.clone(), format!("{name}\0"));
+        meta["continue"] = proceed(&next, namespace, page.revision as i64).into();
         if let Some(remaining) = page.remaining
             && !selection.filters()
         {
@@ -271,25 +291,6 @@ fn too_large(wanted: u64, current: u64) -> Status {
     status
 }
 
-fn resume(token: &str) -> Result<(Key, u64)> {
-    let invalid = |why: String| {
-        Status::bad_request(format!(
-            "invalid continue token: continue key is not valid: {why}"
-        ))
-    };
-    let wrong = || invalid("illegal base64 data".into());
-    let token = URL_SAFE_NO_PAD.decode(token).map_err(|_| wrong())?;
-    if let Some(error) = super::gojson::error(&token) {
-        return Err(invalid(error));
-    }
-    let token: Value = serde_json::from_slice(&token).map_err(|_| wrong())?;
-    let part = |index: usize| token["start"][index].as_str().map(str::to_owned);
-    match (part(0), part(1)) {
-        (Some(namespace), Some(name)) => Ok(((namespace, name), token["rv"].as_u64().unwrap_or(0))),
-        _ => Err(wrong()),
-    }
-}
-
 /// Answers a watch.
 pub fn watch(
     api: &Arc<Api>,
@@ -300,7 +301,7 @@ pub fn watch(
     let selection = Selection::of(info, resource)?;
     super::options::listing(info)?;
     let initial = info.query.flag("sendInitialEvents");
-    let from = revision(info, "invalid resource version: ")?.filter(|revision| *revision > 0);
+    let from = revision(info)?.filter(|revision| *revision > 0);
     let seconds = info
         .query
         .number("timeoutSeconds")
@@ -335,6 +336,15 @@ struct Watcher {
 /// The reader is gone.
 struct Gone;
 
+/// Every minute, and shortly before the end, so that the next watch begins where this one ended.
+fn next_bookmark(deadline: Instant) -> Instant {
+    let (now, regular) = (Instant::now(), Instant::now() + BOOKMARK);
+    match deadline.checked_sub(LAST_BOOKMARK) {
+        Some(last) if last > now && last < regular => last,
+        _ => regular,
+    }
+}
+
 impl Watcher {
     async fn run(mut self, from: Option<u64>, initial: bool, limit: Duration) {
         // Ends by itself: the reader left, time is up, the server stops.
@@ -352,6 +362,8 @@ impl Watcher {
         let mut stopped = self.api.stopped.clone();
         let mut seen = match from {
             Some(revision) if !initial => revision,
+            // Who wants none of what is there already begins now.
+            None if self.query.has("sendInitialEvents") && !initial => self.api.store.revision(),
             _ => {
                 let page = self.api.store.page(
                     &self.resource.table,
@@ -369,7 +381,7 @@ impl Watcher {
                 page.revision
             }
         };
-        let mut told = Instant::now();
+        let mut due = next_bookmark(deadline);
         loop {
             changed.borrow_and_update();
             let Ok((events, current)) = self.api.store.since(&self.resource.table, seen) else {
@@ -409,8 +421,8 @@ impl Watcher {
             seen = seen.max(current);
             tokio::select! {
                 result = changed.changed() => if result.is_err() { return Ok(()) },
-                () = tokio::time::sleep_until(told + BOOKMARK), if self.bookmarks => {
-                    told = Instant::now();
+                () = tokio::time::sleep_until(due), if self.bookmarks => {
+                    due = next_bookmark(deadline);
                     self.bookmark(seen, false).await?;
                 }
                 () = tokio::time::sleep_until(deadline) => return Ok(()),
@@ -448,18 +460,24 @@ impl Watcher {
             View::Metadata | View::MetadataList => {
                 json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1"})
             }
-            // kubectl reads bookmarks of table watches as tables.
+            // A table of an object that has nothing but a version.
             View::Table => {
-                json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "columnDefinitions": [], "rows": []})
+                let object = json!({"metadata": {"resourceVersion": revision.to_string()}});
+                let objects = [Cow::Borrowed(&object)];
+                table::many(
+                    &self.resource,
+                    &objects,
+                    json!({}),
+                    &self.query,
+                    !self.headed,
+                )
             }
             View::Plain => {
                 json!({"kind": self.resource.kind, "apiVersion": self.resource.api_version()})
             }
         };
         object["metadata"] = json!({"resourceVersion": revision.to_string()});
-        if self.view != View::Table {
-            object["metadata"]["creationTimestamp"] = Value::Null;
-        }
+        self.headed |= self.view == View::Table;
         if end {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }

@@ -97,10 +97,15 @@ pub(super) async fn start(options: ServerOptions) -> Result<Server, ServeError> 
     };
     let kubernetes = Ipv4Addr::from(first + 1);
     let tls = tls(&keys, &options, kubernetes)?;
-    let (store, saved) = Store::open(&options.directory).map_err(|source| ServeError::File {
+    let kubelets = kubelets(&keys).map_err(|reason| ServeError::Keys {
         path: options.directory.clone(),
-        source,
+        reason,
     })?;
+    let (store, saved) =
+        Store::open(&options.directory, options.history).map_err(|source| ServeError::File {
+            path: options.directory.clone(),
+            source,
+        })?;
     let wanted = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
     let listen = |source| ServeError::Listen {
         address: wanted,
@@ -112,6 +117,7 @@ pub(super) async fn start(options: ServerOptions) -> Result<Server, ServeError> 
     let api = Arc::new(Api {
         options,
         keys,
+        kubelets: Arc::new(kubelets),
         store,
         registry: Registry::new(),
         admin_token: format!("{:032x}{:032x}", fastrand::u128(..), fastrand::u128(..)),
@@ -139,6 +145,14 @@ pub(super) async fn start(options: ServerOptions) -> Result<Server, ServeError> 
         tasks,
         saved: Some(saved),
     })
+}
+
+/// Kubelets ask who dials them; their own certificates are theirs alone, and nobody looks at them.
+fn kubelets(keys: &Keys) -> Result<rustls::ClientConfig, String> {
+    keys.authority()
+        .client("kube-apiserver-kubelet-client", Some("system:masters"))
+        .map_err(|error| error.to_string())?
+        .client()
 }
 
 fn tls(

@@ -13,6 +13,8 @@ pub struct Status {
     pub message: String,
     /// `details`, where there are any.
     pub details: Option<Value>,
+    /// The token with which a list that cannot go on may go on all the same.
+    pub resume: String,
 }
 
 /// The result of a request.
@@ -129,6 +131,7 @@ impl Status {
             reason,
             message: message.into(),
             details: None,
+            resume: String::new(),
         }
     }
 
@@ -275,6 +278,9 @@ impl Status {
         });
         if !self.reason.is_empty() {
             body["reason"] = self.reason.into();
+        }
+        if !self.resume.is_empty() {
+            body["metadata"]["continue"] = self.resume.as_str().into();
         }
         if let Some(details) = &self.details {
             body["details"] = details.clone();

@@ -14,8 +14,6 @@ use tokio::sync::{mpsc, watch};
 
 use super::object;
 
-/// How many events a table remembers; an older watch has to list again.
-const HISTORY: usize = 4096;
 /// How long changes may gather before they are written.
 const FLUSH: Duration = Duration::from_millis(40);
 
@@ -85,8 +83,23 @@ pub struct Clash;
 #[derive(Debug, PartialEq, Eq)]
 pub struct TooOld;
 
-/// A key: namespace (empty for cluster scope) and name.
+/// A key: where ([`place`]) and the name.
 pub type Key = (String, String);
+
+/// Where the objects of a namespace are; empty for cluster scope. Keys are in the order of etcd's, `a-b/x` before `a/x`.
+pub fn place(namespace: &str) -> String {
+    match namespace {
+        "" => String::new(),
+        namespace => format!("{namespace}/"),
+    }
+}
+
+fn key(object: &Value) -> Key {
+    (
+        place(object::namespace(object)),
+        object::name(object).to_owned(),
+    )
+}
 
 /// Part of a list.
 pub struct Page {
@@ -110,8 +123,8 @@ struct Table {
 
 struct Inner {
     revision: u64,
-    /// What the history of a table begins with after a start.
-    began: u64,
+    /// How many events a table remembers; an older watch has to list again.
+    history: usize,
     tables: HashMap<String, Table>,
 }
 
@@ -129,11 +142,14 @@ pub struct Store {
 impl Store {
     /// Opens the store in a directory and starts writing its log. The second value ends when the last change is on
     /// disk after the store is dropped.
-    pub fn open(directory: &Path) -> std::io::Result<(Store, tokio::task::JoinHandle<()>)> {
+    pub fn open(
+        directory: &Path,
+        history: usize,
+    ) -> std::io::Result<(Store, tokio::task::JoinHandle<()>)> {
         let file = directory.join("objects.log");
         let mut inner = Inner {
             revision: 1,
-            began: 0,
+            history,
             tables: HashMap::new(),
         };
         if file.exists() {
@@ -145,7 +161,6 @@ impl Store {
                 inner.replay(&mut line);
             }
         }
-        inner.began = inner.revision;
         for table in inner.tables.values_mut() {
             table.forgotten = inner.revision;
         }
@@ -179,10 +194,18 @@ impl Store {
         self.lock().revision
     }
 
+    /// Makes the tables of these names, so that what is read of them now has a history from now on.
+    pub fn keep<'a>(&self, tables: impl Iterator<Item = &'a str>) {
+        let mut inner = self.lock();
+        for name in tables {
+            inner.table(name);
+        }
+    }
+
     /// One object.
     pub fn get(&self, table: &str, namespace: &str, name: &str) -> Option<Arc<Stored>> {
         let inner = self.lock();
-        let key = (namespace.to_owned(), name.to_owned());
+        let key = (place(namespace), name.to_owned());
         inner.tables.get(table)?.objects.get(&key).cloned()
     }
 
@@ -209,12 +232,12 @@ impl Store {
             .map_or(0, |table| table.objects.len())
     }
 
-    /// At most `limit` objects (0: all) behind `after`, of one namespace or, when it is empty, of all.
+    /// At most `limit` objects (0: all) from a key on, of one namespace or, when it is empty, of all.
     pub fn page(
         &self,
         table: &str,
         namespace: &str,
-        after: Option<&Key>,
+        start: Option<&Key>,
         limit: usize,
         keep: impl Fn(&Value) -> bool,
     ) -> Page {
@@ -226,7 +249,7 @@ impl Store {
             &table.objects,
             inner.revision,
             namespace,
-            after,
+            start,
             limit,
             keep,
         )
@@ -238,7 +261,7 @@ impl Store {
         table: &str,
         revision: u64,
         namespace: &str,
-        after: Option<&Key>,
+        start: Option<&Key>,
         limit: usize,
         keep: impl Fn(&Value) -> bool,
     ) -> Option<Page> {
@@ -254,16 +277,13 @@ impl Store {
             if event.revision <= revision {
                 break;
             }
-            let key = (
-                object::namespace(&event.object.value).to_owned(),
-                object::name(&event.object.value).to_owned(),
-            );
+            let key = key(&event.object.value);
             match &event.previous {
                 Some(previous) => objects.insert(key, previous.clone()),
                 None => objects.remove(&key),
             };
         }
-        Some(cut(&objects, revision, namespace, after, limit, keep))
+        Some(cut(&objects, revision, namespace, start, limit, keep))
     }
 
     /// Writes an object, if what is there is what was expected. Its resourceVersion is set here.
@@ -273,14 +293,10 @@ impl Store {
         mut value: Value,
         expected: Expected,
     ) -> Result<Arc<Stored>, Clash> {
-        let key = (
-            object::namespace(&value).to_owned(),
-            object::name(&value).to_owned(),
-        );
+        let key = key(&value);
         let mut inner = self.lock();
-        let began = inner.began;
-        let revision = inner.revision + 1;
-        let place = inner.table(table, began);
+        let (revision, history) = (inner.revision + 1, inner.history);
+        let place = inner.table(table);
         let previous = place.objects.get(&key).cloned();
         match (expected, &previous) {
             (Expected::Absent, None) => {}
@@ -290,7 +306,7 @@ impl Store {
         object::set(&mut value, "metadata.resourceVersion", revision.to_string());
         let stored = Arc::new(Stored::new(value, revision));
         place.objects.insert(key, stored.clone());
-        place.remember(Event {
+        let event = Event {
             revision,
             change: if previous.is_some() {
                 Change::Modified
@@ -299,7 +315,8 @@ impl Store {
             },
             object: stored.clone(),
             previous,
-        });
+        };
+        place.remember(event, history);
         inner.revision = revision;
         // Under the lock, so that the log has the order of the revisions.
         let _ = self.log.send(Entry::Put(table.to_owned(), stored.clone()));
@@ -313,14 +330,10 @@ impl Store {
         mut last: Value,
         expected: u64,
     ) -> Result<Arc<Stored>, Clash> {
-        let key = (
-            object::namespace(&last).to_owned(),
-            object::name(&last).to_owned(),
-        );
+        let key = key(&last);
         let mut inner = self.lock();
-        let began = inner.began;
-        let revision = inner.revision + 1;
-        let place = inner.table(table, began);
+        let (revision, history) = (inner.revision + 1, inner.history);
+        let place = inner.table(table);
         match place.objects.get(&key) {
             Some(stored) if stored.revision == expected => {}
             _ => return Err(Clash),
@@ -328,12 +341,13 @@ impl Store {
         let previous = place.objects.remove(&key);
         object::set(&mut last, "metadata.resourceVersion", revision.to_string());
         let stored = Arc::new(Stored::new(last, revision));
-        place.remember(Event {
+        let event = Event {
             revision,
             change: Change::Deleted,
             object: stored.clone(),
             previous,
-        });
+        };
+        place.remember(event, history);
         inner.revision = revision;
         let _ = self
             .log
@@ -343,9 +357,7 @@ impl Store {
 
     /// Is told the revision of each change of a table.
     pub fn changes(&self, table: &str) -> watch::Receiver<u64> {
-        let mut inner = self.lock();
-        let began = inner.began;
-        inner.table(table, began).changed.subscribe()
+        self.lock().table(table).changed.subscribe()
     }
 
     /// The events behind a revision, and the revision up to which this is all.
@@ -366,12 +378,13 @@ impl Store {
 }
 
 impl Inner {
-    fn table(&mut self, name: &str, began: u64) -> &mut Table {
+    /// A table; one that is not there begins with what is there now.
+    fn table(&mut self, name: &str) -> &mut Table {
         if !self.tables.contains_key(name) {
             let table = Table {
                 objects: BTreeMap::new(),
                 history: VecDeque::new(),
-                forgotten: began,
+                forgotten: self.revision,
                 changed: watch::channel(0).0,
             };
             self.tables.insert(name.to_owned(), table);
@@ -390,18 +403,17 @@ impl Inner {
             return;
         }
         let value = line["object"].take();
-        let place = self.table(&table, 0);
+        let place = self.table(&table);
         if value.is_object() {
-            let key = (
-                object::namespace(&value).to_owned(),
-                object::name(&value).to_owned(),
-            );
+            let key = key(&value);
             place
                 .objects
                 .insert(key, Arc::new(Stored::new(value, revision)));
         } else {
             let part = |name: &str| line[name].as_str().unwrap_or("").to_owned();
-            place.objects.remove(&(part("namespace"), part("name")));
+            place
+                .objects
+                .remove(&(self::place(&part("namespace")), part("name")));
         }
     }
 
@@ -421,16 +433,15 @@ fn cut(
     objects: &BTreeMap<Key, Arc<Stored>>,
     revision: u64,
     namespace: &str,
-    after: Option<&Key>,
+    start: Option<&Key>,
     limit: usize,
     keep: impl Fn(&Value) -> bool,
 ) -> Page {
     let mut page = Page::empty(revision);
-    let from = match after {
-        Some(key) => Bound::Excluded(key.clone()),
-        None => Bound::Included((namespace.to_owned(), String::new())),
-    };
-    let inside = |key: &Key| namespace.is_empty() || key.0 == namespace;
+    let whole = place(namespace);
+    let first = (whole.clone(), String::new());
+    let from = Bound::Included(start.cloned().unwrap_or(first));
+    let inside = |key: &Key| whole.is_empty() || key.0 == whole;
     let mut rows = objects
         .range((from, Bound::Unbounded))
         .take_while(|(key, _)| inside(key))
@@ -449,7 +460,7 @@ fn cut(
     if let Some(next) = &page.next {
         let rest = objects
             .range((Bound::Excluded(next.clone()), Bound::Unbounded))
-            .take_while(|(key, _)| namespace.is_empty() || key.0 == namespace)
+            .take_while(|(key, _)| inside(key))
             .count();
         page.remaining = Some(rest);
     }
@@ -468,10 +479,10 @@ impl Page {
 }
 
 impl Table {
-    fn remember(&mut self, event: Event) {
+    fn remember(&mut self, event: Event, limit: usize) {
         let revision = event.revision;
         self.history.push_back(Arc::new(event));
-        if self.history.len() > HISTORY
+        if self.history.len() > limit
             && let Some(oldest) = self.history.pop_front()
         {
             self.forgotten = oldest.revision;
@@ -565,7 +576,7 @@ fn append(file: &Path, entries: &[Entry]) -> std::io::Result<()> {
         match entry {
             Entry::Put(table, stored) => out.write_all(&put_line(table, stored))?,
             Entry::Delete(table, (namespace, name), revision) => out.write_all(&line(&json!({
-                "revision": revision, "table": table, "namespace": namespace, "name": name,
+                "revision": revision, "table": table, "namespace": namespace.trim_end_matches('/'), "name": name,
             })))?,
         }
     }
@@ -576,7 +587,7 @@ fn append(file: &Path, entries: &[Entry]) -> std::io::Result<()> {
 fn compacted(file: &Path) -> std::io::Result<usize> {
     let mut inner = Inner {
         revision: 1,
-        began: 0,
+        history: 0,
         tables: HashMap::new(),
     };
     for line in std::io::BufReader::new(std::fs::File::open(file)?).lines() {
@@ -587,4 +598,43 @@ fn compacted(file: &Path) -> std::io::Result<usize> {
     let lines = inner.snapshot();
     write_snapshot(file, &lines)?;
     Ok(lines.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn all_namespaces_are_listed_in_the_order_of_their_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, saved) = Store::open(folder.path(), 16).unwrap();
+        for (namespace, name) in [("a", "x"), ("a-b", "y"), ("a", "b"), ("b", "a")] {
+            let value = json!({"metadata": {"namespace": namespace, "name": name}});
+            store.put("things", value, Expected::Absent).unwrap();
+        }
+        let shown = |page: Page| -> Vec<String> {
+            let objects = page.objects.iter();
+            objects
+                .map(|one| {
+                    let (namespace, name) =
+                        (object::namespace(&one.value), object::name(&one.value));
+                    format!("{namespace}/{name}")
+                })
+                .collect()
+        };
+        let all = store.page("things", "", None, 0, |_| true);
+        assert_eq!(shown(all), ["a-b/y", "a/b", "a/x", "b/a"]);
+        let one = store.page("things", "a", None, 0, |_| true);
+        assert_eq!(shown(one), ["a/b", "a/x"]);
+        let gone = store.get("things", "a", "b").unwrap();
+        store
+            .delete("things", gone.value.clone(), gone.revision)
+            .unwrap();
+        // What is gone stays gone after a restart.
+        drop(store);
+        saved.await.unwrap();
+        let (store, _saved) = Store::open(folder.path(), 16).unwrap();
+        let all = store.page("things", "", None, 0, |_| true);
+        assert_eq!(shown(all), ["a-b/y", "a/x", "b/a"]);
+    }
 }

@@ -1,6 +1,7 @@
 //! What the server itself does to objects of a kind before they are stored.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
@@ -41,6 +42,9 @@ pub fn before_create(_api: &Api, resource: &Resource, object: &mut Value) {
             _ => object["status"] = json!({}),
         }
     }
+    if resource.is("", "services") {
+        one_address(object);
+    }
     if resource.generation {
         object::set(object, "metadata.generation", 1);
     }
@@ -79,6 +83,9 @@ pub fn before_update(resource: &Resource, subresource: &str, old: &Value, new: &
             } else {
                 keep(new, "spec");
                 object::default(new, "status", json!({}));
+                if matches!(resource.plural.as_str(), "services" | "ingresses") {
+                    object::default(new, "status.loadBalancer", json!({}));
+                }
                 let class = "status.qosClass";
                 if resource.is("", "pods")
                     && let Some(value) = object::at(old, class)
@@ -148,15 +155,19 @@ pub fn updates_unconditionally(resource: &Resource) -> bool {
         )
 }
 
-/// Counts changes of what a controller acts on.
-pub fn generation(resource: &Resource, old: &Value, new: &mut Value) {
+/// Counts changes of what a controller acts on. `pruned` says that there was more than is kept, which counts too.
+pub fn generation(resource: &Resource, old: &Value, new: &mut Value, pruned: bool) {
     if !resource.generation {
         return;
     }
     let before = object::at(old, "metadata.generation")
         .and_then(Value::as_i64)
         .unwrap_or(1);
-    let relevant = |key: &str| !matches!(key, "metadata" | "status" | "apiVersion" | "kind");
+    let relevant = |key: &str| match key {
+        "metadata" | "apiVersion" | "kind" => false,
+        "status" => resource.custom.is_some() && !resource.status,
+        _ => true,
+    };
     let differs = |a: &Value, b: &Value| {
         a.as_object()
             .into_iter()
@@ -166,7 +177,7 @@ pub fn generation(resource: &Resource, old: &Value, new: &mut Value) {
     // A Deployment's annotations go down to what it makes.
     let noted = resource.is("apps", "deployments")
         && object::at(old, "metadata.annotations") != object::at(new, "metadata.annotations");
-    let changed = noted || differs(old, new) || differs(new, old);
+    let changed = pruned || noted || differs(old, new) || differs(new, old);
     object::set(new, "metadata.generation", before + i64::from(changed));
 }
 
@@ -260,10 +271,32 @@ fn quality(pod: &Value) -> &'static str {
     }
 }
 
+/// Who names one address of a Service means the list of it.
+fn one_address(service: &mut Value) {
+    let address = object::text(service, "spec.clusterIP");
+    if !address.is_empty() && object::list(service, "spec.clusterIPs").is_empty() {
+        let addresses = json!([address]);
+        object::set(service, "spec.clusterIPs", addresses);
+    }
+}
+
 /// An update that leaves a Service's addresses out keeps them.
 fn inherit_addresses(old: &Value, new: &mut Value) {
-    if object::text(new, "spec.type") == "ExternalName" {
-        return;
+    if object::text(new, "spec.type") == "ExternalName"
+        || object::text(old, "spec.type") == "ExternalName"
+    {
+        return one_address(new);
+    }
+    let (before, now) = (
+        object::text(old, "spec.clusterIP"),
+        object::text(new, "spec.clusterIP"),
+    );
+    if !now.is_empty()
+        && before != now
+        && object::at(old, "spec.clusterIPs") == object::at(new, "spec.clusterIPs")
+    {
+        object::remove(new, "spec.clusterIPs");
+        one_address(new);
     }
     for field in ["clusterIP", "clusterIPs"] {
         let path = format!("spec.{field}");
@@ -276,44 +309,75 @@ fn inherit_addresses(old: &Value, new: &mut Value) {
             object::set(new, &path, value.clone());
         }
     }
-    let reached = |service: &Value| {
-        matches!(
-            object::text(service, "spec.type"),
-            "NodePort" | "LoadBalancer"
-        ) || !object::list(service, "spec.externalIPs").is_empty()
-    };
+    if ported(old) && ported(new) {
+        inherit_ports(old, new);
+    }
+}
+
+/// Whether a Service is reached at ports of the nodes.
+fn ported(service: &Value) -> bool {
+    matches!(
+        object::text(service, "spec.type"),
+        "NodePort" | "LoadBalancer"
+    )
+}
+
+/// Ports of a name keep the node's port that they have, unless another one has it now.
+fn inherit_ports(old: &Value, new: &mut Value) {
+    let node = |port: &Value| port["nodePort"].as_i64().unwrap_or(0);
+    let known: HashMap<String, i64> = object::list(old, "spec.ports")
+        .iter()
+        .map(|port| (object::text(port, "name").to_owned(), node(port)))
+        .collect();
+    let said: HashSet<i64> = object::list(new, "spec.ports").iter().map(node).collect();
+    for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
+        if node(port) != 0 {
+            continue;
+        }
+        let before = known.get(object::text(port, "name")).copied().unwrap_or(0);
+        if before != 0 && !said.contains(&before) {
+            port["nodePort"] = before.into();
+        }
+    }
+}
+
+/// What only the old type of a Service had goes with it, unless somebody wants it otherwise.
+pub fn drop_old_type(resource: &Resource, old: &Value, new: &mut Value) {
+    if !resource.is("", "services") {
+        return;
+    }
+    let reached =
+        |service: &Value| ported(service) || !object::list(service, "spec.externalIPs").is_empty();
+    let addressed = |service: &Value| object::text(service, "spec.type") != "ExternalName";
     let balanced = |service: &Value| object::text(service, "spec.type") == "LoadBalancer";
-    // What only the old type had goes with it, unless somebody wants it otherwise.
+    let asked = |service: &Value| {
+        balanced(service) && object::text(service, "spec.externalTrafficPolicy") == "Local"
+    };
+    let nameless = addressed(old) && !addressed(new);
     for (field, gone) in [
+        ("clusterIP", nameless),
+        ("clusterIPs", nameless),
+        ("ipFamilies", nameless),
+        ("ipFamilyPolicy", nameless),
         ("externalTrafficPolicy", reached(old) && !reached(new)),
         (
             "allocateLoadBalancerNodePorts",
             balanced(old) && !balanced(new),
         ),
-        ("healthCheckNodePort", balanced(old) && !balanced(new)),
+        ("healthCheckNodePort", asked(old) && !asked(new)),
     ] {
         let path = format!("spec.{field}");
         if gone && object::at(new, &path) == object::at(old, &path) {
             object::remove(new, &path);
         }
     }
-    let ported = matches!(object::text(new, "spec.type"), "NodePort" | "LoadBalancer");
-    let old_ports = object::list(old, "spec.ports").to_vec();
-    let Some(ports) = new["spec"]["ports"].as_array_mut() else {
-        return;
+    let nodes = |service: &Value| -> HashSet<i64> {
+        let ports = object::list(service, "spec.ports").iter();
+        ports.filter_map(|port| port["nodePort"].as_i64()).collect()
     };
-    for port in ports {
-        if !ported {
-            if let Some(map) = port.as_object_mut() {
-                map.shift_remove("nodePort");
-            }
-        } else if port["nodePort"].as_i64().unwrap_or(0) == 0
-            && let Some(before) = old_ports
-                .iter()
-                .find(|one| one["port"] == port["port"] && one["protocol"] == port["protocol"])
-            && before["nodePort"].is_number()
-        {
-            port["nodePort"] = before["nodePort"].clone();
+    if ported(old) && !ported(new) && nodes(old) == nodes(new) {
+        for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
+            object::remove(port, "nodePort");
         }
     }
 }
@@ -334,8 +398,7 @@ pub fn allocate(
     let headless = wanted == "None";
     let before = old.map_or("", |old| object::text(old, "spec.clusterIP"));
     if external {
-        object::remove(object, "spec.clusterIP");
-        object::remove(object, "spec.clusterIPs");
+        // It has no addresses; who gives it some is told so.
     } else if wanted == "None" {
         object::set(object, "spec.clusterIPs", json!(["None"]));
     } else if wanted.is_empty() || wanted != before {
@@ -388,8 +451,8 @@ pub fn allocate(
         object::default(object, "spec.ipFamilies", families);
         object::default(object, "spec.ipFamilyPolicy", policy);
     }
-    if matches!(kind.as_str(), "NodePort" | "LoadBalancer") {
-        allocate_ports(api, object);
+    if ported(object) {
+        allocate_ports(api, object)?;
     }
     // Where a balancer asks which nodes have a pod.
     if kind == "LoadBalancer" && object::text(object, "spec.externalTrafficPolicy") == "Local" {
@@ -402,29 +465,80 @@ pub fn allocate(
     Ok(())
 }
 
-fn allocate_ports(api: &Api, object: &mut Value) {
-    if object::at(object, "spec.allocateLoadBalancerNodePorts") == Some(&Value::Bool(false)) {
-        return;
-    }
+/// Ports of one number share a port of the nodes, as for TCP and UDP.
+fn allocate_ports(api: &Api, object: &mut Value) -> Result<(), Vec<Cause>> {
+    let allocates =
+        object::at(object, "spec.allocateLoadBalancerNodePorts") != Some(&Value::Bool(false));
+    let own = (
+        object::namespace(object).to_owned(),
+        object::name(object).to_owned(),
+    );
+    let node = |port: &Value| port["nodePort"].as_i64().filter(|node| *node != 0);
     let mut used: HashSet<i64> = HashSet::new();
     for stored in api.store.all("services", "") {
-        for port in object::list(&stored.value, "spec.ports") {
-            used.extend(port["nodePort"].as_i64());
+        let service = &stored.value;
+        if (object::namespace(service), object::name(service)) != (own.0.as_str(), own.1.as_str()) {
+            used.extend(object::list(service, "spec.ports").iter().filter_map(node));
         }
     }
-    for port in object["spec"]["ports"].as_array_mut().into_iter().flatten() {
-        if port["nodePort"].as_i64().unwrap_or(0) != 0 {
+    let mut shared: HashMap<i64, i64> = HashMap::new();
+    for port in object::list(object, "spec.ports").iter().rev() {
+        if let (Some(number), Some(node)) = (port["port"].as_i64(), node(port)) {
+            shared.insert(number, node);
+        }
+    }
+    let ports = object["spec"]["ports"].as_array_mut();
+    for (index, port) in ports.into_iter().flatten().enumerate() {
+        if let Some(node) = node(port) {
+            if used.contains(&node) {
+                return Err(vec![Cause::invalid(
+                    format!("spec.ports[{index}].nodePort"),
+                    &node.into(),
+                    "provided port is already allocated",
+                )]);
+            }
             continue;
         }
+        if !allocates {
+            continue;
+        }
+        let number = port["port"].as_i64().unwrap_or(0);
         let start = fastrand::i64(30000..32768);
-        let free = (0..2768)
-            .map(|step| 30000 + (start - 30000 + step) % 2768)
-            .find(|number| !used.contains(number));
-        if let Some(free) = free {
-            used.insert(free);
-            port["nodePort"] = free.into();
+        let found = shared.get(&number).copied().or_else(|| {
+            (0..2768)
+                .map(|step| 30000 + (start - 30000 + step) % 2768)
+                .find(|number| !used.contains(number))
+        });
+        if let Some(found) = found {
+            used.insert(found);
+            shared.insert(number, found);
+            port["nodePort"] = found.into();
         }
     }
+    Ok(())
+}
+
+/// A new object as it will be checked: with what a Service is given, or why it is given nothing.
+pub fn tried<'a>(
+    api: &Api,
+    resource: &Resource,
+    object: &'a Value,
+) -> Result<Cow<'a, Value>, Vec<Cause>> {
+    if !resource.is("", "services") {
+        return Ok(Cow::Borrowed(object));
+    }
+    let mut service = object.clone();
+    allocate(api, resource, None, &mut service)?;
+    let address = object::text(&service, "spec.clusterIP");
+    // An address is given to a name.
+    if object::name(&service).is_empty() && !matches!(address, "" | "None") {
+        let why = format!(
+            "failed to allocate IP: IPAddress.networking.k8s.io {address:?} is invalid: spec.parentRef.name: Required value"
+        );
+        let given = json!([object::text(object, "spec.clusterIP")]);
+        return Err(vec![Cause::invalid("spec.clusterIPs", &given, why)]);
+    }
+    Ok(Cow::Owned(service))
 }
 
 /// The range of a CIDR: first address and how many there are.

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::auth;
 use super::object;
+use super::options;
 use super::patch;
 use super::rbac;
 use super::read::find;
@@ -244,7 +245,10 @@ pub async fn scale(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
         .unwrap_or("")
         .to_owned();
     let body: Value = match call.info.verb {
-        "update" => decode(headers, body, "Scale")?,
+        "update" => {
+            options::writing(call.info, "UpdateOptions", None)?;
+            decode(headers, body, "Scale")?
+        }
         "patch" => serde_yaml::from_slice(body)
             .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?,
         _ => return Err(Status::method_not_allowed()),

@@ -134,15 +134,29 @@ pub fn default(schema: &Value, value: &mut Value) {
 }
 
 /// What is wrong with an object; `old` is what it replaces, for transition rules. `others` was found wrong before: when
-/// something is wrong in its shape, rules are not looked at.
+/// something is wrong in its shape, rules are not looked at. Of a change of the `status` only that is looked at.
 pub fn validate(
     schema: &Value,
     value: &Value,
     old: Option<&Value>,
     others: &[Cause],
+    status: bool,
 ) -> Vec<Cause> {
     let mut causes = Vec::new();
-    check(schema, value, "", &mut causes);
+    match (status, value.get("status")) {
+        (false, _) => check(schema, value, "", &mut causes),
+        (true, None) => {}
+        (true, Some(part)) => {
+            check(&schema["properties"]["status"], part, "", &mut causes);
+            for cause in &mut causes {
+                // Messages speak of the part, fields of the whole.
+                cause.field = match cause.field.as_str() {
+                    "<nil>" => "status".to_owned(),
+                    field => format!("status.{field}"),
+                };
+            }
+        }
+    }
     if !has_rules(schema) {
         return causes;
     }

@@ -52,7 +52,7 @@ pub fn many(
             json!({"cells": cells, "object": shown})
         })
         .collect();
-    let columns = if header { columns } else { Vec::new() };
+    let columns = if header { columns.into() } else { Value::Null };
     json!({
         "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
         "columnDefinitions": columns, "rows": rows,

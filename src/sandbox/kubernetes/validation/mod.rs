@@ -1,8 +1,10 @@
 //! What objects of built-in kinds must be like.
 
+mod containers;
 mod networking;
 mod pods;
 mod rbac;
+mod workloads;
 
 use std::collections::HashSet;
 
@@ -13,7 +15,8 @@ use super::object::{self, list, text};
 use super::resources::Resource;
 use super::status::Cause;
 use networking::{address_valid, ingress, service, slice};
-use pods::{job, pod_addresses, pod_spec, pod_update, workload};
+use pods::{pod_addresses, pod_spec, pod_update};
+use workloads::{job, workload};
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
 const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
@@ -22,9 +25,12 @@ const LABEL_VALUE: &str = "a valid label must be an empty string or consist of a
 const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
 
 fn is_label(name: &str) -> bool {
+    name.len() <= 63 && is_label_shaped(name)
+}
+
+fn is_label_shaped(name: &str) -> bool {
     let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
     !name.is_empty()
-        && name.len() <= 63
         && name.chars().all(|c| good(c) || c == '-')
         && name.starts_with(good)
         && name.ends_with(good)
@@ -222,7 +228,18 @@ fn finalizers_valid(
             causes.push(Cause::forbidden("metadata.finalizers", &why));
         }
     }
-    if resource.custom.is_some() || old.is_some() {
+    // Some kinds are validated as a whole when they are changed.
+    let whole = matches!(
+        resource.plural.as_str(),
+        "configmaps"
+            | "secrets"
+            | "serviceaccounts"
+            | "roles"
+            | "rolebindings"
+            | "clusterroles"
+            | "clusterrolebindings"
+    );
+    if resource.custom.is_some() || old.is_some() && !whole {
         return;
     }
     for (index, finalizer) in finalizers.iter().enumerate() {
@@ -272,6 +289,18 @@ pub fn key_errors(key: &str) -> Vec<String> {
         || !is_qualified(name) && name.len() <= 63
     {
         errors.push(QUALIFIED.into());
+    }
+    errors
+}
+
+/// What is wrong with the name of a host.
+pub fn label_errors(name: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if name.len() > 63 {
+        errors.push("must be no more than 63 bytes".to_owned());
+    }
+    if !is_label_shaped(name) {
+        errors.push(LABEL.to_owned());
     }
     errors
 }

@@ -11,6 +11,27 @@ use super::{
     LABEL, SERVICE, SUBDOMAIN, immutable, is_label, is_subdomain, port_name_valid, port_valid,
 };
 
+/// What an address has to be.
+const ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
+
+fn external_name(spec: &Value, causes: &mut Vec<Cause>) {
+    for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        if !spec[field].is_null() {
+            causes.push(Cause::forbidden(
+                format!("spec.{field}"),
+                "may not be set for ExternalName services",
+            ));
+        }
+    }
+    let name = text(spec, "externalName");
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.is_empty() {
+        causes.push(Cause::required("spec.externalName", ""));
+    } else if !is_subdomain(name) {
+        causes.push(Cause::invalid("spec.externalName", &name.into(), SUBDOMAIN));
+    }
+}
+
 pub fn service(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     let spec = &object["spec"];
     let kind = text(spec, "type");
@@ -28,10 +49,10 @@ pub fn service(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     if ports.is_empty() && kind != "ExternalName" && spec["clusterIP"] != "None" {
         causes.push(Cause::required("spec.ports", ""));
     }
-    if kind == "ExternalName" && text(spec, "externalName").is_empty() {
-        causes.push(Cause::required("spec.externalName", ""));
+    if kind == "ExternalName" {
+        external_name(spec, causes);
     }
-    let (mut names, mut pairs) = (HashSet::new(), HashSet::new());
+    let (mut names, mut pairs, mut nodes) = (HashSet::new(), HashSet::new(), HashSet::new());
     for (index, port) in ports.iter().enumerate() {
         let at = format!("spec.ports[{index}]");
         let name = text(port, "name");
@@ -71,6 +92,15 @@ pub fn service(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
             causes.push(Cause::duplicate(at.clone(), &shown));
         }
         let node = port["nodePort"].as_i64().unwrap_or(0);
+        if node != 0 && !nodes.insert((node, protocol)) {
+            causes.push(Cause::duplicate(format!("{at}.nodePort"), &node.into()));
+        }
+        if kind == "ClusterIP" && node != 0 {
+            causes.push(Cause::forbidden(
+                format!("{at}.nodePort"),
+                "may not be used when `type` is 'ClusterIP'",
+            ));
+        }
         if node != 0 && !(30000..=32767).contains(&node) {
             causes.push(Cause::invalid(
                 format!("{at}.nodePort"),
@@ -120,6 +150,19 @@ pub fn service(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     for (index, address) in list(spec, "externalIPs").iter().enumerate() {
         address_valid(address, &format!("spec.externalIPs[{index}]"), causes);
     }
+    let addresses = list(spec, "clusterIPs");
+    for (index, address) in addresses.iter().enumerate() {
+        let valid = address
+            .as_str()
+            .is_some_and(|text| text.parse::<IpAddr>().is_ok());
+        if kind != "ExternalName" && !valid && !(index == 0 && address == "None") {
+            causes.push(Cause::invalid(
+                format!("spec.clusterIPs[{index}]"),
+                address,
+                ADDRESS,
+            ));
+        }
+    }
     if let Some(old) = old {
         let (before, now) = (text(old, "spec.clusterIP"), text(spec, "clusterIP"));
         let both = kind != "ExternalName" && text(old, "spec.type") != "ExternalName";
@@ -135,11 +178,7 @@ pub fn service(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
 
 pub fn address_valid(value: &Value, path: &str, causes: &mut Vec<Cause>) {
     let Some(Ok(address)) = value.as_str().map(str::parse::<IpAddr>) else {
-        causes.push(Cause::invalid(
-            path,
-            value,
-            "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-        ));
+        causes.push(Cause::invalid(path, value, ADDRESS));
         return;
     };
     let (link_local, multicast_local) = match address {
@@ -285,11 +324,7 @@ fn load_balancer(object: &Value, causes: &mut Vec<Cause>) {
         let at = |field: &str| format!("status.loadBalancer.ingress[{index}].{field}");
         let (host, ip) = (text(place, "hostname"), text(place, "ip"));
         if !ip.is_empty() && ip.parse::<IpAddr>().is_err() {
-            causes.push(Cause::invalid(
-                at("ip"),
-                &ip.into(),
-                "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)",
-            ));
+            causes.push(Cause::invalid(at("ip"), &ip.into(), ADDRESS));
         }
         if !host.is_empty() && !is_subdomain(host) {
             causes.push(Cause::invalid(at("hostname"), &host.into(), SUBDOMAIN));

@@ -142,7 +142,12 @@ async fn delete_one(
         ));
     }
     let mut new = old.clone();
-    strategy::finalizers_for(&options.propagation, &mut new);
+    let propagation = match resource.is("", "namespaces") && options.accepted {
+        // A namespace takes it for the opposite of orphaning.
+        true => "Foreground",
+        false => &options.propagation,
+    };
+    strategy::finalizers_for(propagation, &mut new);
     let grace = strategy::grace(resource, old, options.grace);
     let waits = !object::finalizers(&new).is_empty()
         || grace.is_some_and(|seconds| seconds > 0)

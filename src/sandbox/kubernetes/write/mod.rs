@@ -1,5 +1,6 @@
 //! Create, replace, patch, apply and delete: what every kind goes through.
 
+mod body;
 mod delete;
 mod patch;
 
@@ -9,8 +10,11 @@ use hyper::HeaderMap;
 use hyper::body::Bytes;
 use serde_json::{Map, Value};
 
+pub use body::decode;
 pub use delete::{DeleteOptions, delete, delete_collection, delete_options};
 pub use patch::patch;
+
+use body::identify;
 
 use super::admission::{self, Attributes};
 use super::api::Api;
@@ -21,9 +25,7 @@ use super::request::Info;
 use super::resources::Resource;
 use super::status::{Result, Status};
 use super::store::Expected;
-use super::{
-    UserInfo, defaults, gojson, object, options, protobuf, resources, schema, strategy, validation,
-};
+use super::{UserInfo, defaults, gojson, object, options, schema, strategy, validation, warnings};
 
 /// What happens to fields that a kind does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +59,8 @@ pub struct Call<'a> {
     pub warnings: Vec<String>,
     /// Whether this is server-side apply.
     pub applying: bool,
+    /// Whether what was applied has fields that are not kept.
+    pub pruned: bool,
 }
 
 impl<'a> Call<'a> {
@@ -93,6 +97,7 @@ impl<'a> Call<'a> {
             validation,
             warnings: Vec::new(),
             applying: false,
+            pruned: false,
         })
     }
 
@@ -127,6 +132,8 @@ impl<'a> Call<'a> {
         let resource = self.resource.clone();
         identify(&resource, object)?;
         let unknown = self.fit(object)?;
+        let kept = |field: &String| field.starts_with("metadata");
+        self.pruned |= self.applying && resource.custom.is_some() && !unknown.iter().all(kept);
         if strict && !unknown.is_empty() {
             self.unknown(&unknown)?;
         }
@@ -216,7 +223,8 @@ impl<'a> Call<'a> {
         match &self.resource.custom {
             Some(custom) => {
                 causes.extend(validation::scale(&self.resource, object));
-                let own = instance::validate(&custom.schema, object, old, &causes);
+                let status = self.info.subresource == "status";
+                let own = instance::validate(&custom.schema, object, old, &causes, status);
                 causes.extend(own);
             }
             None => causes.extend(validation::builtin(&self.resource, object, old)),
@@ -228,11 +236,14 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Finalizers without a domain are frowned upon in custom resources.
-    fn warn_of_finalizers(&mut self, object: &Value, old: Option<&Value>) {
+    /// Says what is allowed and still a mistake, in all probability.
+    fn warn(&mut self, object: &Value, old: Option<&Value>) {
         if self.resource.custom.is_none() {
-            return;
+            let subresource = &self.info.subresource;
+            let said = warnings::of(&self.resource, subresource, object, old);
+            return self.warnings.extend(said);
         }
+        // Finalizers without a domain are frowned upon in custom resources.
         let before = old.map_or(&[][..], object::finalizers);
         for finalizer in object::finalizers(object) {
             let name = finalizer.as_str().unwrap_or("");
@@ -262,199 +273,6 @@ impl<'a> Call<'a> {
         let status = self.resource.status;
         apply::track(self.resource.schema(), old, new, &writer, status);
     }
-}
-
-/// Fills in a missing kind and refuses a wrong one.
-fn identify(resource: &Resource, object: &mut Value) -> Result<()> {
-    let expected = resource.api_version();
-    if !object.is_object() {
-        return Err(Status::bad_request(format!(
-            "{} in version {:?} cannot be handled as a {}: json: cannot unmarshal into Go value",
-            resource.kind, resource.version, resource.kind
-        )));
-    }
-    let (version, kind) = (
-        object::text(object, "apiVersion"),
-        object::text(object, "kind"),
-    );
-    if resource.custom.is_some() {
-        // A kind that is missing is found by the decoder, a wrong one by the validation.
-        if !version.is_empty() && !kind.is_empty() && version != expected {
-            return Err(Status::bad_request(format!(
-                "the API version in the data ({version}) does not match the expected API version ({expected})"
-            )));
-        }
-    } else {
-        let said_version = if version.is_empty() {
-            expected.as_str()
-        } else {
-            version
-        };
-        let said_kind = if kind.is_empty() {
-            resource.kind.as_str()
-        } else {
-            kind
-        };
-        if said_version != expected || said_kind != resource.kind {
-            let (_, short) = object::group_version(said_version);
-            return Err(Status::bad_request(format!(
-                "{said_kind} in version {short:?} cannot be handled as a {}: no kind {said_kind:?} is registered for version {said_version:?} in scheme \"pkg/runtime/scheme.go:111\"",
-                resource.kind
-            )));
-        }
-    }
-    if version.is_empty() || kind.is_empty() {
-        if resource.custom.is_some() {
-            let summary: String = object.to_string();
-            let summary = if summary.len() > 30 {
-                format!("{} ...", summary.chars().take(30).collect::<String>())
-            } else {
-                summary
-            };
-            return Err(Status::bad_request(format!(
-                "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{object}' ({summary})",
-                resource.kind
-            )));
-        }
-        let mut map = Map::new();
-        map.insert("kind".into(), resource.kind.clone().into());
-        map.insert("apiVersion".into(), expected.into());
-        if let Some(own) = object.as_object() {
-            for (key, value) in own {
-                if key != "kind" && key != "apiVersion" {
-                    map.insert(key.clone(), value.clone());
-                }
-            }
-        }
-        *object = Value::Object(map);
-    }
-    Ok(())
-}
-
-/// Reads a body: JSON, YAML, or protobuf of the kinds that clients send so. `kind` is what it has to be.
-pub fn decode(headers: &HeaderMap, body: &Bytes, kind: &str) -> Result<Value> {
-    let value = match content_type(headers).as_str() {
-        "application/json" | "" => return object_text(body, kind),
-        "application/yaml" => return yaml_text(body),
-        "application/vnd.kubernetes.protobuf" => protobuf::decode(body, resources::builtin_schema),
-        _ => None,
-    };
-    value.ok_or_else(|| {
-        Status::new(
-            415,
-            "UnsupportedMediaType",
-            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
-        )
-    })
-}
-
-/// A body that is an object with a kind, as upstream's decoder looks for it first.
-fn object_text(body: &Bytes, kind: &str) -> Result<Value> {
-    let unrecognized = |why: String| {
-        let summary = match body.first() {
-            None => "<empty>".to_owned(),
-            Some(b'{') if body.len() > 30 => {
-                format!("{} ...", String::from_utf8_lossy(&body[..30]))
-            }
-            Some(b'{') => String::from_utf8_lossy(body).into_owned(),
-            Some(_) => {
-                let hex: String = body
-                    .iter()
-                    .take(30)
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect();
-                if body.len() > 30 {
-                    format!("{hex} ...")
-                } else {
-                    hex
-                }
-            }
-        };
-        Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {why} ({summary})"
-        ))
-    };
-    if let Some(error) = gojson::error(body) {
-        return Err(unrecognized(error));
-    }
-    let mut value: Value =
-        serde_json::from_slice(body).map_err(|error| unrecognized(error.to_string()))?;
-    match &value {
-        Value::Object(map) => {
-            for field in ["apiVersion", "kind"] {
-                if let Some(other) = map.get(field)
-                    && !other.is_string()
-                    && !other.is_null()
-                {
-                    return Err(unrecognized(format!(
-                        "json: cannot unmarshal {} into Go struct field .{field} of type string",
-                        gojson::kind(other)
-                    )));
-                }
-            }
-        }
-        Value::Null if !resources::is_builtin_kind(kind) => {
-            return Err(Status::bad_request(format!(
-                "the object provided is unrecognized (must be of type {kind}): Object 'Kind' is missing in 'null' (6e756c6c)"
-            )));
-        }
-        Value::Null => value = Value::Object(Map::new()),
-        other => {
-            return Err(unrecognized(format!(
-                "json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
-                gojson::kind(other)
-            )));
-        }
-    }
-    whole_numbers(&mut value);
-    Ok(value)
-}
-
-/// A patch in JSON.
-fn json_text(body: &Bytes) -> Result<Value> {
-    if let Some(error) = gojson::error(body) {
-        return Err(Status::bad_request(format!(
-            "error decoding patch: {error}"
-        )));
-    }
-    let mut value = serde_json::from_slice(body)
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    whole_numbers(&mut value);
-    Ok(value)
-}
-
-fn yaml_text(body: &Bytes) -> Result<Value> {
-    let mut value = serde_yaml::from_slice(body)
-        .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))?;
-    whole_numbers(&mut value);
-    Ok(value)
-}
-
-/// Writes 9.0 as 9, as Go does: the two are one value and are to be equal.
-fn whole_numbers(value: &mut Value) {
-    match value {
-        Value::Number(number) if number.is_f64() => {
-            if let Some(float) = number.as_f64()
-                && float.fract() == 0.0
-                && float.abs() < 9e15
-            {
-                *value = Value::from(float as i64);
-            }
-        }
-        Value::Array(list) => list.iter_mut().for_each(whole_numbers),
-        Value::Object(map) => map.values_mut().for_each(whole_numbers),
-        _ => {}
-    }
-}
-
-fn content_type(headers: &HeaderMap) -> String {
-    headers
-        .get("content-type")
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.split(';').next())
-        .unwrap_or("")
-        .trim()
-        .to_owned()
 }
 
 /// Answers a create.
@@ -516,8 +334,12 @@ async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Value> {
     strategy::before_create(call.api, &resource, &mut object);
     object::set(&mut object, "metadata.uid", object::new_uid());
     object::set(&mut object, "metadata.creationTimestamp", object::now());
-    call.validate(&object, None, None)?;
-    call.warn_of_finalizers(&object, None);
+    {
+        let tried = strategy::tried(call.api, &resource, &object)
+            .map_err(|causes| call.invalid(&name, &causes))?;
+        call.validate(&tried, None, None)?;
+    }
+    call.warn(&object, None);
     admission::validate(&call.attributes("CREATE", &name), Some(&object), None).await?;
     let allocation = call.api.allocation.lock();
     let _allocation = allocation.unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -616,6 +438,7 @@ pub async fn replace(
                 &why,
             ));
         }
+        pinned(&body)?;
         let stored = insert(call, body).await?;
         return Ok((201, external(&resource, &stored).into_owned()));
     }
@@ -654,8 +477,8 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
                 ),
             ));
         }
-        let pinned = object::text(&new, "metadata.resourceVersion").to_owned();
-        if pinned.is_empty()
+        let pinned = pinned(&new);
+        if matches!(pinned, Ok(None))
             && call.info.verb == "update"
             && !strategy::updates_unconditionally(&resource)
         {
@@ -666,11 +489,8 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
             );
             return Err(Status::invalid(group, plural, &name, &[cause]));
         }
-        if !pinned.is_empty() && pinned.parse::<u64>().is_err() {
-            let why = format!("strconv.ParseUint: parsing {pinned:?}: invalid syntax");
-            return Err(Status::new(500, "", why));
-        }
-        if !pinned.is_empty() && pinned != stored.revision.to_string() {
+        let pinned = pinned?;
+        if pinned.is_some_and(|revision| revision != stored.revision) {
             return Err(Status::modified(group, plural, &name));
         }
         inherit(old, &mut new);
@@ -682,9 +502,10 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
         call.shape(&mut new, false)?;
         inherit(old, &mut new);
         strategy::before_update(&resource, &call.info.subresource, old, &mut new);
-        strategy::generation(&resource, old, &mut new);
+        strategy::drop_old_type(&resource, old, &mut new);
+        strategy::generation(&resource, old, &mut new, call.pruned);
         call.validate(&new, Some(old), other_uid)?;
-        call.warn_of_finalizers(&new, Some(old));
+        call.warn(&new, Some(old));
         admission::validate(&call.attributes("UPDATE", &name), Some(&new), Some(old)).await?;
         {
             let allocation = call.api.allocation.lock();
@@ -710,11 +531,21 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
                 return Ok(stored.value.clone());
             }
         }
-        if !pinned.is_empty() {
+        if pinned.is_some() {
             return Err(Status::modified(group, plural, &name));
         }
     }
     Err(Status::modified(group, plural, &call.info.name))
+}
+
+/// The revision that an object says it was made from.
+fn pinned(object: &Value) -> Result<Option<u64>> {
+    match object::text(object, "metadata.resourceVersion") {
+        "" => Ok(None),
+        text => gojson::unsigned(text)
+            .map(Some)
+            .map_err(|why| Status::new(500, "", why)),
+    }
 }
 
 /// What a client cannot change.

@@ -8,8 +8,9 @@ use super::super::apply::{self, Writer};
 use super::super::read::external;
 use super::super::request::Info;
 use super::super::status::{Result, Status};
-use super::super::{gojson, object, options, patch as patches, strategy};
-use super::{Call, address, content_type, insert, json_text, modify, yaml_text};
+use super::super::{gojson, object, options, patch as patches, strategy, typed};
+use super::body::{content_type, json_text, yaml_text};
+use super::{Call, FieldValidation, address, insert, modify};
 
 /// Answers a patch of any kind.
 pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Value)> {
@@ -51,8 +52,13 @@ pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
             } else {
                 "map[string]interface {}"
             };
+            let (said, wanted) = match call.validation {
+                // Unknown fields are looked for by another decoder.
+                FieldValidation::Ignore if listed => ("", "jsonpatch.Patch"),
+                _ => ("error decoding patch: ", wanted),
+            };
             return Err(Status::bad_request(format!(
-                "error decoding patch: json: cannot unmarshal {got} into Go value of type {wanted}"
+                "{said}json: cannot unmarshal {got} into Go value of type {wanted}"
             )));
         }
         match kind.as_str() {
@@ -98,7 +104,7 @@ fn patched(result: Result<()>, kind: &str, patch: &Value, new: &Value) -> Result
         };
         let strategic = kind == "application/strategic-merge-patch+json";
         let shown = if strategic {
-            apply::go(patch)
+            typed::go(patch)
         } else {
             new.to_string()
         };
@@ -122,11 +128,16 @@ fn unconverted(result: Result<()>, call: &Call<'_>) -> Result<()> {
         let why = rest.split_once(": ").map_or(rest, |(_, why)| why);
         let resource = &call.resource;
         let kind = format!("{}/{}, Kind={}", resource.group, resource.version, resource.kind);
+        // What reads itself says so itself.
+        let decoder = match why.starts_with("quantities ") {
+            true => "",
+            false => "error decoding from json: ",
+        };
         Status::new(
             500,
             "",
             format!(
-                "failed to convert new object ({}/{}; {kind}) to proper version: unable to convert unstructured object to {kind}: error decoding from json: {why}",
+                "failed to convert new object ({}/{}; {kind}) to proper version: unable to convert unstructured object to {kind}: {decoder}{why}",
                 call.namespace(),
                 call.info.name
             ),
@@ -210,7 +221,7 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
             ),
         )
     };
-    apply::check(resource.schema(), &config).map_err(untyped)?;
+    typed::check(resource.schema(), &config).map_err(untyped)?;
     // A wrong name or namespace is found after conflicts are.
     let misplaced = address(call, &mut config).err();
     if misplaced.is_some() {
@@ -276,6 +287,7 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
     };
     let result = modify(&mut change, &mut |call, old| {
         let live = external(&resource, old);
+        call.pruned = false;
         let mut new = run(&live)?;
         if object::at(&config, "metadata.resourceVersion").is_none() {
             object::remove(&mut new, "metadata.resourceVersion");

@@ -17,6 +17,7 @@ mod kubectl;
 mod objects;
 mod peers;
 mod play;
+mod reading;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -37,18 +38,25 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
-#[test]
-fn the_embedded_server_answers_as_the_real_one() {
+/// The folder of the real programs, and a runtime; nothing where there are none.
+fn ready() -> Option<(PathBuf, tokio::runtime::Runtime)> {
     let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from) else {
         eprintln!("without a real kube-apiserver: KUBEBUILDER_ASSETS names no folder");
-        return;
+        return None;
     };
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .expect("a runtime");
-    runtime.block_on(run(assets));
+    Some((assets, runtime))
+}
+
+#[test]
+fn the_embedded_server_answers_as_the_real_one() {
+    if let Some((assets, runtime)) = ready() {
+        runtime.block_on(run(assets));
+    }
 }
 
 async fn run(assets: PathBuf) {
@@ -123,19 +131,67 @@ async fn run(assets: PathBuf) {
     assert_eq!(unknown, 0, "the embedded server differs from the real one");
 }
 
+/// Plays sequences side by side, each to its end; fails when an answer differs.
+async fn play_all(players: Players, sequences: Vec<Vec<play::Request>>) {
+    let count: usize = sequences.iter().map(Vec::len).sum();
+    let players = Arc::new(players);
+    let mut playing = tokio::task::JoinSet::new();
+    for sequence in sequences {
+        let players = players.clone();
+        playing.spawn(async move { players.play_all(&sequence).await });
+    }
+    let mut found = Vec::new();
+    while let Some(differences) = playing.join_next().await {
+        found.extend(differences.expect("a sequence"));
+    }
+    eprintln!("{count} requests for the past: {} differ", found.len());
+    for one in &found {
+        eprintln!("\n{}\n{one}", one.request);
+    }
+    assert!(
+        found.is_empty(),
+        "the embedded server differs from the real one"
+    );
+}
+
+#[test]
+fn the_past_is_read_in_the_same_ways() {
+    let Some((assets, runtime)) = ready() else {
+        return;
+    };
+    runtime.block_on(async {
+        let real = peers::Real::start(&assets).await;
+        let embedded = peers::Embedded::start().await;
+        let players = Players::new(embedded.side(), real.side()).await;
+        play_all(players, reading::combinations()).await;
+        embedded.stop().await;
+        real.stop().await;
+    });
+}
+
+#[test]
+fn what_is_forgotten_is_said_in_the_same_words() {
+    let Some((assets, runtime)) = ready() else {
+        return;
+    };
+    runtime.block_on(async {
+        let flags = ["--etcd-compaction-interval=1s"];
+        let real = peers::Real::start_with(&assets, &flags).await;
+        let embedded = peers::Embedded::start_with(|options| options.history = 16).await;
+        let players = Players::new(embedded.side(), real.side()).await;
+        play_all(players, reading::forgotten()).await;
+        embedded.stop().await;
+        real.stop().await;
+    });
+}
+
 #[test]
 fn kubectl_says_the_same_of_both() {
-    let Some(assets) = std::env::var_os("KUBEBUILDER_ASSETS").map(PathBuf::from) else {
-        eprintln!("without a real kube-apiserver: KUBEBUILDER_ASSETS names no folder");
+    let Some((assets, runtime)) = ready() else {
         return;
     };
     let program = assets.join("kubectl");
     assert!(program.exists(), "{} is not there", program.display());
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
     let (count, different) = runtime.block_on(async {
         let real = peers::Real::start(&assets).await;
         let embedded = peers::Embedded::start().await;

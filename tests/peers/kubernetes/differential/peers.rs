@@ -39,10 +39,15 @@ pub struct Embedded {
 impl Embedded {
     /// Starts it.
     pub async fn start() -> Embedded {
+        Embedded::start_with(|_| {}).await
+    }
+
+    /// Starts it with other options.
+    pub async fn start_with(adjust: impl FnOnce(&mut ServerOptions)) -> Embedded {
         let directory = TempDir::new().expect("a directory");
-        let server = serve(ServerOptions::new(directory.path()))
-            .await
-            .expect("the embedded server starts");
+        let mut options = ServerOptions::new(directory.path());
+        adjust(&mut options);
+        let server = serve(options).await.expect("the embedded server starts");
         Embedded {
             server,
             _directory: directory,
@@ -108,6 +113,11 @@ const TOKEN: &str = "differential";
 impl Real {
     /// Starts both from a folder with the two programs, and waits until they are ready.
     pub async fn start(assets: &Path) -> Real {
+        Real::start_with(assets, &[]).await
+    }
+
+    /// Starts them with more flags for the API server.
+    pub async fn start_with(assets: &Path, flags: &[&str]) -> Real {
         let directory = TempDir::new().expect("a directory");
         let at = |name: &str| directory.path().join(name);
         let key = rcgen::KeyPair::generate().expect("a key");
@@ -152,7 +162,8 @@ impl Real {
                 .arg("--allow-privileged=true")
                 .args(["--service-cluster-ip-range", "10.100.0.0/16"])
                 // Of the size of a test: a request waits for nobody.
-                .args(["--enable-priority-and-fairness=false"]),
+                .args(["--enable-priority-and-fairness=false"])
+                .args(flags),
             &at("kube-apiserver.log"),
         );
         let url = format!("https://127.0.0.1:{port}");

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use regex::{Captures, Regex};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use super::peers::Side;
 /// `@oldrv(…)` and `@uid(…)` (what this server last, or first, answered for that object) and `@continue` (the last token).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// `GET`, or `WATCH` for a watch from the beginning of the sequence.
+    /// `GET`; `WATCH` for one that is answered with events; `GONE` for one that is repeated until the answer is 410.
     pub method: &'static str,
     /// The path.
     pub path: String,
@@ -87,6 +87,9 @@ pub struct Difference {
     /// Where, ours, theirs.
     pub parts: Vec<(String, String, String)>,
 }
+
+/// How long a server may take to forget.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 static INDEX: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\[\d+\]").expect("a regex"));
 
@@ -197,7 +200,7 @@ impl<'a> Player<'a> {
             .map(|(key, value)| (key.clone(), self.fill(value)))
             .collect();
         let method = match request.method {
-            "WATCH" => "GET",
+            "WATCH" | "GONE" => "GET",
             method => method,
         };
         let method: reqwest::Method = method.parse().expect("a method");
@@ -266,17 +269,35 @@ impl<'a> Player<'a> {
         }
     }
 
+    /// Sends a request, if it is `GONE` again and again until what it asks for is no longer remembered.
+    async fn sent(&self, request: &Request) -> (u16, Vec<String>, String) {
+        let began = Instant::now();
+        loop {
+            let answer = self.send(request).await;
+            if request.method != "GONE" || answer.0 == 410 || began.elapsed() > FORGOTTEN {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
     /// Sends a request and gives its answer in comparable form.
     async fn answer(&mut self, request: &Request) -> Value {
-        let (code, warnings, text) = self.send(request).await;
+        let (code, warnings, text) = self.sent(request).await;
         let body = if request.method == "WATCH" && code == 200 {
-            let events: Vec<Value> = text
-                .lines()
-                .map(|line| serde_json::from_str(line).unwrap_or(Value::Null))
-                .filter(|event| event["type"] != "BOOKMARK")
-                .map(|event| self.normal.value(&event))
-                .collect();
-            Value::Array(events)
+            let (mut events, mut body) = (Vec::new(), json!({}));
+            for line in text.lines() {
+                let event: Value = serde_json::from_str(line).unwrap_or(Value::Null);
+                if event["type"] != "BOOKMARK" {
+                    events.push(self.normal.value(&event));
+                } else if event["object"]["metadata"]["annotations"].is_object() {
+                    events.push(bookmark(event));
+                } else {
+                    body["bookmark"] = bookmark(event);
+                }
+            }
+            body["events"] = events.into();
+            body
         } else {
             match serde_json::from_str::<Value>(&text) {
                 Ok(value) => {
@@ -292,6 +313,16 @@ impl<'a> Player<'a> {
             .collect();
         json!({"code": code, "warnings": warnings, "body": body})
     }
+}
+
+/// How far a server has come is of the moment.
+fn bookmark(mut event: Value) -> Value {
+    let object = &mut event["object"];
+    object["metadata"]["resourceVersion"] = "<revision>".into();
+    if let Some(row) = object.get_mut("rows").and_then(|rows| rows.get_mut(0)) {
+        row["object"]["metadata"]["resourceVersion"] = "<revision>".into();
+    }
+    event
 }
 
 /// Both servers, ready for sequences.
@@ -314,6 +345,26 @@ impl Players {
         }
     }
 
+    /// Plays a sequence to its end; answers the differences.
+    pub async fn play_all(&self, sequence: &[Request]) -> Vec<Difference> {
+        let run = format!("run{:06}", self.runs.fetch_add(1, Ordering::SeqCst));
+        let mut ours = Player::new(&self.embedded, &run);
+        let mut theirs = Player::new(&self.real, &run);
+        tokio::join!(prepare(&mut ours), prepare(&mut theirs));
+        let mut found = Vec::new();
+        for request in sequence {
+            let (a, b) = tokio::join!(ours.answer(request), theirs.answer(request));
+            let parts = differences(&a, &b);
+            if !parts.is_empty() {
+                found.push(Difference {
+                    request: request.clone(),
+                    parts,
+                });
+            }
+        }
+        found
+    }
+
     /// Plays a sequence until its first difference; says how many requests that took.
     pub async fn play(&self, sequence: &[Request]) -> (usize, Option<Difference>) {
         let run = format!("run{:06}", self.runs.fetch_add(1, Ordering::SeqCst));
@@ -334,7 +385,6 @@ impl Players {
                 break;
             }
         }
-        tokio::join!(tidy(&ours), tidy(&theirs));
         (count, difference)
     }
 
@@ -405,9 +455,4 @@ async fn prepare(player: &mut Player<'_>) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
-}
-
-/// Nothing of a sequence stays that another one could see: its namespaces go in the dark.
-async fn tidy(player: &Player<'_>) {
-    let _ = player;
 }

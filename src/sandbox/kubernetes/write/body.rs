@@ -1,0 +1,209 @@
+//! What the body of a request holds.
+
+use hyper::HeaderMap;
+use hyper::body::Bytes;
+use serde_json::{Map, Value};
+
+use super::super::resources::Resource;
+use super::super::status::{Result, Status};
+use super::super::{gojson, object, protobuf, resources};
+
+/// Fills in a missing kind and refuses a wrong one.
+pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<()> {
+    let expected = resource.api_version();
+    if !object.is_object() {
+        return Err(Status::bad_request(format!(
+            "{} in version {:?} cannot be handled as a {}: json: cannot unmarshal into Go value",
+            resource.kind, resource.version, resource.kind
+        )));
+    }
+    let (version, kind) = (
+        object::text(object, "apiVersion"),
+        object::text(object, "kind"),
+    );
+    if resource.custom.is_some() {
+        if object["apiVersion"].is_null() && object.get("apiVersion").is_some() && !kind.is_empty()
+        {
+            return Err(Status::bad_request(format!(
+                "{kind} in version \"\" cannot be handled as a {}: .apiVersion accessor error: <nil> is of the type <nil>, expected string",
+                resource.kind
+            )));
+        }
+        // A kind that is missing is found by the decoder, a wrong one by the validation.
+        if !version.is_empty() && !kind.is_empty() && version != expected {
+            return Err(Status::bad_request(format!(
+                "the API version in the data ({version}) does not match the expected API version ({expected})"
+            )));
+        }
+    } else {
+        let said_version = if version.is_empty() {
+            expected.as_str()
+        } else {
+            version
+        };
+        let said_kind = if kind.is_empty() {
+            resource.kind.as_str()
+        } else {
+            kind
+        };
+        if said_version != expected || said_kind != resource.kind {
+            let (_, short) = object::group_version(said_version);
+            return Err(Status::bad_request(format!(
+                "{said_kind} in version {short:?} cannot be handled as a {}: no kind {said_kind:?} is registered for version {said_version:?} in scheme \"pkg/runtime/scheme.go:111\"",
+                resource.kind
+            )));
+        }
+    }
+    if version.is_empty() || kind.is_empty() {
+        if resource.custom.is_some() {
+            let summary: String = object.to_string();
+            let summary = if summary.len() > 30 {
+                format!("{} ...", summary.chars().take(30).collect::<String>())
+            } else {
+                summary
+            };
+            return Err(Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{object}' ({summary})",
+                resource.kind
+            )));
+        }
+        let mut map = Map::new();
+        map.insert("kind".into(), resource.kind.clone().into());
+        map.insert("apiVersion".into(), expected.into());
+        if let Some(own) = object.as_object() {
+            for (key, value) in own {
+                if key != "kind" && key != "apiVersion" {
+                    map.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        *object = Value::Object(map);
+    }
+    Ok(())
+}
+
+/// Reads a body: JSON, YAML, or protobuf of the kinds that clients send so. `kind` is what it has to be.
+pub fn decode(headers: &HeaderMap, body: &Bytes, kind: &str) -> Result<Value> {
+    let value = match content_type(headers).as_str() {
+        "application/json" | "" => return object_text(body, kind),
+        "application/yaml" => return yaml_text(body),
+        "application/vnd.kubernetes.protobuf" => protobuf::decode(body, resources::builtin_schema),
+        _ => None,
+    };
+    value.ok_or_else(|| {
+        Status::new(
+            415,
+            "UnsupportedMediaType",
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        )
+    })
+}
+
+/// A body that is an object with a kind, as upstream's decoder looks for it first.
+fn object_text(body: &Bytes, kind: &str) -> Result<Value> {
+    let unrecognized = |why: String| {
+        let summary = match body.first() {
+            None => "<empty>".to_owned(),
+            Some(b'{') if body.len() > 30 => {
+                format!("{} ...", String::from_utf8_lossy(&body[..30]))
+            }
+            Some(b'{') => String::from_utf8_lossy(body).into_owned(),
+            Some(_) => {
+                let hex: String = body
+                    .iter()
+                    .take(30)
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect();
+                if body.len() > 30 {
+                    format!("{hex} ...")
+                } else {
+                    hex
+                }
+            }
+        };
+        Status::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {why} ({summary})"
+        ))
+    };
+    if let Some(error) = gojson::error(body) {
+        return Err(unrecognized(error));
+    }
+    let mut value: Value =
+        serde_json::from_slice(body).map_err(|error| unrecognized(error.to_string()))?;
+    match &value {
+        Value::Object(map) => {
+            for field in ["apiVersion", "kind"] {
+                if let Some(other) = map.get(field)
+                    && !other.is_string()
+                    && !other.is_null()
+                {
+                    return Err(unrecognized(format!(
+                        "json: cannot unmarshal {} into Go struct field .{field} of type string",
+                        gojson::kind(other)
+                    )));
+                }
+            }
+        }
+        Value::Null if !resources::is_builtin_kind(kind) => {
+            return Err(Status::bad_request(format!(
+                "the object provided is unrecognized (must be of type {kind}): Object 'Kind' is missing in 'null' (6e756c6c)"
+            )));
+        }
+        Value::Null => value = Value::Object(Map::new()),
+        other => {
+            return Err(unrecognized(format!(
+                "json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+                gojson::kind(other)
+            )));
+        }
+    }
+    whole_numbers(&mut value);
+    Ok(value)
+}
+
+/// A patch in JSON.
+pub(super) fn json_text(body: &Bytes) -> Result<Value> {
+    if let Some(error) = gojson::error(body) {
+        return Err(Status::bad_request(format!(
+            "error decoding patch: {error}"
+        )));
+    }
+    let mut value = serde_json::from_slice(body)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
+    whole_numbers(&mut value);
+    Ok(value)
+}
+
+pub(super) fn yaml_text(body: &Bytes) -> Result<Value> {
+    let mut value = serde_yaml::from_slice(body)
+        .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))?;
+    whole_numbers(&mut value);
+    Ok(value)
+}
+
+/// Writes 9.0 as 9, as Go does: the two are one value and are to be equal.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            if let Some(float) = number.as_f64()
+                && float.fract() == 0.0
+                && float.abs() < 9e15
+            {
+                *value = Value::from(float as i64);
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        _ => {}
+    }
+}
+
+pub(super) fn content_type(headers: &HeaderMap) -> String {
+    headers
+        .get("content-type")
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.split(';').next())
+        .unwrap_or("")
+        .trim()
+        .to_owned()
+}
