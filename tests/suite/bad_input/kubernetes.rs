@@ -135,7 +135,6 @@ pub fn cases<'a>(scene: &'a Scene, cases: &mut Vec<Case<'a>>) {
         "fieldSelector=metadata.nothing%3Dx",
         "continue=x",
         "continue=%00",
-        "watch=1&resourceVersion=x",
     ] {
         add(
             "GET",
@@ -146,6 +145,9 @@ pub fn cases<'a>(scene: &'a Scene, cases: &mut Vec<Case<'a>>) {
             Form::Status,
         );
     }
+    // The real server takes this for a mistake of its own.
+    let watch = format!("{maps}?watch=1&resourceVersion=x");
+    add("GET", &watch, "", b"", &[500], Form::Status);
     for path in [
         "/api/v1/namespaces/default/configmaps/..",
         "/api/v1/namespaces/default/configmaps/%2e%2e",
@@ -197,7 +199,23 @@ pub fn cases<'a>(scene: &'a Scene, cases: &mut Vec<Case<'a>>) {
         "/pods/%00",
     ] {
         let what = format!("kubelet: {path}");
-        cases.push((what, kubelet, get(path, &[]), &[404], Form::Text));
+        let request = get(path, &[("authorization", &scene.bearer)]);
+        cases.push((what, kubelet, request, &[404], Form::Text));
+    }
+    // Logs and ways into pods are for those whom the API server knows.
+    for path in [
+        "/healthz",
+        "/containerLogs/a/b/c",
+        "/portForward/a/b?port=1",
+    ] {
+        for authorization in ["", "Bearer", "Bearer x", "Basic QTpC", "Bearer a.b.c"] {
+            let what = format!("kubelet: {path} as {authorization}");
+            let request = match authorization {
+                "" => get(path, &[]),
+                other => get(path, &[("authorization", other)]),
+            };
+            cases.push((what, kubelet, request, &[401], Form::Text));
+        }
     }
     for webhook in scene.listeners.iter().filter(|one| one.name == "a webhook") {
         for body in ["", "{", "\u{0}", &deep] {

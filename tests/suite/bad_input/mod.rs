@@ -128,7 +128,7 @@ impl Scene {
             .as_u64()
             .unwrap();
         let kubelet = SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap()));
-        let healthy = (get("/healthz", &[]), 200);
+        let healthy = (get("/healthz", &[("authorization", &self.bearer)]), 200);
         all.push(listener("the kubelet", kubelet, true, healthy));
         let slices = self.kubernetes("/apis/discovery.k8s.io/v1/endpointslices");
         for slice in slices["items"].as_array().unwrap() {

@@ -146,7 +146,7 @@ mod tests {
     type Stream = tokio_rustls::client::TlsStream<TcpStream>;
 
     async fn ask(authority: &Authority, port: u16, request: &str) -> Stream {
-        let identity = authority.client("kube-apiserver", &[]).unwrap();
+        let identity = authority.client("kube-apiserver", None).unwrap();
         let mut roots = rustls::RootCertStore::empty();
         let trusted = CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap();
         roots.add(trusted).unwrap();

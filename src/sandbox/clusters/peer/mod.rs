@@ -229,7 +229,7 @@ impl Plan<'_> {
         )?;
         self.identity(
             "etcd-client",
-            &etcd.client("kube-apiserver", &[]).map_err(failed)?,
+            &etcd.client("kube-apiserver", None).map_err(failed)?,
         )?;
         let mut names: Vec<String> = [
             "127.0.0.1",
@@ -245,18 +245,18 @@ impl Plan<'_> {
         let server = authority.serving("kube-apiserver", names).map_err(failed)?;
         self.identity("server", &server)?;
         let kubelet = authority
-            .client("kube-apiserver-kubelet-client", &["system:masters"])
+            .client("kube-apiserver-kubelet-client", Some("system:masters"))
             .map_err(failed)?;
         self.identity("kubelet-client", &kubelet)?;
         let egress = authority
-            .client("kube-apiserver-egress-client", &[])
+            .client("kube-apiserver-egress-client", None)
             .map_err(failed)?;
         self.identity("egress-client", &egress)?;
         for (file, user) in [
             ("controller-manager.json", "system:kube-controller-manager"),
             ("scheduler.json", "system:kube-scheduler"),
         ] {
-            let identity = authority.client(user, &[]).map_err(failed)?;
+            let identity = authority.client(user, None).map_err(failed)?;
             let server = format!("https://127.0.0.1:{}", self.port);
             let config = kubeconfig(&server, authority.pem(), Some(&identity));
             self.file(file, &config.to_string())?;

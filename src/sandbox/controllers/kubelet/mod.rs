@@ -7,6 +7,7 @@
 //! API shows. A pod that got a proxy from the App Mesh controller has its application listen on an inner address
 //! and its egress sent to the proxy, which on a real node is iptables' work.
 
+mod access;
 mod container;
 mod environment;
 mod events;

@@ -41,14 +41,15 @@ pub fn answer(
         let message = format!("pod not found ({name:?}_{namespace:?})\n");
         return text(StatusCode::NOT_FOUND, message);
     };
-    let ports = match ports(request.uri().query().unwrap_or_default()) {
-        Ok(ports) => ports,
-        Err(message) => return refuse(message),
-    };
+    // First, because in the other ways ports are named later.
     let Some(key) = websocket_key(request.headers()) else {
         return refuse(format!(
             "unable to upgrade: the sandbox's kubelet forwards ports over WebSockets with {PROTOCOL} alone\n"
         ));
+    };
+    let ports = match ports(request.uri().query().unwrap_or_default()) {
+        Ok(ports) => ports,
+        Err(message) => return refuse(message),
     };
     let upgrade = hyper::upgrade::on(&mut request);
     tokio::spawn(async move {

@@ -11,31 +11,26 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-use super::Kubelet;
-use super::port_forward;
 use super::runtime::State;
+use super::{Kubelet, access, port_forward};
 use crate::sandbox::controllers::{Shutdown, stopped};
 use crate::sandbox::http;
+use crate::sandbox::kubernetes::{Identity, Subject};
 
 pub(super) type Body = BoxBody<Bytes, std::io::Error>;
 
 /// Starts the endpoint on a free port of 127.0.0.1 and answers the port.
 pub async fn start(kubelet: Arc<Kubelet>, mut shutdown: Shutdown) -> std::io::Result<u16> {
-    let failed = |error: &dyn std::fmt::Display| std::io::Error::other(error.to_string());
     let names = vec![kubelet.options.name.clone(), "127.0.0.1".to_owned()];
-    let signed = rcgen::generate_simple_self_signed(names).map_err(|error| failed(&error))?;
-    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der()));
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![signed.cert.der().clone()], key)
-        .map_err(|error| failed(&error))?;
+    let authority = &kubelet.options.access.certificate_authority;
+    let config = Identity::self_signed(names)
+        .map_err(|error| error.to_string())
+        .and_then(|identity| identity.server_asking(authority))
+        .map_err(std::io::Error::other)?;
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let port = listener.local_addr()?.port();
@@ -51,19 +46,20 @@ pub async fn start(kubelet: Arc<Kubelet>, mut shutdown: Shutdown) -> std::io::Re
                 let Some(stream) = http::secure(&acceptor, stream).await else {
                     return;
                 };
+                let certificates = stream.get_ref().1.peer_certificates();
+                let subject =
+                    certificates.and_then(|certificates| Subject::of(certificates.first()?));
                 let forwards = shutdown.clone();
                 let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-                    let answer = match is_port_forward(&kubelet, &request) {
-                        true => port_forward::answer(&kubelet, request, forwards.clone()),
-                        false => answer(&kubelet, &request),
-                    };
-                    async move { Ok::<_, std::convert::Infallible>(answer) }
+                    let (kubelet, subject) = (kubelet.clone(), subject.clone());
+                    let forwards = forwards.clone();
+                    async move {
+                        let answer = respond(&kubelet, subject, request, forwards).await;
+                        Ok::<_, std::convert::Infallible>(answer)
+                    }
                 });
-                let connection = http::http1()
-                    .serve_connection(TokioIo::new(stream), service)
-                    .with_upgrades();
                 tokio::select! {
-                    _ = connection => {}
+                    () = http::serve(stream, service) => {}
                     () = stopped(&mut shutdown) => {}
                 }
             });
@@ -87,11 +83,26 @@ fn is_addressed_here(kubelet: &Kubelet, request: &Request<Incoming>) -> bool {
     http::is_addressed_here(request, &[&address, &kubelet.options.name])
 }
 
-fn answer(kubelet: &Kubelet, request: &Request<Incoming>) -> Response<Body> {
-    if !is_addressed_here(kubelet, request) {
+async fn respond(
+    kubelet: &Kubelet,
+    subject: Option<Subject>,
+    request: Request<Incoming>,
+    shutdown: Shutdown,
+) -> Response<Body> {
+    if !is_addressed_here(kubelet, &request) {
         let message = "the sandbox answers on loopback addresses only\n".to_owned();
         return text(StatusCode::FORBIDDEN, message);
     }
+    if let Err(refused) = access::admit(kubelet, subject, &request).await {
+        return refused;
+    }
+    match request.uri().path().starts_with("/portForward/") {
+        true => port_forward::answer(kubelet, request, shutdown),
+        false => answer(kubelet, &request),
+    }
+}
+
+fn answer(kubelet: &Kubelet, request: &Request<Incoming>) -> Response<Body> {
     let parts: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
     match parts[..] {
         ["healthz"] => text(StatusCode::OK, "ok".to_owned()),
@@ -101,10 +112,6 @@ fn answer(kubelet: &Kubelet, request: &Request<Incoming>) -> Response<Body> {
         }
         _ => text(StatusCode::NOT_FOUND, "404 page not found\n".to_owned()),
     }
-}
-
-fn is_port_forward(kubelet: &Kubelet, request: &Request<Incoming>) -> bool {
-    is_addressed_here(kubelet, request) && request.uri().path().starts_with("/portForward/")
 }
 
 /// What part of a log is wanted.
