@@ -5,6 +5,7 @@ mod bindings;
 mod deploy;
 mod flags;
 mod groups;
+mod listeners;
 mod model;
 mod networks;
 mod rules;
