@@ -9,6 +9,9 @@ pub mod clients;
 pub mod config;
 pub mod ec2;
 pub mod engine;
+#[cfg(feature = "sandbox")]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod images;
 pub mod junit;
 pub mod mesh;

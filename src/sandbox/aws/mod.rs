@@ -6,6 +6,7 @@ pub mod ec2;
 pub mod ecr;
 pub mod eks;
 pub mod elbv2;
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod hostile_tests;
 pub mod iam;

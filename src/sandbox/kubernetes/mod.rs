@@ -16,6 +16,7 @@ mod defaults;
 mod definitions;
 mod discovery;
 mod fields;
+pub(crate) mod fuzz;
 mod gojson;
 mod keys;
 mod object;

@@ -11,6 +11,7 @@ mod access;
 mod container;
 mod environment;
 mod events;
+pub(crate) mod fuzz;
 mod images;
 mod node;
 mod pod;
