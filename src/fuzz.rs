@@ -54,7 +54,7 @@ pub const TARGETS: &[Target] = &[
     Target {
         name: "protobuf",
         run: kubernetes::protobuf,
-        samples: &[b"k8s\0\n\x0f\n\x02v1\x12\tNamespace\x12\x18\n\x12\n\x04demo\x12\0\x1a\0\"\0*\02\08\0\x12\0\x1a\0\x1a\0\"\0"],
+        samples: &[b"k8s\0\n\x0f\n\x02v1\x12\tNamespace\x12\x18\n\x12\n\x04demo\x12\0\x1a\0\"\0*\x002\x008\0\x12\0\x1a\0\x1a\0\"\0"],
     },
     Target {
         name: "quantity",

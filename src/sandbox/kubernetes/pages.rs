@@ -103,16 +103,17 @@ pub fn proceed((place, name): &Key, namespace: &str, revision: i64) -> String {
     URL_SAFE_NO_PAD.encode(token.to_string())
 }
 
-/// The moment of a list, or of a page of one, is no longer remembered.
-pub fn expired(start: Option<&Key>, namespace: &str) -> Status {
+/// What is said when the moment of a list, or of a page of one, is no longer remembered.
+pub fn expired(start: Option<&Key>, namespace: &str) -> Value {
     let Some(start) = start else {
-        return Status::expired("The resourceVersion for the provided list is too old.");
+        return Status::expired("The resourceVersion for the provided list is too old.").body();
     };
-    let mut status = Status::expired(
+    let status = Status::expired(
         "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.",
     );
-    status.resume = proceed(start, namespace, -1);
-    status
+    let mut body = status.body();
+    body["metadata"]["continue"] = proceed(start, namespace, -1).into();
+    body
 }
 
 /// Unpadded base64 for URLs as Go reads it.

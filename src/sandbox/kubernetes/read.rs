@@ -207,10 +207,13 @@ pub fn list(api: &Api, info: &Info, resource: &Resource, view: View) -> Result<R
     let (table, namespace) = (&resource.table, &selection.namespace);
     let page = match moment {
         None => api.store.page(table, namespace, start, limit, keep),
-        Some(revision) => api
-            .store
-            .page_at(table, revision, namespace, start, limit, keep)
-            .ok_or_else(|| expired(start, namespace))?,
+        Some(revision) => {
+            let store = &api.store;
+            match store.page_at(table, revision, namespace, start, limit, keep) {
+                Some(page) => page,
+                None => return Ok(json_body(410, &expired(start, namespace))),
+            }
+        }
     };
     let mut meta = json!({"resourceVersion": page.revision.to_string()});
     if resource.custom.is_some() && view == View::Plain {

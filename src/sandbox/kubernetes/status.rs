@@ -13,8 +13,6 @@ pub struct Status {
     pub message: String,
     /// `details`, where there are any.
     pub details: Option<Value>,
-    /// The token with which a list that cannot go on may go on all the same.
-    pub resume: String,
 }
 
 /// The result of a request.
@@ -131,7 +129,6 @@ impl Status {
             reason,
             message: message.into(),
             details: None,
-            resume: String::new(),
         }
     }
 
@@ -278,9 +275,6 @@ impl Status {
         });
         if !self.reason.is_empty() {
             body["reason"] = self.reason.into();
-        }
-        if !self.resume.is_empty() {
-            body["metadata"]["continue"] = self.resume.as_str().into();
         }
         if let Some(details) = &self.details {
             body["details"] = details.clone();
