@@ -36,7 +36,8 @@ fn chart(
     let highest = values
         .chain(bounds.iter().map(|(value, _)| *value))
         .fold(0.0, f64::max);
-    let (unit_step, ticks) = ticks(highest * 1.05);
+    // Where nothing happened an axis still has numbers.
+    let (unit_step, ticks) = ticks((highest * 1.05).max(1.0));
     let top = unit_step * f64::from(ticks);
     let x = |at: f64| LEFT + (at - first) / span * (WIDTH - LEFT - 10.0);
     let y = |value: f64| (HEIGHT - BOTTOM) - (value.max(0.0) / top) * (HEIGHT - BOTTOM - 10.0);
@@ -381,6 +382,8 @@ mod tests {
         assert_eq!(labels(300.0, " ms"), "0 ms 100 ms 200 ms 300 ms");
         assert_eq!(labels(0.9, ""), "0.00 0.25 0.50 0.75 1.00");
         assert!(ticks(0.0).1 >= 1);
+        let silent = chart("", " %", &[], &[], (0.0, 1.0), &[]);
+        assert!(silent.contains(">0.25 %<"), "{silent}");
         for highest in [1e-3, 0.07, 3.3, 12.0, 99.0, 12_345.0] {
             let (step, count) = ticks(highest);
             assert!(
