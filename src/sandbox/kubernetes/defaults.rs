@@ -23,10 +23,24 @@ pub fn apply(resource: &Resource, object: &mut Value) {
                     default(one, "state", json!({}));
                 }
             }
+            if object::at(object, "status.conditions").is_some() {
+                let conditions = object["status"]["conditions"].as_array_mut();
+                for one in conditions.into_iter().flatten() {
+                    for time in ["lastProbeTime", "lastTransitionTime"] {
+                        if one.is_object() && one.get(time).is_none() {
+                            one[time] = Value::Null;
+                        }
+                    }
+                }
+            }
             let spec = &mut object["spec"];
             pod_spec(spec);
             if spec.is_object() {
                 default(spec, "enableServiceLinks", true);
+                let grace = spec["terminationGracePeriodSeconds"].as_i64();
+                if grace.is_some_and(|seconds| seconds < 0) {
+                    spec["terminationGracePeriodSeconds"] = 1.into();
+                }
                 requests(spec);
                 if spec["hostNetwork"] == true {
                     host_ports(spec);
@@ -192,12 +206,6 @@ pub fn pod_spec(spec: &mut Value) {
     }
     default(spec, "restartPolicy", "Always");
     default(spec, "terminationGracePeriodSeconds", 30);
-    if spec["terminationGracePeriodSeconds"]
-        .as_i64()
-        .is_some_and(|seconds| seconds < 0)
-    {
-        spec["terminationGracePeriodSeconds"] = 1.into();
-    }
     default(spec, "dnsPolicy", "ClusterFirst");
     default(spec, "schedulerName", "default-scheduler");
     default(spec, "securityContext", json!({}));

@@ -11,6 +11,7 @@ use super::crd;
 use super::object;
 use super::resources::Resource;
 use super::status::Cause;
+use super::validation;
 
 /// A new object: no status but the first one, generation 1.
 pub fn before_create(_api: &Api, resource: &Resource, object: &mut Value) {
@@ -341,13 +342,40 @@ fn inherit_ports(old: &Value, new: &mut Value) {
     }
 }
 
+/// What keeps a changed Service from being given addresses.
+pub fn unaddressed(resource: &Resource, old: &Value, new: &Value) -> Vec<Cause> {
+    if !resource.is("", "services") {
+        return Vec::new();
+    }
+    let mut wrong = validation::cluster_addresses(new);
+    let policy = "spec.ipFamilyPolicy";
+    // Both families are there for who has no pods of its own.
+    let inherits = object::at(new, policy).is_none();
+    let before = object::text(old, policy);
+    if wrong.is_empty() && inherits && before == "RequireDualStack" && selects(new) {
+        let why = "this cluster is not configured for dual-stack services";
+        wrong.push(Cause::invalid(policy, &before.into(), why));
+    }
+    wrong
+}
+
+/// Whether a Service has pods of its own.
+fn selects(service: &Value) -> bool {
+    object::at(service, "spec.selector")
+        .and_then(Value::as_object)
+        .is_some_and(|selector| !selector.is_empty())
+}
+
 /// What only the old type of a Service had goes with it, unless somebody wants it otherwise.
 pub fn drop_old_type(resource: &Resource, old: &Value, new: &mut Value) {
     if !resource.is("", "services") {
         return;
     }
-    let reached =
-        |service: &Value| ported(service) || !object::list(service, "spec.externalIPs").is_empty();
+    let reached = |service: &Value| {
+        ported(service)
+            || object::text(service, "spec.type") == "ClusterIP"
+                && !object::list(service, "spec.externalIPs").is_empty()
+    };
     let addressed = |service: &Value| object::text(service, "spec.type") != "ExternalName";
     let balanced = |service: &Value| object::text(service, "spec.type") == "LoadBalancer";
     let asked = |service: &Value| {
@@ -439,10 +467,8 @@ pub fn allocate(
     }
     if !external {
         // Without addresses and without pods of its own it may be of both families.
-        let selects = object::at(object, "spec.selector")
-            .and_then(Value::as_object)
-            .is_some_and(|selector| !selector.is_empty());
-        let both = headless && !selects && object::at(object, "spec.ipFamilyPolicy").is_none();
+        let both =
+            headless && !selects(object) && object::at(object, "spec.ipFamilyPolicy").is_none();
         let (families, policy) = if both {
             (json!(["IPv4", "IPv6"]), "RequireDualStack")
         } else {
@@ -526,6 +552,10 @@ pub fn tried<'a>(
 ) -> Result<Cow<'a, Value>, Vec<Cause>> {
     if !resource.is("", "services") {
         return Ok(Cow::Borrowed(object));
+    }
+    let wrong = validation::cluster_addresses(object);
+    if !wrong.is_empty() {
+        return Err(wrong);
     }
     let mut service = object.clone();
     allocate(api, resource, None, &mut service)?;

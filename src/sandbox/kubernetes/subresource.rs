@@ -220,9 +220,12 @@ pub async fn scale(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
                 "name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"],
                 "resourceVersion": meta["resourceVersion"], "creationTimestamp": meta["creationTimestamp"],
             },
-            "spec": {"replicas": number(&paths.spec)},
+            "spec": {},
             "status": {"replicas": number(&paths.status)},
         });
+        if number(&paths.spec) != 0 {
+            scale["spec"]["replicas"] = number(&paths.spec).into();
+        }
         let selector = match &paths.selector {
             Some(path) if resource.custom.is_some() => object::at(object, path)
                 .and_then(Value::as_str)
@@ -266,7 +269,8 @@ pub async fn scale(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
         let replicas = object::at(&scale, "spec.replicas")
             .and_then(Value::as_i64)
             .unwrap_or(0);
-        if replicas < 0 {
+        // Of a custom resource the rules of its definition say so.
+        if replicas < 0 && resource.custom.is_none() {
             return Err(Status::invalid(
                 "autoscaling",
                 "Scale",

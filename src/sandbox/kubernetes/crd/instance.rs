@@ -182,6 +182,13 @@ pub fn validate(
     causes
 }
 
+/// Which rules an object breaks, whatever else is wrong with it.
+pub fn broken_rules(schema: &Value, value: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    rules(schema, value, old, "", &mut causes);
+    causes
+}
+
 fn has_rules(schema: &Value) -> bool {
     match schema {
         Value::Object(map) => {

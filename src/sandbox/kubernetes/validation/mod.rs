@@ -14,6 +14,7 @@ use super::crd;
 use super::object::{self, list, text};
 use super::resources::Resource;
 use super::status::Cause;
+pub use networking::cluster_addresses;
 use networking::{address_valid, ingress, service, slice};
 use pods::{pod_addresses, pod_spec, pod_update};
 use workloads::{job, workload};

@@ -14,6 +14,24 @@ use super::{
 /// What an address has to be.
 const ADDRESS: &str = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)";
 
+/// What is wrong with the addresses that a Service is to have. Looked at before anything else.
+pub fn cluster_addresses(object: &Value) -> Vec<Cause> {
+    let mut causes = Vec::new();
+    if text(object, "spec.type") == "ExternalName" {
+        return causes;
+    }
+    for (index, address) in list(object, "spec.clusterIPs").iter().enumerate() {
+        let valid = address
+            .as_str()
+            .is_some_and(|text| text.parse::<IpAddr>().is_ok());
+        if !(valid || index == 0 && address == "None") {
+            let at = format!("spec.clusterIPs[{index}]");
+            causes.push(Cause::invalid(at, address, ADDRESS));
+        }
+    }
+    causes
+}
+
 fn external_name(spec: &Value, causes: &mut Vec<Cause>) {
     for field in ["clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
         if !spec[field].is_null() {
@@ -131,8 +149,8 @@ pub fn service(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
             &["ClientIP", "None"],
         ));
     }
-    let external =
-        matches!(kind, "NodePort" | "LoadBalancer") || !list(spec, "externalIPs").is_empty();
+    let external = matches!(kind, "NodePort" | "LoadBalancer")
+        || kind == "ClusterIP" && !list(spec, "externalIPs").is_empty();
     let traffic = text(spec, "externalTrafficPolicy");
     if !external && !traffic.is_empty() {
         causes.push(Cause::invalid(
@@ -149,19 +167,6 @@ pub fn service(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
     }
     for (index, address) in list(spec, "externalIPs").iter().enumerate() {
         address_valid(address, &format!("spec.externalIPs[{index}]"), causes);
-    }
-    let addresses = list(spec, "clusterIPs");
-    for (index, address) in addresses.iter().enumerate() {
-        let valid = address
-            .as_str()
-            .is_some_and(|text| text.parse::<IpAddr>().is_ok());
-        if kind != "ExternalName" && !valid && !(index == 0 && address == "None") {
-            causes.push(Cause::invalid(
-                format!("spec.clusterIPs[{index}]"),
-                address,
-                ADDRESS,
-            ));
-        }
     }
     if let Some(old) = old {
         let (before, now) = (text(old, "spec.clusterIP"), text(spec, "clusterIP"));

@@ -206,7 +206,7 @@ pub fn pod_update(object: &Value, old: &Value, causes: &mut Vec<Cause>) {
         }
     }
     added_tolerations(&object["spec"], &old["spec"], causes);
-    // What may change: images, deadlines, tolerations that are added, scheduling gates that go; and the scheduler binds.
+    // What may change: images, deadlines, tolerations that are added, scheduling gates that go. The scheduler binds.
     let plain = |pod: &Value| -> Value {
         let mut spec = pod["spec"].clone();
         for list in ["containers", "initContainers"] {
@@ -224,9 +224,6 @@ pub fn pod_update(object: &Value, old: &Value, causes: &mut Vec<Cause>) {
             "ephemeralContainers",
         ] {
             object::remove(&mut spec, field);
-        }
-        if text(&old["spec"], "nodeName").is_empty() {
-            object::remove(&mut spec, "nodeName");
         }
         spec
     };

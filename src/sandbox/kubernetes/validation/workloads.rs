@@ -230,8 +230,8 @@ fn strategy(strategy: &Value, causes: &mut Vec<Cause>) {
             }
         }
         _ => causes.push(Cause::unsupported(
-            "spec.strategy.type",
-            &strategy["type"],
+            "spec.strategy",
+            &serde_json::json!({"Type": strategy["type"], "RollingUpdate": rolling}),
             &["Recreate", "RollingUpdate"],
         )),
     }

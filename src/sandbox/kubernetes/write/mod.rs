@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hyper::HeaderMap;
 use hyper::body::Bytes;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 pub use body::decode;
 pub use delete::{DeleteOptions, delete, delete_collection, delete_options};
@@ -23,6 +23,7 @@ use super::crd::instance;
 use super::read::{self, external};
 use super::request::Info;
 use super::resources::Resource;
+use super::schema::{Schema, Shape};
 use super::status::{Result, Status};
 use super::store::Expected;
 use super::{UserInfo, defaults, gojson, object, options, schema, strategy, validation, warnings};
@@ -134,7 +135,9 @@ impl<'a> Call<'a> {
         let unknown = self.fit(object)?;
         let kept = |field: &String| field.starts_with("metadata");
         self.pruned |= self.applying && resource.custom.is_some() && !unknown.iter().all(kept);
-        if strict && !unknown.is_empty() {
+        // Fields of another kind are not looked for.
+        let own = object["kind"] == resource.kind.as_str();
+        if strict && own && !unknown.is_empty() {
             self.unknown(&unknown)?;
         }
         defaults::apply(&resource, object);
@@ -210,13 +213,13 @@ impl<'a> Call<'a> {
         let kind = object::text(object, "kind");
         if self.resource.custom.is_some() && kind != self.resource.kind {
             let why = format!("must be {}", self.resource.kind);
-            let cause = super::status::Cause::invalid("kind", &kind.into(), why);
-            return Err(Status::invalid(
-                &self.resource.group,
-                kind,
-                object::name(object),
-                &[cause],
-            ));
+            let mut causes = vec![super::status::Cause::invalid("kind", &kind.into(), why)];
+            // Rules do not look at the kind.
+            if let Some(custom) = &self.resource.custom {
+                causes.extend(instance::broken_rules(&custom.schema, object, old));
+            }
+            let (group, name) = (&self.resource.group, object::name(object));
+            return Err(Status::invalid(group, kind, name, &causes));
         }
         let mut causes: Vec<_> = known.into_iter().collect();
         causes.extend(validation::metadata(&self.resource, object, old));
@@ -291,6 +294,13 @@ pub async fn create(
 /// The object that a create or a replace brings along, in its shape.
 fn whole(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<Value> {
     let resource = call.resource.clone();
+    let nothing = resource.custom.is_some() && body.trim_ascii() == b"null";
+    if nothing && call.validation == FieldValidation::Ignore {
+        return Err(Status::bad_request(format!(
+            "{0} in version {1:?} cannot be handled as a {0}: Object 'Kind' is missing in 'null'",
+            resource.kind, resource.version
+        )));
+    }
     let mut object = decode(headers, body, &resource.kind)?;
     if resource.is("events.k8s.io", "events") {
         identify(&resource, &mut object)?;
@@ -314,6 +324,11 @@ async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Value> {
     }
     address(call, &mut object)?;
     let prefix = object::text(&object, "metadata.generateName").to_owned();
+    let shown = match object::name(&object) {
+        "" => prefix.clone(),
+        name => name.to_owned(),
+    };
+    admission::lifecycle(&call.attributes("CREATE", &shown))?;
     if object::name(&object).is_empty() && !prefix.is_empty() {
         let prefix: String = prefix.chars().take(58).collect();
         object::set(
@@ -323,7 +338,6 @@ async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Value> {
         );
     }
     let name = object::name(&object).to_owned();
-    admission::lifecycle(&call.attributes("CREATE", &name))?;
     // Who applied the object has recorded it already. What admission adds belongs to nobody.
     if !call.applying {
         call.track(&Value::Null, &mut object);
@@ -503,6 +517,10 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
         inherit(old, &mut new);
         strategy::before_update(&resource, &call.info.subresource, old, &mut new);
         strategy::drop_old_type(&resource, old, &mut new);
+        let wrong = strategy::unaddressed(&resource, old, &new);
+        if !wrong.is_empty() {
+            return Err(call.invalid(&name, &wrong));
+        }
         strategy::generation(&resource, old, &mut new, call.pruned);
         call.validate(&new, Some(old), other_uid)?;
         call.warn(&new, Some(old));
@@ -512,7 +530,7 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
             let _allocation = allocation.unwrap_or_else(|poisoned| poisoned.into_inner());
             strategy::allocate(call.api, &resource, Some(old), &mut new)
                 .map_err(|causes| call.invalid(&name, &causes))?;
-            if same(old, &new) {
+            if same(&resource, old, &new) {
                 return Ok(old.clone());
             }
             if call.dry_run {
@@ -574,38 +592,51 @@ fn inherit(old: &Value, new: &mut Value) {
 }
 
 /// Whether nothing but the times of managers differs.
-fn same(old: &Value, new: &Value) -> bool {
+fn same(resource: &Resource, old: &Value, new: &Value) -> bool {
     let plain = |object: &Value| -> Value {
-        let mut managers = object["metadata"]["managedFields"].clone();
-        for manager in managers.as_array_mut().into_iter().flatten() {
+        let mut object = object.clone();
+        let managers = object["metadata"]["managedFields"].as_array_mut();
+        for manager in managers.into_iter().flatten() {
             object::remove(manager, "time");
         }
-        managers
+        object
     };
-    let rest = |object: &Value| -> Vec<(String, Value)> {
-        object["metadata"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .filter(|(key, _)| *key != "managedFields")
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
-    };
-    let (Some(a), Some(b)) = (old.as_object(), new.as_object()) else {
-        return old == new;
-    };
-    let fields = |map: &Map<String, Value>| map.keys().filter(|key| *key != "metadata").count();
-    fields(a) == fields(b)
-        && a.iter()
-            .filter(|(key, _)| *key != "metadata")
-            .all(|(key, value)| b.get(key) == Some(value))
-        && {
-            let (mut a, mut b) = (rest(old), rest(new));
-            a.sort_by(|x, y| x.0.cmp(&y.0));
-            b.sort_by(|x, y| x.0.cmp(&y.0));
-            a == b
+    let (old, new) = (plain(old), plain(new));
+    match resource.custom {
+        Some(_) => old == new,
+        None => alike(Some(resource.schema().as_ref()), &old, &new),
+    }
+}
+
+/// Whether two values are one in Go, where a list or a map without anything in it is as good as none.
+fn alike(schema: Option<&Schema>, a: &Value, b: &Value) -> bool {
+    let listed = |value: &Value| matches!(value, Value::Array(list) if list.is_empty());
+    let mapped = |value: &Value| matches!(value, Value::Object(map) if map.is_empty());
+    match (schema.map(|schema| &schema.shape), a, b) {
+        (_, Value::Array(a), Value::Array(b)) => {
+            let items = schema.and_then(Schema::items).map(|items| items.as_ref());
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| alike(items, a, b))
         }
-        && plain(old) == plain(new)
+        (_, Value::Object(left), Value::Object(right)) => {
+            let below = |key: &String| match schema.map(|schema| &schema.shape) {
+                Some(Shape::Struct(_, fields)) => fields.get(key).map(|field| &**field),
+                Some(Shape::Map(values)) => Some(&**values),
+                _ => None,
+            };
+            left.keys().chain(right.keys()).all(|key| {
+                let (a, b) = (left.get(key), right.get(key));
+                let none = &Value::Null;
+                alike(below(key), a.unwrap_or(none), b.unwrap_or(none))
+            })
+        }
+        (Some(Shape::List(_)), Value::Null, other) | (Some(Shape::List(_)), other, Value::Null) => {
+            other.is_null() || listed(other)
+        }
+        (Some(Shape::Map(_)), Value::Null, other) | (Some(Shape::Map(_)), other, Value::Null) => {
+            other.is_null() || mapped(other)
+        }
+        _ => a == b,
+    }
 }
 
 /// Tells the parts of the server that follow a kind.

@@ -120,7 +120,7 @@ fn patched(result: Result<()>, kind: &str, patch: &Value, new: &Value) -> Result
 }
 
 /// What does not fit after it was applied.
-fn unconverted(result: Result<()>, call: &Call<'_>) -> Result<()> {
+fn unconverted(result: Result<()>, call: &Call<'_>, namespace: &str) -> Result<()> {
     result.map_err(|status| {
         let Some((_, rest)) = status.message.split_once(" cannot be handled as a ") else {
             return status;
@@ -138,8 +138,7 @@ fn unconverted(result: Result<()>, call: &Call<'_>) -> Result<()> {
             "",
             format!(
                 "failed to convert new object ({}/{}; {kind}) to proper version: unable to convert unstructured object to {kind}: {decoder}{why}",
-                call.namespace(),
-                call.info.name
+                namespace, call.info.name
             ),
         )
     })
@@ -222,6 +221,14 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
         )
     };
     typed::check(resource.schema(), &config).map_err(untyped)?;
+    if !there && object::name(&config).is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            call.info.name
+        )));
+    }
+    // What is new is told of as it was sent.
+    let sent = object::namespace(&config).to_owned();
     // A wrong name or namespace is found after conflicts are.
     let misplaced = address(call, &mut config).err();
     if misplaced.is_some() {
@@ -270,7 +277,7 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
             return Err(Status::conflict(group, plural, &call.info.name, &why));
         }
         let fits = call.shape(&mut object, false);
-        unconverted(fits, call)?;
+        unconverted(fits, call, &sent)?;
         match insert(call, object).await {
             // Somebody else made it in the meantime: then it is a change.
             Err(status) if status.reason == "AlreadyExists" => {}
@@ -293,7 +300,7 @@ async fn apply_patch(call: &mut Call<'_>, body: &Bytes) -> Result<(u16, Value)> 
             object::remove(&mut new, "metadata.resourceVersion");
         }
         let fits = call.shape(&mut new, false);
-        unconverted(fits, call)?;
+        unconverted(fits, call, call.namespace())?;
         Ok(new)
     })
     .await;
