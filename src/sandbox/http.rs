@@ -141,9 +141,14 @@ struct Broken {
 impl Breaker {
     /// Breaks the connection. Never returns: whoever serves the connection drops what serves its requests.
     pub async fn trip<T>(&self) -> T {
+        self.trip_now();
+        std::future::pending().await
+    }
+
+    /// Breaks the connection.
+    pub fn trip_now(&self) {
         self.0.tripped.store(true, Ordering::Release);
         self.0.woken.notify_one();
-        std::future::pending().await
     }
 
     /// Returns when the connection is to be dropped.

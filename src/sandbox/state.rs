@@ -19,6 +19,8 @@ use super::faults::Faults;
 pub struct State {
     /// Counts up; the source of deterministic, unique ids.
     pub next_id: u64,
+    /// What fails on purpose.
+    pub doomed: aws::doom::Doomed,
     /// App Mesh.
     pub appmesh: aws::appmesh::State,
     /// CloudFormation.

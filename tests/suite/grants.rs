@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::wire::{Request, Sandbox, exchange};
+use crate::wire::Sandbox;
 
 /// One action of one statement of one policy.
 type Grant = (String, String, String);
@@ -82,13 +82,7 @@ fn what_the_documentation_lists_is_granted() {
 
 /// Compares what the roles did in this sandbox's life with what they may do.
 pub fn check(sandbox: &Sandbox) {
-    let request = Request::new("", "GET", "/_sandbox/decisions", b"").header(
-        "authorization",
-        &format!("Bearer {}", sandbox.text("token")),
-    );
-    let answer = exchange(sandbox.aws(), &request.bytes());
-    assert_eq!(answer.status, 200, "{answer:?}");
-    let decisions: Value = serde_json::from_str(&answer.body()).unwrap();
+    let decisions = sandbox.control("GET", "decisions", &Value::Null);
     let mut used = BTreeSet::new();
     for decision in decisions.as_array().unwrap() {
         let principal = decision["principal"].as_str().unwrap();

@@ -78,6 +78,16 @@ impl Sandbox {
         serde_json::from_str(&answer.body()).unwrap()
     }
 
+    /// Asks the sandbox itself; the answer must be 200.
+    pub fn control(&self, method: &str, what: &str, body: &Value) -> Value {
+        let token = format!("Bearer {}", self.text("token"));
+        let path = format!("/_sandbox/{what}");
+        let request = Request::new("", method, &path, body.to_string().as_bytes());
+        let answer = exchange(self.aws(), &request.header("authorization", &token).bytes());
+        assert_eq!(answer.status, 200, "{what}: {answer:?}");
+        serde_json::from_str(&answer.body()).unwrap()
+    }
+
     /// Calls an operation of a JSON service as the administrator; the answer must be 200.
     pub fn json(&self, service: &str, target: &str, input: &Value) -> Value {
         let request = Request::json(service, target, &input.to_string());

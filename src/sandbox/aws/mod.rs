@@ -2,6 +2,7 @@
 
 pub mod appmesh;
 pub mod cloudformation;
+pub mod doom;
 pub mod ec2;
 pub mod ecr;
 pub mod eks;

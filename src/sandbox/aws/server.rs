@@ -17,11 +17,11 @@ use tokio::task::JoinSet;
 use super::protocol::{self, Decoded, Encoded, Incoming};
 use super::rejection::{self, Rejection};
 use super::signature::{self, Signed};
-use super::{Call, Caller, Fault, Protocol, Service, iam, perform, service, services};
+use super::{Call, Caller, Fault, Protocol, Service, doom, iam, perform, service, services};
 use crate::sandbox::Part;
-use crate::sandbox::faults::Visit;
+use crate::sandbox::faults::{Kind, Strike, Visit};
 use crate::sandbox::http::{self, Breakable, Breaker};
-use crate::sandbox::state::World;
+use crate::sandbox::state::{State, World};
 
 /// The largest request body: an ECR layer part is 10 MiB in base64.
 const BODY_LIMIT: usize = 24 << 20;
@@ -161,7 +161,10 @@ async fn respond(
             protocol::encode_fault(service.protocol(), service.namespace(), &fault, &request_id);
         finish(encoded, &request_id)
     };
-    let act = async { finish(answer(world, &known, &request_id), &request_id) };
+    let act = async {
+        let encoded = answer(world, &known, strike, &request_id);
+        finish(encoded, &request_id)
+    };
     world
         .faults
         .carry(&visit, strike, breaker, refuse, act)
@@ -370,7 +373,7 @@ fn identify(
 }
 
 /// The service's answer to a request.
-fn answer(world: &World, known: &Known, request_id: &str) -> Encoded {
+fn answer(world: &World, known: &Known, strike: Option<Strike>, request_id: &str) -> Encoded {
     let Known {
         service, decoded, ..
     } = known;
@@ -386,12 +389,32 @@ fn answer(world: &World, known: &Known, request_id: &str) -> Encoded {
         protocol::encode_fault(service.protocol(), service.namespace(), fault, request_id)
     };
     let mut state = world.state();
+    let is_read = is_read(&decoded.operation);
+    if !is_read {
+        let faults = &world.faults;
+        faults.keep(|| serde_json::to_vec(&*state).unwrap_or_default());
+    }
+    let mut past = strike
+        .filter(|strike| strike.kind == Kind::Stale)
+        .and_then(|strike| world.faults.past(strike.duration))
+        .and_then(|bytes| serde_json::from_slice::<State>(&bytes).ok());
     // A defect in one service must not take the connection, or the sandbox, with it.
-    let outcome = catch_unwind(AssertUnwindSafe(|| perform(&mut state, service, &call)));
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        perform(past.as_mut().unwrap_or(&mut *state), service, &call)
+    }));
+    if let (Ok(Ok(output)), Some(Kind::Fails)) = (&outcome, strike.map(|strike| strike.kind)) {
+        doom::mark(
+            &mut state,
+            &known.region,
+            &known.name(),
+            &decoded.input,
+            output,
+        );
+    }
     drop(state);
     match outcome {
         Ok(Ok(output)) => {
-            if !is_read(&decoded.operation) {
+            if !is_read {
                 world.touch();
             }
             protocol::encode(service, &decoded.operation, &output, request_id)

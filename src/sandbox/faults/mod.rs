@@ -5,13 +5,15 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::Response;
 use serde::Serialize;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 pub use rule::{Callers, Kind, Rule, Wrong};
 
@@ -19,6 +21,8 @@ use super::http::Breaker;
 
 /// How long a call that is never answered is held, if its caller has that much patience.
 const HOLD: Duration = Duration::from_secs(600);
+/// How many earlier states are kept for stale reads.
+const PAST: usize = 64;
 /// How many calls the journal remembers.
 const REMEMBERED: usize = 50_000;
 
@@ -73,7 +77,11 @@ impl Working {
             Callers::Controllers => visit.is_internal,
             Callers::Any => true,
         };
-        if !meant || !self.rule.means(&visit.call) {
+        // Only reads can be late, and only changes can fail later.
+        let kind = self.rule.kind;
+        let moot =
+            (kind == Kind::Stale && visit.changes) || (kind == Kind::Fails && !visit.changes);
+        if !meant || moot || !self.rule.means(&visit.call) {
             return None;
         }
         self.seen += 1;
@@ -115,11 +123,20 @@ struct Inner {
     rules: Vec<Working>,
     last_id: u64,
     journal: Vec<Entry>,
+    /// How things were before recent changes, oldest first, while a rule may ask for that.
+    past: VecDeque<(Instant, Vec<u8>)>,
+}
+
+#[derive(Default)]
+struct Shared {
+    inner: Mutex<Inner>,
+    /// Until when the API servers are away.
+    away: watch::Sender<Option<Instant>>,
 }
 
 /// The rules of a sandbox and the journal of its calls. Cheap to clone: all clones are the same.
 #[derive(Clone, Default)]
-pub struct Faults(Arc<Mutex<Inner>>);
+pub struct Faults(Arc<Shared>);
 
 impl std::fmt::Debug for Faults {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -130,6 +147,7 @@ impl std::fmt::Debug for Faults {
 impl Faults {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0
+            .inner
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -218,7 +236,22 @@ impl Faults {
     ) -> Response<B> {
         let undone = |faults: &Self| faults.remember(visit, None, strike);
         let refusal = match strike.map(|strike| strike.kind) {
-            None | Some(Kind::Slow | Kind::Lost | Kind::Unanswered) => None,
+            None
+            | Some(
+                Kind::Slow
+                | Kind::Lost
+                | Kind::Unanswered
+                | Kind::Fails
+                | Kind::Stale
+                | Kind::Cut
+                | Kind::DropUpload,
+            ) => None,
+            Some(Kind::Restart) => {
+                undone(self);
+                let duration = strike.map_or(Duration::ZERO, |strike| strike.duration);
+                self.0.away.send_replace(Some(Instant::now() + duration));
+                return breaker.trip().await;
+            }
             Some(Kind::Throttling) => Some(Refusal::Throttled),
             Some(Kind::Unavailable) => Some(Refusal::Unavailable),
             Some(Kind::InternalError) => Some(Refusal::Internal),
@@ -239,8 +272,16 @@ impl Faults {
             self.remember(visit, Some(answer.status().as_u16()), strike);
             return answer;
         }
-        if let Some(strike) = strike.filter(|strike| strike.kind == Kind::Slow) {
-            tokio::time::sleep(strike.duration).await;
+        match strike {
+            Some(strike) if strike.kind == Kind::Slow => tokio::time::sleep(strike.duration).await,
+            Some(strike) if strike.kind == Kind::Cut => {
+                let breaker = breaker.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(strike.duration).await;
+                    breaker.trip_now();
+                });
+            }
+            _ => {}
         }
         let answer = act.await;
         self.remember(visit, Some(answer.status().as_u16()), strike);
@@ -252,5 +293,50 @@ impl Faults {
             }
             _ => answer,
         }
+    }
+
+    /// Whether the API servers are away now.
+    pub fn is_away(&self) -> bool {
+        self.0
+            .away
+            .borrow()
+            .is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Returns when the API servers go away.
+    pub async fn gone_away(&self) {
+        let mut away = self.0.away.subscribe();
+        let _ = away.changed().await;
+    }
+
+    /// Keeps how things are before a change, where a rule for stale reads may ask for that; `now` writes it down.
+    pub fn keep(&self, now: impl FnOnce() -> Vec<u8>) {
+        let mut inner = self.lock();
+        let stale = inner
+            .rules
+            .iter()
+            .filter(|rule| rule.rule.kind == Kind::Stale);
+        let Some(longest) = stale.map(|rule| rule.rule.duration()).max() else {
+            inner.past.clear();
+            return;
+        };
+        // The last one that is older is what was so at the beginning of the time.
+        while inner
+            .past
+            .get(1)
+            .is_some_and(|(at, _)| at.elapsed() > longest)
+            || inner.past.len() > PAST
+        {
+            inner.past.pop_front();
+        }
+        inner.past.push_back((Instant::now(), now()));
+    }
+
+    /// How things were so long ago, if they have changed since.
+    pub fn past(&self, ago: Duration) -> Option<Vec<u8>> {
+        let inner = self.lock();
+        let mut past = inner.past.iter();
+        past.find(|(at, _)| at.elapsed() <= ago)
+            .map(|(_, bytes)| bytes.clone())
     }
 }

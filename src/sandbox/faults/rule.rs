@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::sandbox::aws;
+use crate::sandbox::aws::{self, doom};
 
 /// The verbs of Kubernetes requests.
 const VERBS: [&str; 8] = [
@@ -49,11 +49,21 @@ pub enum Kind {
     Unanswered,
     /// It is done after `seconds`.
     Slow,
+    /// It is begun, and what it began fails later.
+    Fails,
+    /// A read answers what was so `seconds` ago.
+    Stale,
+    /// The API server is away for `seconds`, and all connections to it break.
+    Restart,
+    /// The connection of a watch breaks after `seconds`.
+    Cut,
+    /// The registry forgets the upload before it goes on.
+    DropUpload,
 }
 
 impl Kind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Throttling,
         Kind::Unavailable,
         Kind::InternalError,
@@ -64,6 +74,11 @@ impl Kind {
         Kind::Lost,
         Kind::Unanswered,
         Kind::Slow,
+        Kind::Fails,
+        Kind::Stale,
+        Kind::Restart,
+        Kind::Cut,
+        Kind::DropUpload,
     ];
 
     /// As rules write it: `time-out`.
@@ -79,6 +94,11 @@ impl Kind {
             Kind::Lost => "lost",
             Kind::Unanswered => "unanswered",
             Kind::Slow => "slow",
+            Kind::Fails => "fails",
+            Kind::Stale => "stale",
+            Kind::Restart => "restart",
+            Kind::Cut => "cut",
+            Kind::DropUpload => "drop-upload",
         }
     }
 
@@ -95,17 +115,48 @@ impl Kind {
             Kind::Lost => "done, and the connection reset before the answer",
             Kind::Unanswered => "done, and no answer comes",
             Kind::Slow => "done after `seconds`",
+            Kind::Fails => "begun, and what it began fails later",
+            Kind::Stale => "a read of AWS answers what was so `seconds` ago",
+            Kind::Restart => "the API server is away for `seconds`",
+            Kind::Cut => "a watch's connection breaks after `seconds`",
+            Kind::DropUpload => "the registry forgets the upload",
         }
     }
 
     /// How long it takes where a rule does not say.
     fn seconds(self) -> Option<f64> {
         match self {
-            Kind::Slow => Some(2.0),
+            Kind::Slow | Kind::Restart => Some(2.0),
+            Kind::Stale => Some(5.0),
+            Kind::Cut => Some(1.0),
+            _ => None,
+        }
+    }
+
+    /// Whether it can be made of a call, by its name.
+    fn fits(self, call: &str) -> bool {
+        match self {
+            Kind::Fails => doom::OPERATIONS.iter().any(|(known, _)| *known == call),
+            Kind::Stale => !call.starts_with("kubernetes:") && !call.starts_with("registry:"),
+            Kind::Restart => call.starts_with("kubernetes:"),
+            Kind::Cut => call.starts_with("kubernetes:watch:"),
+            Kind::DropUpload => UPLOADS.contains(&call),
+            _ => true,
+        }
+    }
+
+    /// What a rule for it may be about, where that is not everything.
+    fn about(self) -> Option<Vec<&'static str>> {
+        match self {
+            Kind::Fails => Some(doom::OPERATIONS.iter().map(|(known, _)| *known).collect()),
+            Kind::DropUpload => Some(UPLOADS.to_vec()),
             _ => None,
         }
     }
 }
+
+/// The calls that go on with an upload.
+const UPLOADS: [&str; 2] = ["registry:PATCH:uploads", "registry:PUT:uploads"];
 
 /// Whose calls a rule is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -202,7 +253,7 @@ impl Rule {
 
     /// Whether a call is meant, by its name.
     pub fn means(&self, call: &str) -> bool {
-        matches(&self.calls, call)
+        matches(&self.calls, call) && self.kind.fits(call)
     }
 
     /// Says what is wrong with the rule, if something is.
@@ -211,6 +262,7 @@ impl Rule {
     /// The first field that makes no sense.
     pub fn check(&self) -> Result<(), Wrong> {
         check_calls(&self.calls)?;
+        self.check_kind()?;
         if self.nth == 0 {
             wrong("nth", "calls are counted from 1")?;
         }
@@ -235,6 +287,44 @@ impl Rule {
                 format!("a time is from 0 to {LONGEST} seconds, not {seconds}"),
             ),
             _ => Ok(()),
+        }
+    }
+}
+
+impl Rule {
+    /// Whether any of the calls can have this kind of fault.
+    fn check_kind(&self) -> Result<(), Wrong> {
+        let (name, calls) = (self.kind.name(), &self.calls);
+        if let Some(known) = self.kind.about() {
+            if known.iter().any(|call| matches(calls, call)) {
+                return Ok(());
+            }
+            return wrong(
+                "calls",
+                format!("a fault of the kind {name} is for {}", known.join(", ")),
+            );
+        }
+        // The service of the pattern says enough.
+        let service = calls.split(':').next().unwrap_or_default();
+        let (fits, which) = match self.kind {
+            Kind::Stale => (
+                !matches!(service, "kubernetes" | "registry"),
+                "reads of AWS",
+            ),
+            Kind::Restart => (matches(service, "kubernetes"), "calls of Kubernetes"),
+            Kind::Cut => (
+                calls == "*"
+                    || matches!(calls.split(':').collect::<Vec<_>>()[..], ["kubernetes" | "*", verb, _] if matches(verb, "watch")),
+                "watches of Kubernetes",
+            ),
+            _ => (true, ""),
+        };
+        match fits {
+            true => Ok(()),
+            false => wrong(
+                "calls",
+                format!("a fault of the kind {name} is for {which}"),
+            ),
         }
     }
 }

@@ -273,6 +273,10 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>) {
             () = ended(&mut stopped) => break,
         };
         let (tls, api) = (tls.clone(), api.clone());
+        let faults = api.options.faults.clone();
+        if faults.is_away() {
+            continue;
+        }
         connections.spawn(async move {
             let (stream, breaker) = http::Breakable::new(stream);
             let broken = breaker.clone();
@@ -285,6 +289,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>) {
             tokio::select! {
                 () = http::serve(stream, service) => {}
                 () = broken.tripped() => {}
+                () = faults.gone_away() => {}
             }
         });
     }

@@ -109,6 +109,12 @@ impl Registry {
             answer::refuse(status, code, message)
         };
         let act = async {
+            if strike.is_some_and(|strike| strike.kind == faults::Kind::DropUpload)
+                && let Some(Route::Upload(_, id)) = route::read(request.uri().path())
+            {
+                self.world.state().ecr.uploads.remove(id);
+                self.blobs.abandon(id);
+            }
             match self.route(request).await {
                 Ok(answer) => answer,
                 Err(refusal) => *refusal,

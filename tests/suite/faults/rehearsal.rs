@@ -278,6 +278,16 @@ fn bad_rules_are_refused_with_their_place() {
             "faults.yaml:2",
             "missing field `calls`",
         ),
+        (
+            "faults:\n  - {calls: 'eks:DescribeCluster', kind: fails}\n",
+            "faults.yaml:2",
+            "a fault of the kind fails is for cloudformation:CreateStack",
+        ),
+        (
+            "faults:\n  - {calls: 'eks:*', kind: cut}\n",
+            "faults.yaml:2",
+            "for watches of Kubernetes",
+        ),
         ("rules: []\n", "faults.yaml:1", "unknown field `rules`"),
         ("faults: 3\n", "faults.yaml:1", "sequence"),
         ("", "faults.yaml", "faults"),
@@ -305,4 +315,89 @@ fn bad_rules_are_refused_with_their_place() {
     world.run(&["sandbox", "stop"]).succeeds();
     let stderr = add(&["eks:*", "reset"]).exits_with(1).stderr();
     assert!(stderr.contains("no sandbox runs"), "{stderr}");
+}
+
+/// Runs a command until it succeeds, as its hint says; how often that took.
+#[track_caller]
+fn until_it_succeeds(world: &World, command: &[&str]) -> usize {
+    let mut said = String::new();
+    for attempt in 1..=5 {
+        let run = world.run(command);
+        if run.code() == 0 {
+            return attempt;
+        }
+        said += &run.stderr();
+    }
+    panic!("{command:?} never succeeds: {said}");
+}
+
+fn all_struck(world: &World) {
+    for rule in list(world) {
+        assert_ne!(rule["struck"], 0, "{rule}");
+    }
+    world.run(&["sandbox", "faults", "clear"]).succeeds();
+}
+
+#[test]
+fn what_fails_after_it_was_begun_is_made_or_removed_by_the_same_command_again() {
+    let world = World::without_data_plane();
+    world.start_sandbox();
+    add(&world, &["cloudformation:CreateStack", "fails"]);
+    let up = until_it_succeeds(&world, &["up", "--sandbox"]);
+    assert!(up > 1, "a stack that rolls back is told");
+    all_struck(&world);
+    world.run(&["plan", "--sandbox"]).succeeds();
+    for call in [
+        "cloudformation:DeleteStack",
+        "eks:DeleteNodegroup",
+        "eks:DeleteAddon",
+    ] {
+        add(&world, &[call, "fails"]);
+    }
+    until_it_succeeds(&world, &["down", "--sandbox", "--yes"]);
+    all_struck(&world);
+    world.run(&["audit", "--sandbox"]).succeeds();
+}
+
+#[test]
+fn what_is_late_away_or_forgotten_is_ridden_out_or_told() {
+    let world = World::without_data_plane();
+    world.start_sandbox();
+    let sandbox = Sandbox::of(&world);
+    let iam = |action: &str| {
+        let request = Request::form("iam", &format!("{action}&Version=2010-05-08&RoleName=late"));
+        exchange(sandbox.aws(), &request.signed(&sandbox.keys()).bytes())
+    };
+    add(&world, &["iam:GetRole", "stale", "--seconds", "60"]);
+    let trust = "%7B%22Statement%22%3A%5B%7B%22Effect%22%3A%22Allow%22%2C%22Action%22%3A%22sts%3AAssumeRole%22%2C%22Principal%22%3A%7B%22AWS%22%3A%22*%22%7D%7D%5D%7D";
+    let created = iam(&format!(
+        "Action=CreateRole&AssumeRolePolicyDocument={trust}"
+    ));
+    assert_eq!(created.status, 200, "{created:?}");
+    assert_eq!(iam("Action=GetRole").code(), "NoSuchEntity", "not yet");
+    assert_eq!(iam("Action=GetRole").status, 200, "now");
+    world.run(&["sandbox", "faults", "clear"]).succeeds();
+
+    for rule in [
+        &["iam:*", "stale", "--seconds", "1", "--probability", "0.3"][..],
+        &["eks:*", "stale", "--seconds", "1", "--probability", "0.3"],
+        &["registry:PUT:uploads", "drop-upload"],
+        &["kubernetes:patch:*", "restart", "--nth", "20"],
+    ] {
+        add(&world, rule);
+    }
+    until_it_succeeds(&world, &["up", "--sandbox"]);
+    all_struck(&world);
+    world.run(&["plan", "--sandbox"]).succeeds();
+
+    // Credentials that expire while it runs.
+    add(
+        &world,
+        &["*", "expired", "--nth", "20", "--count", "100000"],
+    );
+    let down = world.run(&["down", "--sandbox", "--yes"]);
+    assert_ne!(down.code(), 0, "{}", down.stdout());
+    assert!(down.stderr().contains("expired"), "{}", down.stderr());
+    world.run(&["sandbox", "faults", "clear"]).succeeds();
+    until_it_succeeds(&world, &["down", "--sandbox", "--yes"]);
 }

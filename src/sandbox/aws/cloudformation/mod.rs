@@ -46,6 +46,14 @@ macro_rules! operations {
 /// The CloudFormation API.
 pub struct Service;
 
+/// The id of the stack of a name.
+pub fn stack_id(state: &crate::sandbox::state::State, region: &str, name: &str) -> Option<String> {
+    let mut stacks = engine::live(state, region);
+    stacks
+        .find(|stack| stack.name == name || stack.id == name)
+        .map(|stack| stack.id.clone())
+}
+
 impl super::Service for Service {
     fn signing_name(&self) -> &'static str {
         "cloudformation"

@@ -253,6 +253,9 @@ pub(super) fn updatable(stack: &Stack) -> Result<(), Fault> {
         "UPDATE_COMPLETE",
         "UPDATE_ROLLBACK_COMPLETE",
         "IMPORT_COMPLETE",
+        // What kept its progress goes on from there.
+        "CREATE_FAILED",
+        "UPDATE_FAILED",
     ];
     if settled.contains(&stack.status.as_str()) {
         return Ok(());
@@ -296,10 +299,17 @@ pub(super) fn update(state: &mut State, call: &Call<'_>) -> Result<Value, Fault>
     updatable(stack)?;
     let definition = definition(call, Some(stack))?;
     check(state, call, &definition, stack)?;
-    if !differs(stack, &definition) {
+    let is_failed = stack.status.ends_with("_FAILED");
+    if !is_failed && !differs(stack, &definition) {
         return Err(invalid("No updates are to be performed."));
     }
     begin_update(state, call, &id, definition, token, "UpdateStack");
+    if let Some(stack) = state.cloudformation.stacks.get_mut(&id) {
+        stack.on_failure = match call.flag("DisableRollback") {
+            Some(true) => OnFailure::DoNothing,
+            _ => OnFailure::Rollback,
+        };
+    }
     Ok(json!({ "StackId": id }))
 }
 

@@ -11,6 +11,7 @@ use super::{
     Call, Fault, arn, catalog, fault, find, find_active, fingerprint, fresh_id, invalid, network,
     page, seconds, tags, updates,
 };
+use crate::sandbox::aws::doom::{Doomed, Of};
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state::{self, World};
 
@@ -325,11 +326,33 @@ pub fn update(state: &mut state::State, call: &Call<'_>) -> Result<Value, Fault>
 }
 
 /// Moves add-ons on. One that has been deleted stays until the supervisor has taken its objects away.
-pub fn tick(cluster: &mut Cluster, world: &World, now: Millis) -> bool {
+pub fn tick(cluster: &mut Cluster, world: &World, doomed: &mut Doomed, now: Millis) -> bool {
     let patience = world.clock.scale(PATIENCE).as_millis() as Millis;
     let patience = patience.max(REAL_PATIENCE);
     let mut changed = false;
-    cluster.addons.retain(|_, addon| {
+    let arns: BTreeMap<String, String> = cluster
+        .addons
+        .iter()
+        .map(|(name, addon)| (name.clone(), addon.arn.clone()))
+        .collect();
+    cluster.addons.retain(|name, addon| {
+        let arn = &arns[name];
+        if addon.status == "DELETING" && now >= addon.due_at && doomed.take(Of::Deletion, arn) {
+            addon.status = "DELETE_FAILED".to_owned();
+            addon.issue = Some((
+                "InternalFailure".to_owned(),
+                "An internal failure kept the add-on from being deleted.".to_owned(),
+            ));
+            changed = true;
+        }
+        if addon.status == "DELETE_FAILED" {
+            return true;
+        }
+        if matches!(addon.status.as_str(), "DELETING" | "UPDATING") {
+            // Whatever was wrong with it goes with the next change.
+            doomed.take(Of::Creation, arn);
+        }
+        let fails = doomed.has(Of::Creation, arn);
         if addon.status == "DELETING" {
             let gone = now >= addon.due_at && (addon.preserve || addon.seen.generation == 0);
             changed |= gone;
@@ -338,8 +361,9 @@ pub fn tick(cluster: &mut Cluster, world: &World, now: Millis) -> bool {
         if now < addon.due_at || addon.status == "CREATE_FAILED" {
             return true;
         }
-        let healthy = addon.seen.generation == addon.generation && addon.seen.healthy;
+        let healthy = !fails && addon.seen.generation == addon.generation && addon.seen.healthy;
         let status = match addon.status.as_str() {
+            _ if fails => "DEGRADED",
             "CREATING" if addon.issue.is_some() => "CREATE_FAILED",
             _ if healthy => {
                 addon.unhealthy_since = None;

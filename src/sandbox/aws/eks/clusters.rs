@@ -16,6 +16,7 @@ use super::{
     Call, Fault, arn, catalog, cluster_name, fault, find, fingerprint, fresh_id, invalid, key,
     network, page, seconds, tags,
 };
+use crate::sandbox::aws::doom::Of;
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state::{self, World};
 
@@ -399,7 +400,7 @@ pub fn tick(state: &mut state::State, world: &World) -> bool {
         };
         changed |= updates::tick(&mut cluster, now);
         changed |= nodegroups::tick(state, world, &mut cluster, now);
-        changed |= addons::tick(&mut cluster, world, now);
+        changed |= addons::tick(&mut cluster, world, &mut state.doomed, now);
         changed |= step(state, world, &mut cluster, now);
         if cluster.status == "DELETING" && now >= cluster.due_at {
             network::remove(state, world, &mut cluster);
@@ -423,7 +424,8 @@ fn step(state: &mut state::State, world: &World, cluster: &mut Cluster, now: Mil
         && cluster.runtime.is_some()
         && cluster.security_group().is_some()
     {
-        cluster.status = "ACTIVE".to_owned();
+        let fails = state.doomed.take(Of::Creation, &cluster.arn);
+        cluster.status = if fails { "FAILED" } else { "ACTIVE" }.to_owned();
         changed = true;
     }
     if !cluster.logs.is_empty() && cluster.status != "CREATING" && now >= cluster.logs_at {

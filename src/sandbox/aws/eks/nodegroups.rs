@@ -12,6 +12,7 @@ use super::{
     Call, Fault, access, arn, catalog, fault, find, find_active, fingerprint, fresh_id, invalid,
     network, page, seconds, strings, tags, texts, updates,
 };
+use crate::sandbox::aws::doom::Of;
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state::{self, World};
 
@@ -512,14 +513,24 @@ pub fn tick(state: &mut state::State, world: &World, cluster: &mut Cluster, now:
                 network::terminate(state, world, &cluster.region, &group.nodes);
                 changed = true;
             }
-            if now >= group.due_at && group.nodes.is_empty() {
+            if now >= group.due_at && state.doomed.take(Of::Deletion, &group.arn) {
+                group.status = "DELETE_FAILED".to_owned();
+                group.issue = Some((
+                    "Ec2LaunchTemplateDeletionFailure".to_owned(),
+                    "Failed to delete the launch template of the node group".to_owned(),
+                    vec![group.autoscaling_group.clone()],
+                ));
+                changed = true;
+            } else if now >= group.due_at && group.nodes.is_empty() {
+                state.doomed.take(Of::Creation, &group.arn);
                 network::drop_profile(state, &group);
                 changed = true;
                 continue;
             }
         } else if now >= group.launch_at {
             changed |= scale(state, world, cluster, &mut group);
-            changed |= judge(&mut group, now);
+            let fails = state.doomed.has(Of::Creation, &group.arn);
+            changed |= judge(&mut group, fails, now);
         }
         cluster.nodegroups.insert(name, group);
     }
@@ -533,7 +544,7 @@ fn scale(
     cluster: &Cluster,
     group: &mut Nodegroup,
 ) -> bool {
-    if group.status == "CREATE_FAILED" {
+    if matches!(group.status.as_str(), "CREATE_FAILED" | "DELETE_FAILED") {
         return false;
     }
     let mut changed = false;
@@ -567,8 +578,11 @@ fn scale(
     changed
 }
 
-fn judge(group: &mut Nodegroup, now: Millis) -> bool {
+/// How a group's creation ends; one that is to fail does.
+fn judge(group: &mut Nodegroup, fails: bool, now: Millis) -> bool {
     let status = match group.status.as_str() {
+        "CREATING" if fails && now >= group.due_at => "CREATE_FAILED",
+        "CREATE_FAILED" if fails => return false,
         "CREATING" if now >= group.due_at && group.ready() => "ACTIVE",
         "CREATING" if now >= group.fail_at => "CREATE_FAILED",
         "CREATE_FAILED" if group.ready() => "ACTIVE",

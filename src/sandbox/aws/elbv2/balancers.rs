@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::attributes::{self, Attributes};
 use super::tags::{self, Tags};
 use super::{Call, Fault, State, arn, check_name, chosen, moment, page, refuse, text, texts};
+use crate::sandbox::aws::doom::Of;
 use crate::sandbox::aws::ec2::{Ec2, NewInterface};
 use crate::sandbox::clock::Millis;
 use crate::sandbox::data_plane::address::free_balancer;
@@ -45,7 +46,7 @@ pub struct LoadBalancer {
     pub security_groups: Vec<String>,
     /// `ipv4`.
     pub address_type: String,
-    /// `provisioning` or `active`.
+    /// `provisioning`, `active` or `failed`.
     pub state: String,
     /// Creation.
     pub created_at: Millis,
@@ -427,9 +428,11 @@ pub fn set_address_type(state: &mut State, call: &Call<'_>) -> Result<Value, Fau
 pub fn tick(state: &mut state::State, world: &World) -> bool {
     let now = world.clock.now();
     let mut changed = false;
+    let doomed = &mut state.doomed;
     for balancer in state.elbv2.load_balancers.values_mut() {
         if balancer.state == "provisioning" && now >= balancer.active_at {
-            balancer.state = "active".to_owned();
+            let fails = doomed.take(Of::Creation, &balancer.arn);
+            balancer.state = if fails { "failed" } else { "active" }.to_owned();
             changed = true;
         }
     }

@@ -1,6 +1,7 @@
 //! Deleting, dependents first.
 
 use super::super::super::Fault;
+use super::super::super::doom::Of;
 use super::super::resources::{Properties, handler};
 use super::super::stack::{Resource, Stack, Work};
 use super::{Progress, Run};
@@ -82,6 +83,11 @@ impl Run<'_> {
         };
         if !matches!(resource.work, Work::Retrying(_)) {
             self.tell(resource, "DELETE_IN_PROGRESS", None);
+        }
+        if self.stack.status == "DELETE_IN_PROGRESS"
+            && let Some(reason) = self.failure(Of::Deletion)
+        {
+            return self.deletion_failed(resource, reason);
         }
         let properties = resource.properties.clone();
         let deleted = self.within(resource, |cx| {

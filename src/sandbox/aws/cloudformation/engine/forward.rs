@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+use super::super::super::doom::Of;
 use super::super::functions::plain;
 use super::super::parameters;
 use super::super::resources::{Handler, Properties, handler, system_tags};
-use super::super::stack::{Before, Resource, Work};
+use super::super::stack::{Before, OnFailure, Resource, Work};
 use super::{Progress, Run, scope};
 
 impl Run<'_> {
@@ -187,7 +188,11 @@ impl Run<'_> {
         };
         if let (Some(_), true) = (&resource.physical, resource.kind == kind) {
             if plain(&resource.properties) == plain(&properties) {
-                resource.work = Work::Idle;
+                resource.work = match resource.status.as_str() {
+                    // Its creation was cut short when another's failed.
+                    "CREATE_FAILED" => Work::Creating(self.after(handler.creation)),
+                    _ => Work::Idle,
+                };
                 return Ok(());
             }
             return self.change(resource, handler, properties, back);
@@ -242,12 +247,16 @@ impl Run<'_> {
         self.tell(resource, "UPDATE_IN_PROGRESS", None);
         handler.validate(&resource.logical, &new)?;
         let physical = resource.physical.clone().unwrap_or_default();
+        if !back && let Some(reason) = self.failure(Of::Update) {
+            resource.properties = old;
+            return Err(reason);
+        }
         let updated = self.within(resource, |cx| {
             (handler.update)(cx, &physical, Properties(&old), Properties(&new))
         });
         if let Err(fault) = updated {
-            if back {
-                // ContinueUpdateRollback is to find that it isn't as it was.
+            if back || self.stack.on_failure == OnFailure::DoNothing {
+                // Whoever goes on, forwards or back, is to find that it isn't as it is to be.
                 resource.properties = old;
             }
             return Err(self.reason(handler, &fault));
@@ -269,6 +278,14 @@ impl Run<'_> {
         }
         let properties = resource.properties.clone();
         handler.validate(&resource.logical, &properties)?;
+        let of = if self.stack.status.starts_with("CREATE") {
+            Of::Creation
+        } else {
+            Of::Update
+        };
+        if let Some(reason) = self.failure(of) {
+            return Err(reason);
+        }
         let mut made = None;
         let created = self.within(resource, |cx| {
             let created = (handler.create)(cx, Properties(&properties));

@@ -10,6 +10,7 @@ mod planning;
 
 use std::time::Duration;
 
+use super::super::doom::Of;
 use super::super::{Caller, Fault};
 use super::resources::{Cx, Handler};
 use super::stack::{OnFailure, Resource, Stack, Work};
@@ -111,6 +112,22 @@ impl Run<'_> {
             "DELETE_IN_PROGRESS" => self.deleting(),
             _ => false,
         }
+    }
+
+    /// Why a resource is to fail now, where a fault rule wants that: not the first of several, so that something is there.
+    fn failure(&mut self, of: Of) -> Option<String> {
+        let resources = &self.stack.resources;
+        let is_later = resources
+            .iter()
+            .any(|one| one.work == Work::Idle && !one.logical.is_empty());
+        if !is_later && resources.len() > 1 || !self.state.doomed.take(of, &self.stack.id) {
+            return None;
+        }
+        let token = self.state.unique_uuid();
+        Some(format!(
+            "Resource handler returned message: \"Internal Failure\" (RequestToken: {token}, HandlerErrorCode: \
+             InternalFailure)"
+        ))
     }
 
     fn enter(&mut self, status: &str, reason: Option<String>) {
@@ -247,6 +264,9 @@ impl Run<'_> {
     }
 
     fn update_failed(&mut self, reason: String) {
+        if self.stack.on_failure == OnFailure::DoNothing {
+            return self.enter("UPDATE_FAILED", Some(reason));
+        }
         if let Some(previous) = self.stack.previous.clone() {
             self.stack.definition = previous;
         }

@@ -1,0 +1,439 @@
+//! The exhaustive schedule: each call with which `up`, a canary, its promotion and `down` change something fails, loses its
+//! answer, or is the last one before `kill -9`. The same command again then ends in the state in which a run without
+//! faults ends, and `down` leaves nothing.
+//!
+//! `cargo test` runs a fixed part of it. All of it, with a line for each call:
+//!
+//! ```sh
+//! MESHCTL_SCHEDULE=all cargo test --test suite -- faults::schedule --nocapture
+//! ```
+//!
+//! `MESHCTL_SCHEDULE` may also be the beginning of some names, as the lines have them: `up kubernetes:patch`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::state::Everything;
+use crate::harness::World;
+use crate::wire::Sandbox;
+
+/// How much faster than real time.
+const SPEED: &str = "20000";
+/// How long one command may take, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(240);
+/// How long a state may take to become what it is to be, once the command has ended.
+const SETTLING: Duration = Duration::from_secs(60);
+
+/// A command of the life cycle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Up,
+    Canary,
+    Promote,
+    Down,
+}
+
+impl Phase {
+    const ALL: [Phase; 4] = [Phase::Up, Phase::Canary, Phase::Promote, Phase::Down];
+
+    fn name(self) -> &'static str {
+        match self {
+            Phase::Up => "up",
+            Phase::Canary => "canary",
+            Phase::Promote => "promote",
+            Phase::Down => "down",
+        }
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Phase::Up => &["up", "--sandbox"],
+            Phase::Canary => &["canary", "--weight", "10", "--sandbox"],
+            Phase::Promote => &["canary", "promote", "--sandbox"],
+            Phase::Down => &["down", "--sandbox", "--yes"],
+        }
+    }
+
+    /// The weight of the second version that a canary's command is to bring about.
+    fn weight(self) -> Option<u64> {
+        match self {
+            Phase::Canary => Some(10),
+            Phase::Promote => Some(100),
+            Phase::Up | Phase::Down => None,
+        }
+    }
+}
+
+/// What is done to a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blow {
+    /// Refused, and nothing is done.
+    Error,
+    /// Done, and the answer lost with the connection.
+    Lost,
+    /// Done, and the tool killed before it knows.
+    Kill,
+}
+
+impl Blow {
+    const ALL: [Blow; 3] = [Blow::Error, Blow::Lost, Blow::Kill];
+
+    fn kind(self) -> &'static str {
+        match self {
+            Blow::Error => "denied",
+            Blow::Lost => "lost",
+            Blow::Kill => "unanswered",
+        }
+    }
+}
+
+/// One call and what is done to it.
+#[derive(Clone, Debug)]
+struct Trial {
+    phase: Phase,
+    call: String,
+    nth: u64,
+    blow: Blow,
+}
+
+impl std::fmt::Display for Trial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Trial {
+            phase,
+            call,
+            nth,
+            blow,
+        } = self;
+        write!(f, "{} {call} {nth} {}", phase.name(), blow.kind())
+    }
+}
+
+/// A world with copies of its state before each command, and how it is after each.
+struct Bench {
+    world: World,
+    after: Vec<Everything>,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+enum End {
+    Exit(i32, String),
+    Killed,
+}
+
+impl Bench {
+    /// Runs the life cycle without faults. The calls that change something come with it, by phase.
+    fn new() -> (Self, Vec<(Phase, Vec<String>)>) {
+        let world = World::without_data_plane();
+        std::fs::create_dir(world.path().join("copies")).unwrap();
+        let mut bench = Bench {
+            world,
+            after: Vec::new(),
+        };
+        let mut calls = Vec::new();
+        bench.start();
+        for (index, phase) in Phase::ALL.into_iter().enumerate() {
+            bench.stop();
+            bench.copy("state", &format!("copies/{index}"));
+            bench.resume(phase);
+            let end = bench.run(phase, None);
+            assert!(matches!(end, End::Exit(0, _)), "{}: {end:?}", phase.name());
+            let journal = bench.control("GET", "journal", &Value::Null);
+            let made = journal.as_array().unwrap().iter().filter(|entry| {
+                let status = entry["status"].as_u64().unwrap_or_default();
+                entry["internal"] == false && (200..400).contains(&status)
+            });
+            let made = made.map(|entry| entry["call"].as_str().unwrap().to_owned());
+            calls.push((phase, made.collect()));
+            let settled = bench.settled();
+            bench.after.push(settled);
+        }
+        bench.stop();
+        (bench, calls)
+    }
+
+    fn start(&self) {
+        let start = ["sandbox", "start", "--speed", SPEED, "--no-data-plane"];
+        self.world.run(&start).succeeds();
+    }
+
+    /// Starts it and waits until a command finds everything as it is to be, webhooks included.
+    fn resume(&self, phase: Phase) {
+        self.start();
+        let began = Instant::now();
+        while matches!(phase, Phase::Canary | Phase::Promote)
+            && self.world.run(&["plan", "--sandbox"]).code() != 0
+        {
+            assert!(began.elapsed() < SETTLING, "the cluster does not come back");
+        }
+    }
+
+    fn stop(&self) {
+        self.world.run(&["sandbox", "stop"]).succeeds();
+    }
+
+    fn copy(&self, from: &str, to: &str) {
+        let copied = Command::new("cp")
+            .args(["-a", from, to])
+            .current_dir(self.world.path())
+            .status();
+        assert!(copied.unwrap().success(), "cp {from} {to}");
+    }
+
+    /// Asks the sandbox itself.
+    fn control(&self, method: &str, what: &str, body: &Value) -> Value {
+        Sandbox::of(&self.world).control(method, what, body)
+    }
+
+    /// The state once it stays as it is.
+    fn settled(&self) -> Everything {
+        let began = Instant::now();
+        let mut last = None;
+        let mut since = Instant::now();
+        loop {
+            let now = Everything::of(&self.world);
+            if now.is_none() || now != last {
+                (last, since) = (now, Instant::now());
+            } else if since.elapsed() > Duration::from_secs(3) {
+                return last.unwrap();
+            }
+            assert!(began.elapsed() < SETTLING, "the state does not settle");
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Runs a command; it is killed once a call has been struck by `killer`.
+    fn run(&self, phase: Phase, killer: Option<u64>) -> End {
+        let output = self.world.path().join("output");
+        let file = std::fs::File::create(&output).unwrap();
+        let mut child = self
+            .world
+            .command(phase.arguments())
+            .stdout(Stdio::from(file.try_clone().unwrap()))
+            .stderr(Stdio::from(file))
+            .spawn()
+            .unwrap();
+        let began = Instant::now();
+        let said = || std::fs::read_to_string(&output).unwrap_or_default();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return End::Exit(status.code().unwrap_or(-1), said());
+            }
+            let struck = killer.is_some_and(|id| {
+                let rules = self.control("GET", "faults", &Value::Null);
+                let mut rules = rules.as_array().unwrap().iter();
+                rules.any(|rule| rule["id"] == id && rule["struck"] == 1)
+            });
+            // Without a data plane nobody can measure what has been shifted, which the command would still try.
+            let shifted = killer.is_none()
+                && phase
+                    .weight()
+                    .is_some_and(|weight| self.weight() == Some(weight));
+            if struck || shifted {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                return match struck {
+                    true => End::Killed,
+                    false => End::Exit(0, said()),
+                };
+            }
+            assert!(
+                began.elapsed() < PATIENCE,
+                "{} does not end: {}",
+                phase.name(),
+                said()
+            );
+            std::thread::sleep(Duration::from_millis(match phase.weight() {
+                Some(_) => 300,
+                None => 25,
+            }));
+        }
+    }
+
+    /// The weight of the second version, once the mesh has taken it.
+    fn weight(&self) -> Option<u64> {
+        let status = self
+            .world
+            .run(&["canary", "status", "--sandbox", "--output", "json"]);
+        let mut lines = status.stdout();
+        lines = lines
+            .lines()
+            .find(|line| line.contains("\"canary-status\""))?
+            .to_owned();
+        let status: Value = serde_json::from_str(&lines).ok()?;
+        let status = &status["status"];
+        (status["settled"] == true).then(|| status["versions"][1]["weight"].as_u64())?
+    }
+
+    /// Tries one call. `Ok(false)` when the run did not come to it.
+    fn attempt(&self, trial: &Trial) -> Result<bool, String> {
+        let index = trial.phase as usize;
+        std::fs::remove_dir_all(self.world.path().join("state")).unwrap();
+        self.copy(&format!("copies/{index}"), "state");
+        self.resume(trial.phase);
+        let rule = json!({"calls": trial.call, "kind": trial.blow.kind(), "nth": trial.nth});
+        let id = self.control("POST", "faults", &rule)["id"]
+            .as_u64()
+            .unwrap();
+        let first = self.run(trial.phase, (trial.blow == Blow::Kill).then_some(id));
+        let rules = self.control("GET", "faults", &Value::Null);
+        if rules[0]["struck"] != 1 {
+            return Ok(false);
+        }
+        self.control("DELETE", "faults", &json!([]));
+        let told = |end: &End| match end {
+            End::Exit(code, said) => format!("exit {code}\n{said}"),
+            End::Killed => "killed".to_owned(),
+        };
+        let again = self.run(trial.phase, None);
+        let End::Exit(0, _) = again else {
+            let (first, again) = (told(&first), told(&again));
+            return Err(format!(
+                "the same command again fails: {again}\n--- first: {first}"
+            ));
+        };
+        self.becomes(&self.after[index])
+            .map_err(|difference| format!("{difference}--- first: {}", told(&first)))?;
+        if trial.phase != Phase::Down {
+            let down = self.run(Phase::Down, None);
+            let End::Exit(0, _) = down else {
+                return Err(format!("down fails: {}", told(&down)));
+            };
+        }
+        let audit = self.world.run(&["audit", "--sandbox"]);
+        match audit.code() {
+            0 => Ok(true),
+            code => Err(format!("audit ends with {code}: {}", audit.stdout())),
+        }
+    }
+
+    /// Waits until the state is that one; the difference if it does not become so.
+    fn becomes(&self, wanted: &Everything) -> Result<(), String> {
+        let began = Instant::now();
+        loop {
+            let now = Everything::of(&self.world);
+            if now.as_ref() == Some(wanted) {
+                return Ok(());
+            }
+            if began.elapsed() > SETTLING {
+                let difference = now.map(|now| wanted.difference(&now));
+                return Err(format!(
+                    "another state than without the fault:\n{}",
+                    difference.unwrap_or_else(|| "it cannot be read\n".into())
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+}
+
+/// Every call that changes something, with everything that is done to it.
+fn trials(calls: &[(Phase, Vec<String>)]) -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (phase, calls) in calls {
+        let mut counts: BTreeMap<&String, u64> = BTreeMap::new();
+        for call in calls {
+            let nth = counts.entry(call).or_default();
+            *nth += 1;
+            for blow in Blow::ALL {
+                trials.push(Trial {
+                    phase: *phase,
+                    call: call.clone(),
+                    nth: *nth,
+                    blow,
+                });
+            }
+        }
+    }
+    trials
+}
+
+/// A fixed part: some calls of each phase, spread over it, each with another blow.
+fn part(trials: Vec<Trial>) -> Vec<Trial> {
+    let mut chosen = Vec::new();
+    for (phase, count) in [(Phase::Up, 5), (Phase::Canary, 1), (Phase::Down, 3)] {
+        let of_phase: Vec<&Trial> = trials.iter().filter(|trial| trial.phase == phase).collect();
+        for number in 0..count {
+            let call = (2 * number + 1) * (of_phase.len() / 3) / (2 * count);
+            chosen.push(of_phase[3 * call + (number + count) % 3].clone());
+        }
+    }
+    chosen
+}
+
+#[expect(clippy::print_stderr, reason = "half an hour wants to be followed")]
+#[test]
+fn what_is_interrupted_at_any_call_converges_and_leaves_nothing() {
+    let wanted = std::env::var("MESHCTL_SCHEDULE").unwrap_or_default();
+    let (bench, calls) = Bench::new();
+    for (phase, calls) in &calls {
+        assert!(!calls.is_empty(), "{} changes something", phase.name());
+    }
+    let all = trials(&calls);
+    let trials = match wanted.as_str() {
+        "" => part(all),
+        "all" => all,
+        begin => all
+            .into_iter()
+            .filter(|trial| trial.to_string().starts_with(begin))
+            .collect(),
+    };
+    let (total, began) = (trials.len(), Instant::now());
+    let workers = std::thread::available_parallelism()
+        .map_or(1, |cores| cores.get())
+        .min(total);
+    let queue = Mutex::new(trials.into_iter().collect::<VecDeque<_>>());
+    let (failed, missed) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let work = |bench: Bench| {
+        loop {
+            let Some(trial) = queue.lock().unwrap().pop_front() else {
+                break;
+            };
+            let started = Instant::now();
+            let mut outcome = Ok(false);
+            // Steps run side by side: that often a run did not make as many calls of a name as the first one.
+            for _ in 0..2 {
+                outcome = bench.attempt(&trial);
+                bench.stop();
+                if outcome != Ok(false) {
+                    break;
+                }
+            }
+            let line = match &outcome {
+                Ok(true) => "converges".to_owned(),
+                Ok(false) => "is not reached".to_owned(),
+                Err(reason) => format!("FAILS: {reason}"),
+            };
+            eprintln!("{trial} {line} ({:.1} s)", started.elapsed().as_secs_f64());
+            match outcome {
+                Ok(true) => {}
+                Ok(false) => missed.lock().unwrap().push(trial.to_string()),
+                Err(reason) => failed.lock().unwrap().push(format!("{trial}: {reason}")),
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..workers {
+            scope.spawn(|| work(Bench::new().0));
+        }
+        work(bench);
+    });
+    let (failed, missed) = (failed.into_inner().unwrap(), missed.into_inner().unwrap());
+    eprintln!(
+        "{total} trials, {} not reached, {} failed, {:.0} s",
+        missed.len(),
+        failed.len(),
+        began.elapsed().as_secs_f64()
+    );
+    assert!(
+        failed.is_empty(),
+        "{} of {total}:\n{}",
+        failed.len(),
+        failed.join("\n\n")
+    );
+    assert!(20 * missed.len() <= total, "not reached: {missed:#?}");
+}
