@@ -623,7 +623,9 @@ fn alike(schema: Option<&Schema>, a: &Value, b: &Value) -> bool {
                 Some(Shape::Map(values)) => Some(&**values),
                 _ => None,
             };
-            left.keys().chain(right.keys()).all(|key| {
+            // Each key once: twice at every level is two to the power of the depth.
+            let more = right.keys().filter(|key| !left.contains_key(*key));
+            left.keys().chain(more).all(|key| {
                 let (a, b) = (left.get(key), right.get(key));
                 let none = &Value::Null;
                 alike(below(key), a.unwrap_or(none), b.unwrap_or(none))
@@ -644,5 +646,25 @@ pub fn changed(api: &Api, resource: &Resource) {
     if resource.is("apiextensions.k8s.io", "customresourcedefinitions") || resource.custom.is_some()
     {
         api.definitions.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn deep_values_are_compared_once() {
+        let nested =
+            |innermost: Value| (0..64).fold(innermost, |below, _| json!({ "below": below }));
+        assert!(alike(None, &nested(json!(1)), &nested(json!(1))));
+        assert!(!alike(None, &nested(json!(1)), &nested(json!(2))));
+        assert!(!alike(
+            None,
+            &nested(json!({})),
+            &nested(json!({"more": 1}))
+        ));
     }
 }
