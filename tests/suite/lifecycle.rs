@@ -41,6 +41,9 @@ fn from_nothing_to_nothing_without_a_data_plane() {
         "{status}"
     );
 
+    // Permissions and quotas could be looked at.
+    assert!(!up.stdout().contains("not checked"), "{}", up.stdout());
+
     // Applied twice equals once.
     world.run(&["plan", "--sandbox"]).succeeds();
     let again = world

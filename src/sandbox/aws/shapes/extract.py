@@ -28,6 +28,11 @@ SERVICES = {
 }
 BASE = {"string": "$string", "integer": "$int", "long": "$int", "boolean": "$bool", "timestamp": "$time",
         "double": "$float", "float": "$float", "blob": "$blob"}
+# Values that the documentation of a member names and its enum lacks.
+DOCUMENTED = {
+    "AccountAttributeName": ["max-instances", "vpc-max-security-groups-per-interface", "max-elastic-ips",
+                             "vpc-max-elastic-ips"],
+}
 # Lists of instance types and the like grow weekly; what is offered is the service's own table.
 LONGEST_ENUM = 100
 
@@ -94,7 +99,7 @@ def table(service, version, operations, outputs):
         elif kind == "map":
             lines.append(f'm {name} {reference(shape["key"]["shape"])} {reference(shape["value"]["shape"])} {span}')
         elif "enum" in shape:
-            lines.append(f'e {name} {"|".join(shape["enum"])}')
+            lines.append(f'e {name} {"|".join(shape["enum"] + DOCUMENTED.get(name, []))}')
         else:
             lines.append(f't {name} {BASE[kind]} {span} {shape.get("pattern", "")}'.rstrip())
     return f"# {service} {version}, written by extract.py\n" + "\n".join(lines) + "\n"
