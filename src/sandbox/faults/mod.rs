@@ -1,4 +1,4 @@
-//! Faults on demand: rules say what goes wrong with which calls, and every call is carried through [`carry`] by the HTTP
+//! Faults on demand: rules say what goes wrong with which calls, and every call is carried through `carry` by the HTTP
 //! layer of its protocol, which alone knows of them. Who calls learns nothing but what goes wrong.
 
 mod rule;
