@@ -242,18 +242,13 @@ async fn keep_house(api: Arc<Api>, kubernetes: Ipv4Addr) {
         bootstrap(&api, kubernetes);
         let limit = object::stamp(jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1));
         for event in api.store.all("events", "") {
-            let last = [
-                "lastTimestamp",
-                "series.lastObservedTime",
-                "eventTime",
-                "metadata.creationTimestamp",
-            ]
-            .into_iter()
-            .map(|path| object::text(&event.value, path))
-            .find(|time| !time.is_empty())
-            .unwrap_or("");
+            // The hour begins with the last write, whatever times the event itself tells.
+            let metadata = &event.value["metadata"];
+            let managers = metadata["managedFields"].as_array().into_iter().flatten();
+            let writes = managers.filter_map(|manager| manager["time"].as_str());
+            let last = writes.chain(metadata["creationTimestamp"].as_str()).max();
             // All of one form, so that they compare as text.
-            if !last.is_empty() && last < limit.as_str() {
+            if last.is_some_and(|last| last < limit.as_str()) {
                 // Whoever changed it in the meantime keeps it.
                 let _ = api
                     .store
