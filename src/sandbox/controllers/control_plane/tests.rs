@@ -253,7 +253,9 @@ async fn a_pod_that_fits_nowhere_is_told_why() {
     fixture.cluster.create(&PODS, &pod).await.expect("a pod");
     let refused = fixture
         .until(&PODS, "default", "large", |pod| {
-            object::condition(pod, "PodScheduled").is_some()
+            // Before that the node may have the taint of one that is not ready yet.
+            object::condition(pod, "PodScheduled")
+                .is_some_and(|condition| !object::text(&condition["message"]).contains("taint"))
         })
         .await;
     let condition = object::condition(&refused, "PodScheduled").expect("a condition");
