@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Finding, Verify};
 use crate::check::Verdict;
-use crate::clients::kube::condition;
+use crate::clients::kube::{PodAnswer, condition};
 use crate::config::Service;
 use crate::engine::Result;
 use crate::mesh::Counters;
@@ -79,18 +79,25 @@ impl Verify<'_> {
         Ok(pods)
     }
 
+    /// Asks the administration of a pod's proxy.
+    pub(super) async fn ask_proxy(
+        &self,
+        pod: &Pod,
+        path: &str,
+    ) -> std::result::Result<PodAnswer, String> {
+        let (namespace, port) = (&self.environment.namespace, self.mesh.proxies().admin_port);
+        self.cluster
+            .ask_pod(namespace, &pod.name, port, "localhost", path)
+            .await
+    }
+
     /// Every pod has a proxy, and the proxy says that it is live.
     pub(super) async fn check_proxies(&self, service: &Service, pods: &[&Pod]) -> Finding {
-        let port = self.mesh.proxies().admin_port;
-        let namespace = &self.environment.namespace;
         let asked = join_all(pods.iter().map(|pod| async move {
             if !pod.has_proxy {
                 return Err("has no proxy".to_owned());
             }
-            let asked = self
-                .cluster
-                .ask_pod(namespace, &pod.name, port, "localhost", "/ready");
-            match asked.await {
+            match self.ask_proxy(pod, "/ready").await {
                 Ok(answer) if answer.status == 200 => Ok(()),
                 Ok(answer) => Err(format!("its proxy is not live: HTTP {}", answer.status)),
                 Err(why) => Err(format!("its proxy does not answer: {why}")),
@@ -190,11 +197,10 @@ impl Verify<'_> {
             .map(|(_, cluster)| format!("cluster.{cluster}.upstream_rq_completed"))
             .collect();
         let path = "/stats?format=json&filter=upstream_rq_completed$";
-        let namespace = &self.environment.namespace;
-        let asked =
-            self.cluster
-                .ask_pod(namespace, &pod.name, counters.admin_port, "localhost", path);
-        let stats = asked.await.and_then(|answer| answer.json());
+        let stats = self
+            .ask_proxy(pod, path)
+            .await
+            .and_then(|answer| answer.json());
         let stats = stats.map_err(|why| format!("the proxy of {}: {why}", pod.name))?;
         let list = stats["stats"].as_array().into_iter().flatten();
         let value = |name: &String| {

@@ -52,17 +52,15 @@ impl Verify<'_> {
     /// Retries and time-outs of a service are with its callers' proxies as they are wanted.
     pub(super) async fn check_routes(&self, service: &Service, pods: &[Pod]) -> [Finding; 2] {
         let wanted = self.mesh.route(service);
-        let port = self.mesh.proxies().admin_port;
-        let namespace = &self.environment.namespace;
         let path = "/config_dump?resource=dynamic_route_configs";
         let callers = self.callers(service, pods);
         let given = join_all(callers.iter().map(|pod| {
             let wanted = &wanted;
             async move {
-                let asked = self
-                    .cluster
-                    .ask_pod(namespace, &pod.name, port, "localhost", path);
-                let dump = asked.await.and_then(|answer| answer.json());
+                let dump = self
+                    .ask_proxy(pod, path)
+                    .await
+                    .and_then(|answer| answer.json());
                 let given = dump.and_then(|dump| {
                     let missing = || format!("has no route to {}", wanted.host);
                     route_to(&dump, &wanted.host).ok_or_else(missing)

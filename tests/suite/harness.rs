@@ -145,6 +145,14 @@ impl World {
         })
     }
 
+    /// What an `Authorization` header to the demo's cluster says.
+    #[track_caller]
+    pub fn bearer(&self) -> String {
+        let token = self.run(&["token", "--sandbox"]).succeeds().stdout();
+        let token: serde_json::Value = serde_json::from_str(&token).unwrap();
+        format!("Bearer {}", token["status"]["token"].as_str().unwrap())
+    }
+
     /// Runs it to its end.
     pub fn run(&self, arguments: &[&str]) -> Run {
         let output = self.command(arguments).output().unwrap();

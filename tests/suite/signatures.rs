@@ -467,12 +467,10 @@ fn a_service_accounts_token_becomes_its_roles_credentials_and_nobody_elses() {
     let issuer = cluster["identity"]["oidc"]["issuer"].as_str().unwrap();
     let server = cluster["endpoint"].as_str().unwrap();
     let server = server.trim_start_matches("https://").parse().unwrap();
-    let bearer = world.run(&["token", "--sandbox"]).succeeds().stdout();
-    let bearer: Value = serde_json::from_str(&bearer).unwrap();
-    let bearer = bearer["status"]["token"].as_str().unwrap();
+    let bearer = world.bearer();
     let kubernetes = |method: &str, path: &str, body: &Value| {
         let request = Request::new("", method, path, body.to_string().as_bytes())
-            .header("authorization", &format!("Bearer {bearer}"))
+            .header("authorization", &bearer)
             .header("content-type", "application/json");
         let answer = exchange_tls(server, &request.bytes());
         assert!((200..300).contains(&answer.status), "{path}: {answer:?}");

@@ -40,16 +40,18 @@ impl Findings {
     }
 }
 
+const VERIFY: [&str; 6] = [
+    "verify",
+    "--sandbox",
+    "--output",
+    "json",
+    "--patience",
+    "5s",
+];
+
+#[track_caller]
 fn verify(world: &World, exit: i32) -> Findings {
-    let arguments = [
-        "verify",
-        "--sandbox",
-        "--output",
-        "json",
-        "--patience",
-        "5s",
-    ];
-    let run = world.run(&arguments).exits_with(exit);
+    let run = world.run(&VERIFY).exits_with(exit);
     Findings::of(&run.stdout())
 }
 
@@ -58,9 +60,8 @@ fn verify(world: &World, exit: i32) -> Findings {
 fn verify_until(world: &World, wanted: &[&str]) -> Findings {
     let wanted: BTreeSet<String> = wanted.iter().copied().map(String::from).collect();
     let deadline = Instant::now() + Duration::from_secs(60);
-    let arguments = ["verify", "--sandbox", "--output", "json"];
     loop {
-        let run = world.run(&[&arguments[..], &["--patience", "5s"]].concat());
+        let run = world.run(&VERIFY);
         let found = Findings::of(&run.stdout());
         if found.failed() == wanted {
             run.exits_with(if wanted.is_empty() { 0 } else { 14 });

@@ -1,6 +1,7 @@
 //! HTTP into a pod through a port-forward, as with `kubectl port-forward`: what listens on the pod's loopback alone, such as
 //! a proxy's administration, is reached like this and no other way.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Empty, Limited};
@@ -9,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Cluster;
 
@@ -54,55 +56,24 @@ impl Cluster {
         host: &str,
         path: &str,
     ) -> Result<PodAnswer, String> {
-        let asked = tokio::time::timeout(PATIENCE, self.ask(namespace, pod, port, host, path));
-        let late = |_| format!("no answer within {} s", PATIENCE.as_secs());
-        asked.await.map_err(late)?
-    }
-
-    async fn ask(
-        &self,
-        namespace: &str,
-        pod: &str,
-        port: u16,
-        host: &str,
-        path: &str,
-    ) -> Result<PodAnswer, String> {
         let words = |error: &dyn std::fmt::Display| error.to_string();
-        let client = self.client().await.map_err(|trouble| words(&trouble))?;
-        let pods: Api<Pod> = Api::namespaced(client, namespace);
-        let forward = pods.portforward(pod, &[port]).await;
-        let mut forward = forward.map_err(|error| words(&error))?;
-        let stream = forward
-            .take_stream(port)
-            .ok_or("the port was not forwarded")?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| words(&error))?;
-        let connection = tokio::spawn(connection);
         let request = hyper::Request::get(path)
             .header("host", host)
             .header("connection", "close")
             .body(Empty::<Bytes>::new())
             .map_err(|error| words(&error))?;
-        let answered = async {
-            let answer = sender.send_request(request).await;
-            let answer = answer.map_err(|error| words(&error))?;
-            let status = answer.status().as_u16();
-            let server = answer.headers().get("server");
-            let server = server.and_then(|server| server.to_str().ok());
-            let server = server.unwrap_or_default().to_owned();
-            let body = Limited::new(answer.into_body(), LARGEST).collect().await;
-            let body = body.map_err(|error| words(&error))?.to_bytes();
-            Ok(PodAnswer {
-                status,
-                server,
-                body,
-            })
-        }
-        .await;
-        connection.abort();
-        forward.abort();
-        answered
+        in_time(async {
+            let pods = self.pods(namespace).await?;
+            let forward = pods.portforward(pod, &[port]).await;
+            let mut forward = forward.map_err(|error| words(&error))?;
+            let stream = forward
+                .take_stream(port)
+                .ok_or("the port was not forwarded")?;
+            let answered = answer_of(stream, request).await;
+            forward.abort();
+            answered
+        })
+        .await
     }
 
     /// What a container of a pod said since so many seconds ago.
@@ -116,15 +87,56 @@ impl Cluster {
         container: &str,
         since_seconds: i64,
     ) -> Result<String, String> {
-        let client = self.client().await.map_err(|trouble| trouble.to_string())?;
-        let pods: Api<Pod> = Api::namespaced(client, namespace);
         let params = kube::api::LogParams {
             container: Some(container.to_owned()),
             since_seconds: Some(since_seconds),
             ..kube::api::LogParams::default()
         };
-        let log = tokio::time::timeout(PATIENCE, pods.logs(pod, &params)).await;
-        let late = |_| format!("no answer within {} s", PATIENCE.as_secs());
-        log.map_err(late)?.map_err(|error| error.to_string())
+        in_time(async {
+            let log = self.pods(namespace).await?.logs(pod, &params).await;
+            log.map_err(|error| error.to_string())
+        })
+        .await
+    }
+
+    async fn pods(&self, namespace: &str) -> Result<Api<Pod>, String> {
+        let client = self.client().await.map_err(|trouble| trouble.to_string())?;
+        Ok(Api::namespaced(client, namespace))
+    }
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let late = |_| format!("no answer within {} s", PATIENCE.as_secs());
+    tokio::time::timeout(PATIENCE, asked).await.map_err(late)?
+}
+
+async fn answer_of(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: hyper::Request<Empty<Bytes>>,
+) -> Result<PodAnswer, String> {
+    let words = |error: hyper::Error| error.to_string();
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(words)?;
+    let driven = async {
+        let _ = connection.await;
+        std::future::pending::<Infallible>().await
+    };
+    let answered = async {
+        let answer = sender.send_request(request).await.map_err(words)?;
+        let status = answer.status().as_u16();
+        let server = answer.headers().get("server");
+        let server = server.and_then(|server| server.to_str().ok());
+        let server = server.unwrap_or_default().to_owned();
+        let body = Limited::new(answer.into_body(), LARGEST).collect().await;
+        let body = body.map_err(|error| error.to_string())?.to_bytes();
+        Ok(PodAnswer {
+            status,
+            server,
+            body,
+        })
+    };
+    tokio::select! {
+        answered = answered => answered,
+        never = driven => match never {},
     }
 }

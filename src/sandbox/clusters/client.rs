@@ -1,27 +1,32 @@
 //! Clients of a cluster's API server.
 
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
 use super::ClusterAccess;
 
 /// A client with the token of `access`.
 pub fn new(access: &ClusterAccess) -> Result<kube::Client, String> {
-    let url = access
-        .server
-        .parse()
-        .map_err(|error| format!("{}: {error}", access.server))?;
-    let mut config = kube::Config::new(url);
-    let certificate =
-        pem(&access.certificate_authority).ok_or("unreadable certificate authority")?;
-    config.root_cert = Some(vec![certificate]);
-    config.default_namespace = "default".into();
+    let mut config = trusting(&access.server, access.certificate_authority.as_bytes())?;
     config.auth_info.token = Some(access.token.clone().into());
     kube::Client::try_from(config).map_err(|error| error.to_string())
 }
 
-fn pem(text: &str) -> Option<Vec<u8>> {
-    use base64::Engine;
-    let body: String = text
-        .lines()
-        .filter(|line| !line.starts_with("-----"))
-        .collect();
-    base64::engine::general_purpose::STANDARD.decode(body).ok()
+/// How to reach an API server, trusting only the cluster's own authority (PEM), without credentials yet.
+pub fn trusting(server: &str, authority: &[u8]) -> Result<kube::Config, String> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let url = server
+        .parse()
+        .map_err(|error| format!("{server}: {error}"))?;
+    let mut roots = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(authority) {
+        let certificate = certificate.map_err(|error| format!("certificate authority: {error}"))?;
+        roots.push(certificate.to_vec());
+    }
+    if roots.is_empty() {
+        return Err("certificate authority: no PEM".into());
+    }
+    let mut config = kube::Config::new(url);
+    config.root_cert = Some(roots);
+    Ok(config)
 }

@@ -6,7 +6,7 @@
 
 mod addons;
 mod api_server;
-mod client;
+pub(super) mod client;
 mod cluster;
 mod peer;
 mod pod_identity;

@@ -71,20 +71,24 @@ struct Working {
 }
 
 impl Working {
-    fn strike(&mut self, visit: &Visit) -> Option<Strike> {
-        let meant = match self.rule.caller {
+    /// Whether the rule is about a call, and so counts it.
+    fn is_about(&self, visit: &Visit) -> bool {
+        let is_meant = match self.rule.caller {
             Callers::Tool => !visit.is_internal,
             Callers::Controllers => visit.is_internal,
             Callers::Any => true,
         };
         // Only reads can be late, and only changes can fail later.
-        let kind = self.rule.kind;
-        let moot =
-            (kind == Kind::Stale && visit.changes) || (kind == Kind::Fails && !visit.changes);
-        if !meant || moot || !self.rule.means(&visit.call) {
-            return None;
-        }
-        self.seen += 1;
+        let is_moot = match self.rule.kind {
+            Kind::Stale => visit.changes,
+            Kind::Fails => !visit.changes,
+            _ => false,
+        };
+        is_meant && !is_moot && self.rule.means(&visit.call)
+    }
+
+    /// What is to happen to a call that has been counted.
+    fn strike(&mut self) -> Option<Strike> {
         if self.seen < self.rule.nth || self.struck >= self.rule.most() {
             return None;
         }
@@ -191,16 +195,13 @@ impl Faults {
         json!(self.lock().journal)
     }
 
-    /// What is to happen to a call, if anything: the first rule that strikes decides, and all that mean it count it.
+    /// What is to happen to a call, if anything: the first rule that strikes decides, and all that are about it count it.
     pub fn strike(&self, visit: &Visit) -> Option<Strike> {
         let mut inner = self.lock();
         let mut first = None;
-        for rule in &mut inner.rules {
-            if first.is_none() {
-                first = rule.strike(visit);
-            } else if rule.rule.means(&visit.call) {
-                rule.seen += 1;
-            }
+        for rule in inner.rules.iter_mut().filter(|rule| rule.is_about(visit)) {
+            rule.seen += 1;
+            first = first.or_else(|| rule.strike());
         }
         if let Some(strike) = first {
             tracing::info!("fault: {} {}", visit.call, strike.kind.name());
@@ -234,50 +235,31 @@ impl Faults {
         refuse: impl FnOnce(Refusal) -> Response<B>,
         act: impl Future<Output = Response<B>>,
     ) -> Response<B> {
-        let undone = |faults: &Self| faults.remember(visit, None, strike);
-        let refusal = match strike.map(|strike| strike.kind) {
-            None
-            | Some(
-                Kind::Slow
-                | Kind::Lost
-                | Kind::Unanswered
-                | Kind::Fails
-                | Kind::Stale
-                | Kind::Cut
-                | Kind::DropUpload,
-            ) => None,
-            Some(Kind::Restart) => {
-                undone(self);
-                let duration = strike.map_or(Duration::ZERO, |strike| strike.duration);
-                self.0.away.send_replace(Some(Instant::now() + duration));
-                return breaker.trip().await;
-            }
-            Some(Kind::Throttling) => Some(Refusal::Throttled),
-            Some(Kind::Unavailable) => Some(Refusal::Unavailable),
-            Some(Kind::InternalError) => Some(Refusal::Internal),
-            Some(Kind::Denied) => Some(Refusal::Denied),
-            Some(Kind::Expired) => Some(Refusal::Expired),
-            Some(Kind::Reset) => {
-                undone(self);
-                return breaker.trip().await;
-            }
-            Some(Kind::TimeOut) => {
-                undone(self);
-                tokio::time::sleep(HOLD).await;
-                return breaker.trip().await;
-            }
-        };
-        if let Some(refusal) = refusal {
+        let kind = strike.map(|strike| strike.kind);
+        if let Some(refusal) = kind.and_then(Kind::refusal) {
             let answer = refuse(refusal);
             self.remember(visit, Some(answer.status().as_u16()), strike);
             return answer;
         }
-        match strike {
-            Some(strike) if strike.kind == Kind::Slow => tokio::time::sleep(strike.duration).await,
-            Some(strike) if strike.kind == Kind::Cut => {
+        let duration = strike.map_or(Duration::ZERO, |strike| strike.duration);
+        match kind {
+            Some(kind @ (Kind::Reset | Kind::TimeOut | Kind::Restart)) => {
+                self.remember(visit, None, strike);
+                match kind {
+                    Kind::TimeOut => tokio::time::sleep(HOLD).await,
+                    Kind::Restart => {
+                        let until = Instant::now() + duration;
+                        self.0.away.send_replace(Some(until));
+                    }
+                    _ => {}
+                }
+                return breaker.trip().await;
+            }
+            Some(Kind::Slow) => tokio::time::sleep(duration).await,
+            Some(Kind::Cut) => {
                 let breaker = breaker.clone();
                 tokio::spawn(async move {
-                    tokio::time::sleep(strike.duration).await;
+                    tokio::time::sleep(duration).await;
                     breaker.trip_now();
                 });
             }
@@ -285,7 +267,7 @@ impl Faults {
         }
         let answer = act.await;
         self.remember(visit, Some(answer.status().as_u16()), strike);
-        match strike.map(|strike| strike.kind) {
+        match kind {
             Some(Kind::Lost) => breaker.trip().await,
             Some(Kind::Unanswered) => {
                 tokio::time::sleep(HOLD).await;

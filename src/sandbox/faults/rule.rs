@@ -4,19 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::Refusal;
 use crate::sandbox::aws::{self, doom};
+use crate::sandbox::kubernetes::VERBS;
 
-/// The verbs of Kubernetes requests.
-const VERBS: [&str; 8] = [
-    "create",
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "update",
-    "watch",
-];
 /// The methods of registry requests.
 const METHODS: [&str; 6] = ["DELETE", "GET", "HEAD", "PATCH", "POST", "PUT"];
 /// What registry requests are about.
@@ -120,6 +111,18 @@ impl Kind {
             Kind::Restart => "the API server is away for `seconds`",
             Kind::Cut => "a watch's connection breaks after `seconds`",
             Kind::DropUpload => "the registry forgets the upload",
+        }
+    }
+
+    /// How a call is refused, for kinds that refuse it.
+    pub(super) fn refusal(self) -> Option<Refusal> {
+        match self {
+            Kind::Throttling => Some(Refusal::Throttled),
+            Kind::Unavailable => Some(Refusal::Unavailable),
+            Kind::InternalError => Some(Refusal::Internal),
+            Kind::Denied => Some(Refusal::Denied),
+            Kind::Expired => Some(Refusal::Expired),
+            _ => None,
         }
     }
 

@@ -86,21 +86,24 @@ fn group((name, versions): &(String, Vec<String>)) -> Value {
     json!({"name": name, "versions": versions, "preferredVersion": preferred})
 }
 
+/// What can be done with resources.
+pub const VERBS: [&str; 8] = [
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
+
 /// The verbs of a resource.
-pub fn verbs(resource: &Resource) -> Vec<&'static str> {
-    if resource.review {
-        return vec!["create"];
+pub fn verbs(resource: &Resource) -> &'static [&'static str] {
+    match resource.review {
+        true => &["create"],
+        false => &VERBS,
     }
-    vec![
-        "create",
-        "delete",
-        "deletecollection",
-        "get",
-        "list",
-        "patch",
-        "update",
-        "watch",
-    ]
 }
 
 /// Name, kind's group, version and kind, and verbs of what is under a resource.

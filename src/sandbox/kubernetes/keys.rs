@@ -78,10 +78,11 @@ impl Authority {
                 (certificate.pem(), key)
             }
         };
-        let der = pem_to_der(&pem).ok_or_else(|| wrong("ca.crt is not PEM".into()))?;
+        let der = CertificateDer::from_pem_slice(pem.as_bytes());
+        let der = der.map_err(|error| wrong(format!("ca.crt is not PEM: {error}")))?;
         Ok(Authority {
             pem,
-            der: CertificateDer::from(der),
+            der,
             issuer: Issuer::new(params, key),
         })
     }
@@ -161,7 +162,8 @@ impl Identity {
 
     /// A server's TLS with this certificate, which asks clients for one of the authority with this PEM.
     pub fn server_asking(&self, authority: &str) -> Result<rustls::ServerConfig, String> {
-        let der = CertificateDer::from(pem_to_der(authority).ok_or("the authority is not PEM")?);
+        let der = CertificateDer::from_pem_slice(authority.as_bytes());
+        let der = der.map_err(|error| format!("the authority is not PEM: {error}"))?;
         self.server_with(&Clients::Asked(&der))
     }
 
@@ -211,10 +213,10 @@ impl Identity {
     }
 
     fn chain(&self) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), String> {
-        let der = pem_to_der(&self.certificate).ok_or("the certificate is not PEM")?;
-        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes())
-            .map_err(|error| error.to_string())?;
-        Ok((vec![CertificateDer::from(der)], key))
+        let said = |error: rustls::pki_types::pem::Error| error.to_string();
+        let certificate = CertificateDer::from_pem_slice(self.certificate.as_bytes());
+        let key = PrivateKeyDer::from_pem_slice(self.key.as_bytes());
+        Ok((vec![certificate.map_err(said)?], key.map_err(said)?))
     }
 }
 
@@ -418,14 +420,6 @@ impl Keys {
     }
 }
 
-/// The first certificate of a PEM file.
-pub(super) fn pem_to_der(pem: &str) -> Option<Vec<u8>> {
-    let (_, rest) = pem.split_once("-----BEGIN CERTIFICATE-----")?;
-    let (body, _) = rest.split_once("-----END CERTIFICATE-----")?;
-    let body: String = body.split_whitespace().collect();
-    base64::engine::general_purpose::STANDARD.decode(body).ok()
-}
-
 fn write_private(path: &Path, text: &str) -> Result<(), ServeError> {
     state::write_private(path, text.as_bytes()).map_err(|source| ServeError::File {
         path: path.to_owned(),
@@ -442,7 +436,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::load_or_create(folder.path(), "kubernetes").unwrap();
         let identity = authority.client("kube-apiserver", Some("system:masters"));
-        let der = pem_to_der(&identity.unwrap().certificate).unwrap();
+        let certificate = identity.unwrap().certificate;
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
         let expected = Subject {
             user: "kube-apiserver".to_owned(),
             groups: vec!["system:masters".to_owned()],

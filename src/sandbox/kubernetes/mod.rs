@@ -53,6 +53,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use discovery::VERBS;
 pub use keys::{AnyServer, Authority, Identity, Keys, Subject};
 pub use server::Server;
 

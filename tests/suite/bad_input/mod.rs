@@ -70,9 +70,7 @@ impl Scene {
         let cluster = sandbox.get("eks", "/clusters/meshctl-demo");
         let cluster = cluster["cluster"]["endpoint"].as_str().unwrap();
         let cluster = cluster.trim_start_matches("https://").parse().unwrap();
-        let token = world.run(&["token", "--sandbox"]).succeeds().stdout();
-        let token: Value = serde_json::from_str(&token).unwrap();
-        let bearer = format!("Bearer {}", token["status"]["token"].as_str().unwrap());
+        let bearer = world.bearer();
         let target = "AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken";
         let login = sandbox.json("ecr", target, &json!({}));
         let login = &login["authorizationData"][0]["authorizationToken"];

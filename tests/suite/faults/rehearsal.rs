@@ -148,9 +148,7 @@ fn the_cluster_and_the_registry_fail_alike() {
     let cluster = sandbox.get("eks", "/clusters/meshctl-demo");
     let server = cluster["cluster"]["endpoint"].as_str().unwrap();
     let server = server.trim_start_matches("https://").parse().unwrap();
-    let token = world.run(&["token", "--sandbox"]).succeeds().stdout();
-    let token: Value = serde_json::from_str(&token).unwrap();
-    let bearer = format!("Bearer {}", token["status"]["token"].as_str().unwrap());
+    let bearer = world.bearer();
     let map = |name: &str| {
         let object = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
         let path = "/api/v1/namespaces/default/configmaps";

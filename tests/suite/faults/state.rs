@@ -222,9 +222,7 @@ fn objects(world: &World, cluster: &Value) -> Option<Value> {
     ];
     let server = cluster["runtime"]["endpoint"].as_str()?;
     let server = server.trim_start_matches("https://").parse().ok()?;
-    let token = world.run(&["token", "--sandbox"]).stdout();
-    let token: Value = serde_json::from_str(&token).ok()?;
-    let bearer = format!("Bearer {}", token["status"]["token"].as_str()?);
+    let bearer = world.bearer();
     let get = |path: &str| -> Option<Value> {
         let request = Request::new("", "GET", path, b"").header("authorization", &bearer);
         let answer = exchange_tls(server, &request.bytes());

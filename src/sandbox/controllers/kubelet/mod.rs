@@ -29,12 +29,12 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::runtime::watcher;
-use kube::{Api, Client};
 use tokio::sync::watch;
 
 use super::{Shutdown, stopped};
-use crate::sandbox::clusters::{ClusterAccess, NodeOptions};
+use crate::sandbox::clusters::{NodeOptions, client};
 use crate::sandbox::data_plane::{self, address, aws};
 use crate::sandbox::state::World;
 use images::{Image, Images, Reference, Source};
@@ -43,7 +43,7 @@ use images::{Image, Images, Reference, Source};
 pub struct Kubelet {
     options: NodeOptions,
     world: World,
-    client: Client,
+    client: kube::Client,
     addresses: address::Pool,
     images: Images,
     seen: Mutex<BTreeSet<String>>,
@@ -70,37 +70,10 @@ impl Kubelet {
     }
 }
 
-/// A client of an API server with the rights of its token.
-pub fn client(access: &ClusterAccess) -> Result<Client, String> {
-    let mut config = trusting(&access.server, &access.certificate_authority)?;
-    config.auth_info.token = Some(access.token.clone().into());
-    Client::try_from(config).map_err(|error| error.to_string())
-}
-
-/// How to reach an API server, trusting only the cluster's own authority (PEM), without credentials yet.
-pub fn trusting(server: &str, authority: &str) -> Result<kube::Config, String> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let uri = server.parse().map_err(|_| format!("{server} is no URL"))?;
-    let mut config = kube::Config::new(uri);
-    let mut certificates = Vec::new();
-    for block in authority.split("-----BEGIN CERTIFICATE-----").skip(1) {
-        let body = block.split("-----END").next().unwrap_or_default();
-        let body: String = body.split_whitespace().collect();
-        use base64::Engine;
-        let der = base64::engine::general_purpose::STANDARD
-            .decode(body)
-            .map_err(|error| error.to_string())?;
-        certificates.push(der);
-    }
-    config.root_cert = Some(certificates);
-    config.read_timeout = None;
-    Ok(config)
-}
-
 /// Runs one node's kubelet until a shutdown is asked for. Its pods' processes end with it.
 pub async fn run(options: NodeOptions, world: World, mut shutdown: Shutdown) {
     let name = options.name.clone();
-    let client = match client(&options.access) {
+    let client = match client::new(&options.access) {
         Ok(client) => client,
         Err(error) => {
             tracing::error!("kubelet {name}: {error}");

@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use kube::config::AuthInfo;
 use serde_json::{Value, json};
 
 use self::leader::Election;
 use super::runtime::{Cluster, Resource, object};
 use super::{ContainerContext, stopped};
+use crate::sandbox::clusters::client;
 
 /// How long caches may take to fill before a program gives up.
 const CACHE_SYNC: Duration = Duration::from_secs(120);
@@ -33,23 +33,8 @@ pub fn kubernetes_client(context: &ContainerContext) -> Result<kube::Client, Str
     let authority = context
         .read(&format!("{ACCOUNT}/ca.crt"))
         .map_err(|error| format!("open {ACCOUNT}/ca.crt: {error}"))?;
-    let certificates =
-        webhooks::certificates(&authority).map_err(|error| format!("{ACCOUNT}/ca.crt: {error}"))?;
-    let url = context
-        .kubernetes_endpoint
-        .parse()
-        .map_err(|error| format!("{}: {error}", context.kubernetes_endpoint))?;
-    let mut config = kube::Config::new(url);
-    config.root_cert = Some(
-        certificates
-            .into_iter()
-            .map(|certificate| certificate.to_vec())
-            .collect(),
-    );
-    config.auth_info = AuthInfo {
-        token_file: Some(token_file.to_string_lossy().into_owned()),
-        ..AuthInfo::default()
-    };
+    let mut config = client::trusting(&context.kubernetes_endpoint, &authority)?;
+    config.auth_info.token_file = Some(token_file.to_string_lossy().into_owned());
     kube::Client::try_from(config).map_err(|error| error.to_string())
 }
 

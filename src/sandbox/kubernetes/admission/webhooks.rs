@@ -10,16 +10,17 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::super::auth::user_value;
+use super::super::object;
 use super::super::read::external;
 use super::super::selector::Labels;
 use super::super::status::{Result, Status};
-use super::super::{keys, object};
 use super::Attributes;
 
 const MUTATING: &str = "admissionregistration.k8s.io/mutatingwebhookconfigurations";
@@ -454,16 +455,10 @@ fn roots(config: &Value) -> rustls::RootCertStore {
     let bundle = config["caBundle"]
         .as_str()
         .and_then(|text| STANDARD.decode(text).ok())
-        .and_then(|bytes| String::from_utf8(bytes).ok())
         .unwrap_or_default();
-    let mut rest = bundle.as_str();
-    while let Some(start) = rest.find("-----BEGIN CERTIFICATE-----") {
-        rest = &rest[start..];
-        if let Some(der) = keys::pem_to_der(rest) {
-            // A broken certificate in the bundle trusts nobody.
-            let _ = roots.add(CertificateDer::from(der));
-        }
-        rest = &rest[1..];
+    // A broken certificate in the bundle trusts nobody.
+    for certificate in CertificateDer::pem_slice_iter(&bundle).flatten() {
+        let _ = roots.add(certificate);
     }
     roots
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::super::VERBS;
 use super::super::object;
 use super::super::resources::Index;
 
@@ -40,16 +41,7 @@ fn binding(name: &str, subjects: &[(&str, &str)]) -> Value {
 pub fn defaults(index: &Index) -> Vec<Value> {
     let read = json!(["get", "list", "watch"]);
     let write = json!(["create", "delete", "deletecollection", "patch", "update"]);
-    let all = json!([
-        "create",
-        "delete",
-        "deletecollection",
-        "get",
-        "list",
-        "patch",
-        "update",
-        "watch"
-    ]);
+    let all = json!(VERBS);
     // What people work with in a namespace, as in the real roles of these names.
     let work: Vec<(&str, Vec<&str>)> = vec![
         (
