@@ -7,6 +7,7 @@ pub mod eks;
 pub mod iam;
 pub mod identity;
 pub mod kube;
+mod pace;
 pub mod registry;
 pub mod stacks;
 

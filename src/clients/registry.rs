@@ -4,27 +4,40 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use oci_client::client::{ClientConfig, ClientProtocol};
-use oci_client::errors::OciDistributionError;
+use oci_client::errors::{OciDistributionError, OciErrorCode};
 use oci_client::manifest::{ImageIndexEntry, OciDescriptor, OciImageManifest};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
+use super::pace::Pace;
 use crate::engine::{Failure, FailureKind, Result};
-
-/// Bytes that many may hold.
-pub type Bytes = Arc<Vec<u8>>;
 
 /// Tries of one request, the first included.
 const ATTEMPTS: u32 = 4;
+/// How long a registry may go on refusing a request as one of too many.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Reads images from public registries or their mirrors. What was read is kept for the run: many services share a base.
 #[derive(Debug, Default)]
 pub struct Registries {
     mirrors: BTreeMap<String, String>,
     digests: Mutex<HashMap<String, Arc<OnceCell<String>>>>,
+    images: Mutex<HashMap<String, Arc<OnceCell<PlatformImage>>>>,
     blobs: Mutex<HashMap<String, Arc<OnceCell<Bytes>>>>,
+    paces: Paces,
+}
+
+/// Registries limit each kind of request by itself.
+#[derive(Debug, Default)]
+struct Paces {
+    read: Pace,
+    check: Pace,
+    upload: Pace,
+    publish: Pace,
 }
 
 /// An image by digest, and where it is read.
@@ -115,7 +128,7 @@ impl Registries {
                 let tag = reference.tag().unwrap_or("latest").to_owned();
                 let wanted =
                     Reference::with_tag(source.host.clone(), source.repository.clone(), tag);
-                retried(image, async || {
+                retried(&self.paces.read, image, async || {
                     client
                         .fetch_manifest_digest(&wanted, &RegistryAuth::Anonymous)
                         .await
@@ -139,15 +152,20 @@ impl Registries {
         pinned: &Pinned,
         architecture: &'static str,
     ) -> Result<PlatformImage> {
-        let client = client(pinned.source.plain, Some(architecture));
-        let reference = pinned.reference();
-        let (manifest, _, config) = retried(&pinned.name, async || {
-            client
-                .pull_manifest_and_config(&reference, &RegistryAuth::Anonymous)
-                .await
+        let cell = kept(&self.images, &format!("{} {architecture}", pinned.digest));
+        cell.get_or_try_init(async || {
+            let client = client(pinned.source.plain, Some(architecture));
+            let reference = pinned.reference();
+            let (manifest, _, config) = retried(&self.paces.read, &pinned.name, async || {
+                client
+                    .pull_manifest_and_config(&reference, &RegistryAuth::Anonymous)
+                    .await
+            })
+            .await?;
+            Ok(PlatformImage { manifest, config })
         })
-        .await?;
-        Ok(PlatformImage { manifest, config })
+        .await
+        .cloned()
     }
 
     /// Pushes what the repository lacks of the blobs, then the manifest under the tag.
@@ -175,7 +193,7 @@ impl Registries {
             .iter()
             .map(|blob| self.send(&client, &reference, &name, blob));
         futures::future::try_join_all(sends).await?;
-        retried(&name, async || {
+        retried(&self.paces.publish, &name, async || {
             let media_type = media_type.parse().map_err(|_| {
                 OciDistributionError::GenericError(Some("a malformed media type".into()))
             })?;
@@ -195,7 +213,10 @@ impl Registries {
         blob: &Blob,
     ) -> Result<()> {
         let digest = &blob.descriptor.digest;
-        let exists = retried(name, async || client.blob_exists(target, digest).await).await?;
+        let exists = retried(&self.paces.check, name, async || {
+            client.blob_exists(target, digest).await
+        })
+        .await?;
         if exists {
             return Ok(());
         }
@@ -203,8 +224,8 @@ impl Registries {
             Content::Bytes(bytes) => bytes.clone(),
             Content::Elsewhere(image) => self.fetch(image, &blob.descriptor).await?,
         };
-        retried(name, async || {
-            client.push_blob(target, bytes.to_vec(), digest).await
+        retried(&self.paces.upload, name, async || {
+            client.push_blob(target, bytes.clone(), digest).await
         })
         .await?;
         Ok(())
@@ -218,10 +239,10 @@ impl Registries {
             client
                 .store_auth_if_needed(reference.resolve_registry(), &RegistryAuth::Anonymous)
                 .await;
-            retried(&image.name, async || {
+            retried(&self.paces.read, &image.name, async || {
                 let mut bytes = Vec::new();
                 client.pull_blob(&reference, descriptor, &mut bytes).await?;
-                Ok(Arc::new(bytes))
+                Ok(Bytes::from(bytes))
             })
             .await
         })
@@ -326,16 +347,22 @@ fn client(plain: bool, architecture: Option<&'static str>) -> Client {
     Client::new(config)
 }
 
-/// Tries again what a registry could not do for the moment.
-async fn retried<T, F, Fut>(name: &str, attempt: F) -> Result<T>
+/// Tries again what a registry could not do for the moment, and at the pace at which it takes requests.
+async fn retried<T, F, Fut>(pace: &Pace, name: &str, attempt: F) -> Result<T>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = std::result::Result<T, OciDistributionError>>,
 {
+    let deadline = Instant::now() + PATIENCE;
     let mut tries = 1;
     loop {
+        let turn = pace.turn().await;
         match attempt().await {
-            Ok(value) => return Ok(value),
+            Ok(value) => {
+                pace.taken();
+                return Ok(value);
+            }
+            Err(error) if is_too_many(&error) && Instant::now() < deadline => pace.refused(turn),
             Err(error) if tries < ATTEMPTS && is_transient(&error) => {
                 let ceiling = Duration::from_millis(250 << tries);
                 tokio::time::sleep(ceiling.mul_f64(fastrand::f64())).await;
@@ -346,12 +373,23 @@ where
     }
 }
 
+fn is_too_many(error: &OciDistributionError) -> bool {
+    match error {
+        OciDistributionError::ServerError { code, .. } => *code == 429,
+        OciDistributionError::RegistryError { envelope, .. } => envelope
+            .errors
+            .iter()
+            .any(|error| error.code == OciErrorCode::Toomanyrequests),
+        _ => false,
+    }
+}
+
 fn is_transient(error: &OciDistributionError) -> bool {
     match error {
         OciDistributionError::RequestError(error) => {
             error.is_connect() || error.is_timeout() || error.is_body() || error.is_request()
         }
-        OciDistributionError::ServerError { code, .. } => *code >= 500 || *code == 429,
+        OciDistributionError::ServerError { code, .. } => *code >= 500,
         _ => false,
     }
 }
