@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::aws;
 use super::clock::Clock;
-use super::faults::Faults;
+use super::faults::{Faults, Kind, Strike, Visit};
 
 /// The state of every AWS service, one field each; each service's module defines its own part.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -98,6 +98,8 @@ pub struct World {
     /// Why the last save failed, if it did.
     unsaved: Arc<Mutex<Option<String>>>,
     calls: Arc<Mutex<Calls>>,
+    /// How often AWS may be called.
+    pub rates: aws::rates::Rates,
     /// What is to go wrong.
     pub faults: Faults,
 }
@@ -125,7 +127,20 @@ impl World {
             changed: Arc::new(watch::Sender::new(0)),
             unsaved: Arc::default(),
             calls: Arc::default(),
+            rates: aws::rates::Rates::default(),
             faults: Faults::default(),
+        }
+    }
+
+    /// What is to happen to a call, if it is one of too many or a rule says so. `operation` is how AWS names it.
+    pub fn strike(&self, visit: &Visit, operation: &str, region: &str) -> Option<Strike> {
+        let speed = match visit.is_internal {
+            true => self.clock.speed(),
+            false => 1.0,
+        };
+        match self.rates.take(operation, region, speed, Instant::now()) {
+            true => self.faults.strike(visit),
+            false => Some(Strike::of(Kind::Throttling)),
         }
     }
 

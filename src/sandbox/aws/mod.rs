@@ -13,6 +13,7 @@ mod hostile_tests;
 pub mod iam;
 pub mod logs;
 pub mod protocol;
+pub mod rates;
 pub mod rejection;
 pub mod server;
 pub mod shapes;

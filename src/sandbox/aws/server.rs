@@ -153,7 +153,7 @@ async fn respond(
         Err(encoded) => return finish(encoded, &request_id),
     };
     let visit = known.visit(world);
-    let strike = world.faults.strike(&visit);
+    let strike = world.strike(&visit, &visit.call, &known.region);
     let refuse = |refusal| {
         let service = known.service;
         let fault = rejection::on_purpose(service, refusal);

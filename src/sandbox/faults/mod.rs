@@ -61,6 +61,16 @@ pub struct Strike {
     pub duration: Duration,
 }
 
+impl Strike {
+    /// One that takes no time.
+    pub fn of(kind: Kind) -> Self {
+        Strike {
+            kind,
+            duration: Duration::ZERO,
+        }
+    }
+}
+
 /// A rule at work.
 struct Working {
     id: u64,

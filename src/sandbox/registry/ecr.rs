@@ -73,6 +73,22 @@ impl Drop for Writing<'_> {
 type Refusal = Box<Response<Body>>;
 type Answer = Result<Response<Body>, Refusal>;
 
+/// The operation of ECR's API that a request counts as.
+///
+/// Source: "Amazon ECR service quotas", which tells for each what a push or pull does of it.
+fn operation(method: &Method, call: &str) -> &'static str {
+    match (method.as_str(), call.rsplit(':').next()) {
+        ("PUT", Some("manifests")) => "ecr:PutImage",
+        ("GET" | "HEAD", Some("manifests")) => "ecr:BatchGetImage",
+        ("HEAD", Some("blobs")) => "ecr:BatchCheckLayerAvailability",
+        ("GET", Some("blobs")) => "ecr:GetDownloadUrlForLayer",
+        ("POST", Some("uploads")) => "ecr:InitiateLayerUpload",
+        ("PATCH", Some("uploads")) => "ecr:UploadLayerPart",
+        ("PUT", Some("uploads")) => "ecr:CompleteLayerUpload",
+        _ => "",
+    }
+}
+
 fn no(status: u16, code: &str, message: impl Into<String>) -> Refusal {
     Box::new(refuse(status, code, message))
 }
@@ -97,7 +113,10 @@ impl Registry {
     /// Answers a request.
     pub async fn respond(&self, request: Request<Incoming>, breaker: &Breaker) -> Response<Body> {
         let visit = self.visit(&request);
-        let strike = self.world.faults.strike(&visit);
+        let region = self.token(&request).map(|token| token.region);
+        let region = region.unwrap_or_else(|_| self.world.region.to_string());
+        let operation = operation(request.method(), &visit.call);
+        let strike = self.world.strike(&visit, operation, &region);
         let refuse = |refusal| {
             let (status, code, message) = match refusal {
                 faults::Refusal::Throttled => (429, "TOOMANYREQUESTS", "Rate exceeded"),
