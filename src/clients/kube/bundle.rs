@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::connection::{Cluster, Trouble};
 use super::drift::difference;
 use super::object::Reference;
-use super::pods::pods_of;
+use super::pods::{Pods, pods_of};
 use super::ready::{Readiness, readiness};
 use crate::engine::{Context, Failure, FailureKind, Observed, Poll, Result, Wait};
 
@@ -197,7 +197,7 @@ impl<'a> Bundle<'a> {
     async fn wait_one(&self, cx: &Context, manifest: &Value) -> Result<()> {
         let name = &Reference::of(manifest);
         let wait = Wait::new(name.to_string(), self.deadline);
-        cx.wait_for(wait, || async {
+        let waited = cx.wait_for(wait, || async {
             let looked = self.cluster.get(name).await;
             let Some(live) = looked.map_err(|trouble| trouble.failure(name.to_string()))? else {
                 return Err(Failure::new(name.to_string(), "was deleted meanwhile"));
@@ -220,8 +220,30 @@ impl<'a> Bundle<'a> {
                 }
                 Readiness::Waiting(how) => Ok(Poll::Pending(how)),
             }
-        })
-        .await
+        });
+        match waited.await {
+            Err(late) if late.kind == FailureKind::Timeout && name.kind == "Deployment" => {
+                Err(self.with_pods(late, name).await)
+            }
+            waited => waited,
+        }
+    }
+
+    /// A wait that was in vain, with how the pods were at its end.
+    async fn with_pods(&self, late: Failure, name: &Reference) -> Failure {
+        let Ok(Some(live)) = self.cluster.get(name).await else {
+            return late;
+        };
+        match pods_of(self.cluster, &live).await {
+            Ok(Pods {
+                unready: Some(pod), ..
+            }) => Failure {
+                message: format!("{}; {}", late.message, pod.words),
+                ..late
+            }
+            .hint(pod.hint),
+            _ => late,
+        }
     }
 
     async fn explain(&self, live: &Value, name: &Reference, why: &str) -> Failure {

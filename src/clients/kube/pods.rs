@@ -28,6 +28,8 @@ pub struct Pods {
     pub ready: usize,
     /// What keeps others from it.
     pub trouble: Option<PodTrouble>,
+    /// How the first of the others is, whether that is trouble or takes its time.
+    pub unready: Option<PodTrouble>,
 }
 
 /// Looks at a Deployment's pods.
@@ -57,6 +59,7 @@ pub async fn pods_of(cluster: &Cluster, deployment: &Value) -> Result<Pods, Trou
             found.ready += 1;
         } else if found.trouble.is_none() && !pod["metadata"]["deletionTimestamp"].is_string() {
             found.trouble = trouble_of(cluster, namespace, pod).await;
+            found.unready = found.unready.or_else(|| unready(namespace, pod));
         }
     }
     if found.trouble.is_none()
@@ -85,17 +88,28 @@ async fn trouble_of(cluster: &Cluster, namespace: &str, pod: &Value) -> Option<P
         let restarts = container["restartCount"].as_i64().unwrap_or(0);
         let hint = format!("kubectl -n {namespace} logs {name} -c {container_name} --previous");
         match reason {
-            "CrashLoopBackOff" => {
+            // One that crashes again and again is between two crashes most of the time when it takes its time to crash.
+            _ if reason == "CrashLoopBackOff"
+                || restarts >= CRASHES
+                    && !is_true(&container["ready"])
+                    && has_failed(container) =>
+            {
                 let last = last_words(cluster, namespace, name, container_name).await;
                 let words =
                     format!("pod {name}: container {container_name} crashed {restarts} times");
+                let is_looping = reason == "CrashLoopBackOff";
+                let words = match is_looping {
+                    true => format!("CrashLoopBackOff, {words}"),
+                    false => words,
+                };
                 return Some(PodTrouble {
                     words: match last {
-                        Some(line) => format!("CrashLoopBackOff, {words}: {line}"),
-                        None => format!("CrashLoopBackOff, {words}"),
+                        Some(line) => format!("{words}: {line}"),
+                        None => words,
                     },
                     hint,
-                    is_final: restarts >= CRASHES,
+                    // One that runs just now may have crashed for what is over.
+                    is_final: is_looping && restarts >= CRASHES,
                 });
             }
             "ImagePullBackOff" | "ErrImagePull" | "InvalidImageName" => {
@@ -125,6 +139,54 @@ async fn trouble_of(cluster: &Cluster, namespace: &str, pod: &Value) -> Option<P
         });
     }
     None
+}
+
+fn is_true(value: &Value) -> bool {
+    value.as_bool().unwrap_or(false)
+}
+
+/// Whether a container's last end was a failure.
+fn has_failed(container: &Value) -> bool {
+    let ends = [
+        &container["state"]["terminated"],
+        &container["lastState"]["terminated"],
+    ];
+    let code = ends.into_iter().find_map(|end| end["exitCode"].as_i64());
+    code.is_some_and(|code| code != 0)
+}
+
+/// How a pod that is not ready is.
+fn unready(namespace: &str, pod: &Value) -> Option<PodTrouble> {
+    let name = pod["metadata"]["name"].as_str().unwrap_or_default();
+    let containers = pod["status"]["containerStatuses"].as_array();
+    let container = containers
+        .into_iter()
+        .flatten()
+        .find(|container| !is_true(&container["ready"]));
+    let how = match container {
+        None => pod["status"]["phase"].as_str()?.to_owned(),
+        Some(container) => {
+            let container_name = container["name"].as_str().unwrap_or_default();
+            let state = container["state"].as_object().into_iter().flatten().next();
+            let (state, detail) = state.map_or(("unknown", ""), |(state, detail)| {
+                (
+                    state.as_str(),
+                    detail["reason"].as_str().unwrap_or_default(),
+                )
+            });
+            let restarts = container["restartCount"].as_i64().unwrap_or(0);
+            let words = [state, detail].join(" ");
+            format!(
+                "container {container_name} is {} and not ready, restarted {restarts} times",
+                words.trim()
+            )
+        }
+    };
+    Some(PodTrouble {
+        words: format!("pod {name}: {how}"),
+        hint: format!("kubectl -n {namespace} describe pod {name}"),
+        is_final: false,
+    })
 }
 
 /// The last line a crashed container wrote.

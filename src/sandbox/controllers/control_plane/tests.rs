@@ -210,15 +210,17 @@ async fn a_deployment_rolls_out_and_on() {
     );
     let progressing = object::condition(&done, "Progressing").expect("a condition");
     assert_eq!(progressing["reason"], "NewReplicaSetAvailable");
-    let slices = cluster
-        .list(
-            &ENDPOINT_SLICES,
-            "default",
-            "labelSelector=kubernetes.io/service-name=web",
-        )
-        .await
-        .expect("slices");
-    assert_eq!(slices.len(), 1);
+    let mut slices = 0;
+    for _ in 0..1000 {
+        let selector = "labelSelector=kubernetes.io/service-name=web";
+        let listed = cluster.list(&ENDPOINT_SLICES, "default", selector).await;
+        slices = listed.expect("slices").len();
+        if slices == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(slices, 1);
 
     cluster
         .delete(&DEPLOYMENTS, &key, "", Propagation::Background)
