@@ -117,12 +117,13 @@ fn watched_while_requests_go_by(world: &World) {
     for line in lines.by_ref() {
         let line: Value = serde_json::from_str(&line.unwrap()).unwrap();
         if line["event"] == "canary-traffic" && line["rate"].as_f64().unwrap() > 0.0 {
-            let quantile = |name: &str| line[name].as_f64().unwrap();
-            assert!(
-                quantile("p50") > 0.0 && quantile("p50") <= quantile("p99"),
-                "{line}"
-            );
             assert_eq!(line["errors"], 0.0, "{line}");
+            // Envoy counts at once and adds to its histograms every few seconds.
+            let quantile = |name: &str| line[name].as_f64();
+            let Some(median) = quantile("p50") else {
+                continue;
+            };
+            assert!(median > 0.0 && Some(median) <= quantile("p99"), "{line}");
             if line["weight"] == 50 {
                 seen.insert(line["version"].as_str().unwrap().to_owned());
             }
