@@ -60,6 +60,7 @@ Register-ArgumentCompleter -Native -CommandName 'meshctl' -ScriptBlock {
             break
         }
         'meshctl;up' {
+            [CompletionResult]::new('--timings', '--timings', [CompletionResultType]::ParameterName, 'Write where the run''s time went as one HTML file')
             [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'The environment file [default: ./meshctl.yaml where there is one, else the demo]')
             [CompletionResult]::new('--file', '--file', [CompletionResultType]::ParameterName, 'The environment file [default: ./meshctl.yaml where there is one, else the demo]')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'The environment''s name, in place of the file''s')
@@ -433,6 +434,7 @@ Register-ArgumentCompleter -Native -CommandName 'meshctl' -ScriptBlock {
             break
         }
         'meshctl;down' {
+            [CompletionResult]::new('--timings', '--timings', [CompletionResultType]::ParameterName, 'Write where the run''s time went as one HTML file')
             [CompletionResult]::new('-f', '-f', [CompletionResultType]::ParameterName, 'The environment file [default: ./meshctl.yaml where there is one, else the demo]')
             [CompletionResult]::new('--file', '--file', [CompletionResultType]::ParameterName, 'The environment file [default: ./meshctl.yaml where there is one, else the demo]')
             [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'The environment''s name, in place of the file''s')

@@ -993,12 +993,27 @@ _meshctl() {
             return 0
             ;;
         meshctl__subcmd__down)
-            opts="-f -q -v -y -h -V --file --env --region --profile --sandbox --output --color --quiet --verbose --parallelism --timeout --yes --no-input --help --version"
+            opts="-f -q -v -y -h -V --timings --file --env --region --profile --sandbox --output --color --quiet --verbose --parallelism --timeout --yes --no-input --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --timings)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
                 --file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -2123,12 +2138,27 @@ _meshctl() {
             return 0
             ;;
         meshctl__subcmd__up)
-            opts="-f -q -v -y -h -V --file --env --region --profile --sandbox --output --color --quiet --verbose --parallelism --timeout --yes --no-input --help --version"
+            opts="-f -q -v -y -h -V --timings --file --env --region --profile --sandbox --output --color --quiet --verbose --parallelism --timeout --yes --no-input --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --timings)
+                    local oldifs
+                    if [ -n "${IFS+x}" ]; then
+                        oldifs="$IFS"
+                    fi
+                    IFS=$'\n'
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    if [ -n "${oldifs+x}" ]; then
+                        IFS="$oldifs"
+                    fi
+                    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+                        compopt -o filenames
+                    fi
+                    return 0
+                    ;;
                 --file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

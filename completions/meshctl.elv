@@ -56,6 +56,7 @@ set edit:completion:arg-completer[meshctl] = {|@words|
             cand sandbox 'Start, stop and look into the embedded sandbox'
         }
         &'meshctl;up'= {
+            cand --timings 'Write where the run''s time went as one HTML file'
             cand -f 'The environment file [default: ./meshctl.yaml where there is one, else the demo]'
             cand --file 'The environment file [default: ./meshctl.yaml where there is one, else the demo]'
             cand --env 'The environment''s name, in place of the file''s'
@@ -417,6 +418,7 @@ set edit:completion:arg-completer[meshctl] = {|@words|
             cand --version 'Print version'
         }
         &'meshctl;down'= {
+            cand --timings 'Write where the run''s time went as one HTML file'
             cand -f 'The environment file [default: ./meshctl.yaml where there is one, else the demo]'
             cand --file 'The environment file [default: ./meshctl.yaml where there is one, else the demo]'
             cand --env 'The environment''s name, in place of the file''s'

@@ -58,6 +58,7 @@ complete -c meshctl -n "__fish_meshctl_needs_command" -f -a "token" -d 'Print a 
 complete -c meshctl -n "__fish_meshctl_needs_command" -f -a "schema" -d 'Print the JSON schema of meshctl.yaml, for editors'
 complete -c meshctl -n "__fish_meshctl_needs_command" -f -a "completions" -d 'Print a shell\'s completion script'
 complete -c meshctl -n "__fish_meshctl_needs_command" -f -a "sandbox" -d 'Start, stop and look into the embedded sandbox'
+complete -c meshctl -n "__fish_meshctl_using_subcommand up" -l timings -d 'Write where the run\'s time went as one HTML file' -r -F
 complete -c meshctl -n "__fish_meshctl_using_subcommand up" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
 complete -c meshctl -n "__fish_meshctl_using_subcommand up" -l env -d 'The environment\'s name, in place of the file\'s' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand up" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r
@@ -383,6 +384,7 @@ complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -s y -l yes -d '
 complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l no-input -d 'Never ask; what needs an answer is refused'
 complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -s V -l version -d 'Print version'
+complete -c meshctl -n "__fish_meshctl_using_subcommand down" -l timings -d 'Write where the run\'s time went as one HTML file' -r -F
 complete -c meshctl -n "__fish_meshctl_using_subcommand down" -s f -l file -d 'The environment file [default: ./meshctl.yaml where there is one, else the demo]' -r -F
 complete -c meshctl -n "__fish_meshctl_using_subcommand down" -l env -d 'The environment\'s name, in place of the file\'s' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand down" -l region -d 'The AWS region [default: AWS_REGION, then the file\'s, then the profile\'s]' -r

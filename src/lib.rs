@@ -15,6 +15,7 @@ pub mod fuzz;
 pub mod images;
 pub mod junit;
 pub mod mesh;
+pub mod page;
 pub mod rollout;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, IsTerminal, Write};
 
 use super::args::Global;
-use super::run::{conclude, executor, hold};
+use super::run::{Timings, conclude, executor, hold};
 use super::settings::{Scene, scene};
 use super::{Error, Exit};
 use crate::engine::Outcome;
@@ -12,14 +12,22 @@ use crate::views::{Printer, seconds};
 
 /// Remove the environment and prove that nothing is left
 #[derive(Debug, clap::Args)]
-pub(super) struct Down {}
+pub(super) struct Down {
+    #[command(flatten)]
+    timings: Timings,
+}
 
 /// List everything that is left of the environment; exits with 3 when there is something
 #[derive(Debug, clap::Args)]
 pub(super) struct Audit {}
 
-pub(super) async fn run(_: &Down, global: &Global, printer: &Printer) -> Result<Exit, Error> {
+pub(super) async fn run(
+    arguments: &Down,
+    global: &Global,
+    printer: &Printer,
+) -> Result<Exit, Error> {
     expect_answers(global)?;
+    let page = arguments.timings.open()?;
     let scene = scene(global, printer).await?;
     confirm(&scene, global, printer).await?;
     let hold = hold(&scene, "down")?;
@@ -31,6 +39,7 @@ pub(super) async fn run(_: &Down, global: &Global, printer: &Printer) -> Result<
     let executor = executor(global, printer, &title, Some(&hold));
     let report = executor.down(&graph).await;
     drop(executor);
+    page.write(&title, &report, printer);
     let again = format!("meshctl down{}", global.again());
     let failed = conclude(&report, printer, &again);
     if failed == Exit::Interrupted {

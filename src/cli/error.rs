@@ -1,5 +1,7 @@
 //! What a command fails with, and the one place that says it to a person.
 
+use std::path::Path;
+
 use super::exit::Exit;
 use crate::config::Invalid;
 use crate::engine::Failure;
@@ -23,6 +25,16 @@ impl Error {
             message: message.to_string(),
             hint: None,
             exit,
+        }
+    }
+
+    /// A file that cannot be written.
+    pub fn unwritable(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
+        move |error| {
+            Error::new(
+                Exit::Invalid,
+                format!("cannot write {}: {error}", path.display()),
+            )
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::args::Global;
@@ -90,6 +91,45 @@ pub(super) fn hold(scene: &Scene, command: &str) -> Result<Hold, Error> {
             .ok()
             .map(|journal| Arc::new(journal) as Arc<dyn Listener>),
     })
+}
+
+/// Where a run writes its timings.
+#[derive(Debug, clap::Args)]
+pub(super) struct Timings {
+    /// Write where the run's time went as one HTML file
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, num_args = 0..=1, require_equals = true, default_missing_value = "meshctl-timings.html")]
+    timings: Option<PathBuf>,
+}
+
+impl Timings {
+    /// Opens the file before the run, which is too dear to find out after it that there is no room for its timings.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(super) fn open(&self) -> Result<TimingsPage, Error> {
+        let open = |path: &PathBuf| match File::create(path) {
+            Ok(file) => Ok((path.clone(), file)),
+            Err(error) => Err(Error::unwritable(path)(error)),
+        };
+        Ok(TimingsPage(self.timings.as_ref().map(open).transpose()?))
+    }
+}
+
+/// A file for a run's timings, where they are wanted.
+pub(super) struct TimingsPage(Option<(PathBuf, File)>);
+
+impl TimingsPage {
+    /// Writes the timings. That they could not be written changes nothing about how the run ended.
+    pub(super) fn write(self, title: &str, report: &Report, printer: &Printer) {
+        let Some((path, mut file)) = self.0 else {
+            return;
+        };
+        let page = views::timings(title, report);
+        match file.write_all(page.as_bytes()) {
+            Ok(()) => printer.say(&format!("timings are in {}", path.display())),
+            Err(error) => printer.error(&format!("cannot write {}: {error}", path.display()), None),
+        }
+    }
 }
 
 /// An executor that shows its run, writes the journal and stops on Ctrl-C and SIGTERM.

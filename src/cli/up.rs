@@ -1,7 +1,7 @@
 //! `meshctl up`.
 
 use super::args::Global;
-use super::run::{conclude, executor, hold};
+use super::run::{Timings, conclude, executor, hold};
 use super::settings::scene;
 use super::status;
 use super::{Error, Exit};
@@ -10,9 +10,13 @@ use crate::views::{Printer, seconds};
 
 /// Make the environment, from nothing to traffic; run again, it changes nothing
 #[derive(Debug, clap::Args)]
-pub(super) struct Up {}
+pub(super) struct Up {
+    #[command(flatten)]
+    timings: Timings,
+}
 
-pub(super) async fn run(_: &Up, global: &Global, printer: &Printer) -> Result<Exit, Error> {
+pub(super) async fn run(arguments: &Up, global: &Global, printer: &Printer) -> Result<Exit, Error> {
+    let page = arguments.timings.open()?;
     let scene = scene(global, printer).await?;
     let hold = hold(&scene, "up")?;
     let title = format!(
@@ -23,6 +27,7 @@ pub(super) async fn run(_: &Up, global: &Global, printer: &Printer) -> Result<Ex
     let executor = executor(global, printer, &title, Some(&hold));
     let report = executor.up(&graph).await;
     drop(executor);
+    page.write(&title, &report, printer);
     let exit = conclude(&report, printer, &format!("meshctl up{}", global.again()));
     if exit != Exit::Success {
         printer.say(&format!(

@@ -61,12 +61,7 @@ pub(super) async fn run(args: &Verify, global: &Global, printer: &Printer) -> Re
     if let Some(path) = &args.junit {
         let cases: Vec<junit::Case> = found.iter().map(Finding::case).collect();
         let written = std::fs::write(path, junit::suite("meshctl verify", seconds, &cases));
-        written.map_err(|error| {
-            Error::new(
-                Exit::Invalid,
-                format!("cannot write {}: {error}", path.display()),
-            )
-        })?;
+        written.map_err(Error::unwritable(path))?;
     }
     let count =
         |is: fn(&Verdict) -> bool| found.iter().filter(|one| is(&one.check.verdict)).count();

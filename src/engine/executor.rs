@@ -37,6 +37,9 @@ pub struct StepReport {
     /// How it ended.
     #[serde(flatten)]
     pub outcome: Outcome,
+    /// When it began, in seconds since the run did; zero when it never did.
+    #[serde(rename = "began_seconds", serialize_with = "super::event::seconds")]
+    pub began: Duration,
     /// How long it took, in seconds.
     #[serde(rename = "took_seconds", serialize_with = "super::event::seconds")]
     pub took: Duration,
@@ -104,6 +107,15 @@ impl Report {
         path.reverse();
         (length, path)
     }
+}
+
+/// A step's end.
+#[derive(Clone)]
+struct Ended {
+    outcome: Outcome,
+    /// Since the run began.
+    began: Duration,
+    took: Duration,
 }
 
 /// A run under way: what its steps share, and which way it goes.
@@ -203,7 +215,7 @@ impl Run<'_> {
         let order = self.order();
         let urgency = self.urgency(&order, &after);
         let mut missing: Vec<usize> = self.before.iter().map(BTreeSet::len).collect();
-        let mut ended: Vec<Option<(Outcome, Duration)>> = vec![None; count];
+        let mut ended: Vec<Option<Ended>> = vec![None; count];
         let mut ready: BTreeSet<(std::cmp::Reverse<Duration>, usize)> = (0..count)
             .filter(|&node| missing[node] == 0)
             .map(|node| (std::cmp::Reverse(urgency[node]), node))
@@ -249,12 +261,8 @@ impl Run<'_> {
                 () = cancellation.stopped() => break,
                 () = past(deadline) => break,
             };
-            let took = started
-                .remove(&node)
-                .map_or(Duration::ZERO, |at| at.elapsed());
             let well = outcome.is_success();
-            self.finish(node, &outcome, took);
-            ended[node] = Some((outcome, took));
+            ended[node] = Some(self.finish(node, outcome, started.remove(&node)));
             if well {
                 for &next in &after[node] {
                     missing[next] -= 1;
@@ -271,19 +279,13 @@ impl Run<'_> {
             let outcome = Outcome::Failed {
                 failure: self.cut_off(node),
             };
-            self.finish(node, &outcome, at.elapsed());
-            ended[node] = Some((outcome, at.elapsed()));
+            ended[node] = Some(self.finish(node, outcome, Some(at)));
         }
         self.report(&order, ended)
     }
 
     /// Marks everything that waits for `node`, directly or not, as skipped because of it.
-    fn skip(
-        &self,
-        node: usize,
-        after: &[BTreeSet<usize>],
-        ended: &mut [Option<(Outcome, Duration)>],
-    ) {
+    fn skip(&self, node: usize, after: &[BTreeSet<usize>], ended: &mut [Option<Ended>]) {
         let because = self.graph.nodes[node].id.clone();
         let mut queue: VecDeque<usize> = after[node].iter().copied().collect();
         while let Some(next) = queue.pop_front() {
@@ -293,8 +295,7 @@ impl Run<'_> {
             let outcome = Outcome::Skipped {
                 because: because.clone(),
             };
-            self.finish(next, &outcome, Duration::ZERO);
-            ended[next] = Some((outcome, Duration::ZERO));
+            ended[next] = Some(self.finish(next, outcome, None));
             queue.extend(&after[next]);
         }
     }
@@ -312,27 +313,36 @@ impl Run<'_> {
         }
     }
 
-    fn finish(&self, node: usize, outcome: &Outcome, took: Duration) {
-        let id = self.graph.nodes[node].id.clone();
+    fn finish(&self, node: usize, outcome: Outcome, started: Option<Instant>) -> Ended {
+        let took = started.map_or(Duration::ZERO, |at| at.elapsed());
+        let began = started.map_or(Duration::ZERO, |at| at.duration_since(self.shared.began));
         self.shared.say(EventKind::StepFinished {
-            id,
+            id: self.graph.nodes[node].id.clone(),
             outcome: outcome.clone(),
             took,
         });
+        Ended {
+            outcome,
+            began,
+            took,
+        }
     }
 
-    fn report(&self, order: &[usize], mut ended: Vec<Option<(Outcome, Duration)>>) -> Report {
+    fn report(&self, order: &[usize], mut ended: Vec<Option<Ended>>) -> Report {
         let steps: Vec<StepReport> = order
             .iter()
             .map(|&node| {
-                let (outcome, took) = ended[node]
-                    .take()
-                    .unwrap_or((Outcome::Cancelled, Duration::ZERO));
+                let ended = ended[node].take().unwrap_or(Ended {
+                    outcome: Outcome::Cancelled,
+                    began: Duration::ZERO,
+                    took: Duration::ZERO,
+                });
                 StepReport {
                     id: self.graph.nodes[node].id.clone(),
                     title: self.graph.nodes[node].step.title(),
-                    outcome,
-                    took,
+                    outcome: ended.outcome,
+                    began: ended.began,
+                    took: ended.took,
                     after: self.names(&self.before[node]),
                 }
             })

@@ -7,6 +7,7 @@ mod lines;
 mod printer;
 mod progress;
 mod table;
+mod timings;
 mod tree;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ pub use lines::Lines;
 pub use printer::{Color, Format, Printer, Verbosity};
 pub use progress::seconds;
 pub use table::Table;
+pub use timings::timings;
 pub use tree::Tree;
 
 use crate::engine::{Event, Listener};

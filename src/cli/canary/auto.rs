@@ -194,20 +194,11 @@ pub(super) async fn refuse_while_under_way(
     }
 }
 
-fn unwritable(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
-    move |error| {
-        Error::new(
-            Exit::Invalid,
-            format!("cannot write {}: {error}", path.display()),
-        )
-    }
-}
-
 fn begin_recording(
     path: &Path,
     record: &Record,
 ) -> Result<std::io::BufWriter<std::fs::File>, Error> {
-    let file = std::fs::File::create(path).map_err(unwritable(path))?;
+    let file = std::fs::File::create(path).map_err(Error::unwritable(path))?;
     let mut file = std::io::BufWriter::new(file);
     recording::Head::new(
         &record.service,
@@ -216,16 +207,16 @@ fn begin_recording(
         &record.plan,
     )
     .write(&mut file)
-    .map_err(unwritable(path))?;
+    .map_err(Error::unwritable(path))?;
     Ok(file)
 }
 
 fn write_outputs(ending: &Ending, outputs: &Outputs) -> Result<(), Error> {
     if let Some(path) = &outputs.report {
-        std::fs::write(path, report::html(ending)).map_err(unwritable(path))?;
+        std::fs::write(path, report::html(ending)).map_err(Error::unwritable(path))?;
     }
     if let Some(path) = &outputs.junit {
-        std::fs::write(path, report::junit(ending)).map_err(unwritable(path))?;
+        std::fs::write(path, report::junit(ending)).map_err(Error::unwritable(path))?;
     }
     Ok(())
 }
