@@ -1,6 +1,8 @@
 //! EKS: waits for clusters, node groups, add-ons and updates.
 
-use std::time::Duration;
+use std::future::Future;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use aws_sdk_eks::Client;
 use aws_sdk_eks::types::{Cluster, ClusterStatus, Update, UpdateStatus};
@@ -128,4 +130,161 @@ pub async fn update_done(
         }
     })
     .await
+}
+
+/// What a look at something that is to go finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Going {
+    /// EKS is at work on it.
+    Busy,
+    /// EKS has given its deletion up.
+    GivenUp,
+    /// It is there, as it always was.
+    There,
+}
+
+/// How EKS took the wish to delete something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It has begun.
+    Begun,
+    /// There is nothing to delete any more.
+    Gone,
+    /// Not now: something else goes on with it.
+    Refused,
+}
+
+/// How often one run asks for a deletion: what EKS gave up once often works the next time.
+const DELETIONS: u32 = 3;
+/// How long a look may still show the last failure of a deletion that has been asked for again.
+const SHOWN: Duration = Duration::from_secs(10);
+
+/// How far a deletion has come.
+struct Deletion {
+    asked: u32,
+    at: Instant,
+    /// Whether EKS has been seen at work since it was last asked.
+    seen: bool,
+}
+
+/// Deletes something of EKS and returns when it is gone. What EKS gives up is asked for again, some times.
+///
+/// # Errors
+/// EKS's own words about a deletion that it gives up each time; a passed deadline.
+pub async fn delete<Look, Looked, Ask, Asking>(
+    cx: &Context,
+    what: &str,
+    deadline: Duration,
+    look: Look,
+    ask: Ask,
+) -> Result<()>
+where
+    Look: Fn() -> Looked,
+    Looked: Future<Output = Result<Option<(Going, String)>>>,
+    Ask: Fn() -> Asking,
+    Asking: Future<Output = Result<Asked>>,
+{
+    let hint = "`meshctl audit` lists what may still use it; then run the same command again";
+    let deletion = &Mutex::new(Deletion {
+        asked: 0,
+        at: Instant::now(),
+        seen: false,
+    });
+    let (look, ask) = (&look, &ask);
+    let wait = Wait::new(what, deadline).hint(hint);
+    cx.wait_for(wait, || async move {
+        let Some((going, words)) = look().await? else {
+            return Ok(Poll::Ready(()));
+        };
+        let is_due = {
+            let mut deletion = deletion.lock().expect("no panic while locked");
+            match going {
+                Going::Busy => {
+                    deletion.seen = true;
+                    false
+                }
+                Going::There => deletion.asked == 0,
+                Going::GivenUp if deletion.asked == 0 => true,
+                Going::GivenUp if !deletion.seen && deletion.at.elapsed() < SHOWN => false,
+                Going::GivenUp if deletion.asked < DELETIONS => true,
+                Going::GivenUp => {
+                    let message = format!("{words}, after {DELETIONS} tries");
+                    return Err(Failure::new(what, message).hint(hint));
+                }
+            }
+        };
+        if !is_due {
+            return Ok(Poll::Pending(words));
+        }
+        Ok(match ask().await? {
+            Asked::Gone => Poll::Ready(()),
+            Asked::Refused => Poll::Pending(words),
+            Asked::Begun => {
+                let mut deletion = deletion.lock().expect("no panic while locked");
+                *deletion = Deletion {
+                    asked: deletion.asked + 1,
+                    at: Instant::now(),
+                    seen: false,
+                };
+                Poll::Pending(match going {
+                    Going::GivenUp => format!("{words}; asked for again"),
+                    _ => "DELETING".to_owned(),
+                })
+            }
+        })
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    use super::*;
+    use crate::engine::{Cancellation, FailureKind, Silence};
+
+    /// Deletes something whose deletion fails the first times, and says how often it was asked for.
+    async fn delete_failing(failures: u32) -> (Result<()>, u32) {
+        let cx = Context::detached("test", Arc::new(Silence), Cancellation::new());
+        let (asked, looks) = (AtomicU32::new(0), AtomicU32::new(0));
+        let look = async || {
+            let asked = asked.load(Relaxed);
+            // One look at the work, the next one at its end.
+            let is_over = looks.fetch_add(1, Relaxed) % 2 == 1;
+            Ok(match asked {
+                0 => Some((Going::There, "ACTIVE".to_owned())),
+                _ if !is_over => Some((Going::Busy, "DELETING".to_owned())),
+                asked if asked <= failures => {
+                    Some((Going::GivenUp, "DELETE_FAILED: in use".to_owned()))
+                }
+                _ => None,
+            })
+        };
+        let ask = async || {
+            asked.fetch_add(1, Relaxed);
+            looks.store(0, Relaxed);
+            Ok(Asked::Begun)
+        };
+        let ended = delete(&cx, "thing", Duration::from_secs(60), look, ask).await;
+        (ended, asked.load(Relaxed))
+    }
+
+    #[tokio::test]
+    async fn a_deletion_that_is_given_up_is_asked_for_again_and_not_for_ever() {
+        for failures in 0..DELETIONS {
+            let (ended, asked) = delete_failing(failures).await;
+            assert!(ended.is_ok(), "{failures}: {ended:?}");
+            assert_eq!(asked, failures + 1);
+        }
+        let (ended, asked) = delete_failing(DELETIONS).await;
+        let failure = ended.expect_err("it never goes");
+        assert_eq!(failure.kind, FailureKind::Service);
+        assert!(
+            failure.message.contains("DELETE_FAILED: in use"),
+            "{failure}"
+        );
+        assert!(failure.hint.is_some(), "what to do next");
+        assert_eq!(asked, DELETIONS);
+    }
 }

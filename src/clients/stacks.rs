@@ -442,13 +442,42 @@ pub async fn made_resources(
         .collect())
 }
 
-/// Deletes the stack and returns when it is gone; absent is fine.
+/// Deletes the stack and returns when it is gone; absent is fine. A deletion that fails is tried once more: it goes on
+/// from where it stopped, and what was in its way may be gone.
 ///
 /// # Errors
 /// The reason why a resource could not be deleted; a passed deadline.
 pub async fn delete(cx: &Context, client: &Client, name: &str) -> Result<()> {
+    match delete_once(cx, client, name).await? {
+        None => Ok(()),
+        Some(failure) => delete_again(cx, client, name, &failure).await,
+    }
+}
+
+/// Deletes the stack once more, after a deletion that failed so.
+///
+/// # Errors
+/// As [`delete`].
+pub async fn delete_again(
+    cx: &Context,
+    client: &Client,
+    name: &str,
+    failure: &Failure,
+) -> Result<()> {
+    cx.progress(format!("{}; trying again", failure.message));
+    match delete_once(cx, client, name).await? {
+        None => Ok(()),
+        Some(failure) => Err(failure),
+    }
+}
+
+/// Deletes the stack and returns when it is gone, or how its deletion failed.
+///
+/// # Errors
+/// When CloudFormation does not answer; a passed deadline.
+pub async fn delete_once(cx: &Context, client: &Client, name: &str) -> Result<Option<Failure>> {
     let Some(mut found) = find(client, name).await? else {
-        return Ok(());
+        return Ok(None);
     };
     // A creation may be cut short; an update or a roll-back refuses to be.
     let interruptible = matches!(
@@ -458,7 +487,7 @@ pub async fn delete(cx: &Context, client: &Client, name: &str) -> Result<()> {
     if condition(&found.status) == Condition::Busy && !interruptible {
         match settled(cx, client, name, &found.id).await? {
             Some(settled) => found = settled,
-            None => return Ok(()),
+            None => return Ok(None),
         }
     }
     if found.status != StackStatus::DeleteInProgress {
@@ -476,11 +505,11 @@ pub async fn delete(cx: &Context, client: &Client, name: &str) -> Result<()> {
                 || found.words(),
                 |reason| format!("{}: {reason}", found.status.as_str()),
             );
-            Err(Failure::new(format!("stack {name}"), words).hint(
+            Ok(Some(Failure::new(format!("stack {name}"), words).hint(
                 "something outside the stack still uses it: `meshctl audit` lists what; then run `meshctl down` again",
-            ))
+            )))
         }
-        _ => Ok(()),
+        _ => Ok(None),
     }
 }
 

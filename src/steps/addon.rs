@@ -1,6 +1,7 @@
 //! An EKS add-on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use aws_sdk_eks::types::{Addon, AddonStatus, ResolveConflicts};
@@ -8,12 +9,15 @@ use aws_sdk_eks::types::{Addon, AddonStatus, ResolveConflicts};
 use super::outputs::ControlPlane;
 use crate::clients::Clients;
 use crate::clients::aws::{failed, foreign, is};
-use crate::clients::eks;
+use crate::clients::eks::{self, Asked, Going, Updated};
 use crate::clients::stacks::token;
 use crate::config::{Environment, Names, OWNER_TAG};
 use crate::engine::{
     Change, Context, Expected, Failure, Input, Observed, Poll, Result, Step, StepId, Wait,
 };
+
+/// How long its removal may take.
+const DELETION: Duration = Duration::from_secs(10 * 60);
 
 /// An EKS add-on in the version that EKS takes for the cluster's.
 pub struct ClusterAddon {
@@ -73,40 +77,64 @@ impl ClusterAddon {
         }
     }
 
-    async fn delete(&self, cx: &Context) -> Result<()> {
-        let deleted = self
-            .clients
-            .eks
-            .delete_addon()
+    /// Has EKS apply it again, which is what mends one that is degraded; its settings stay as they are.
+    async fn reapply(&self, cx: &Context) -> Result<()> {
+        let eks = &self.clients.eks;
+        let updated = eks
+            .update_addon()
             .cluster_name(self.cluster())
             .addon_name(self.name)
+            .resolve_conflicts(ResolveConflicts::Overwrite)
+            .client_request_token(token())
             .send()
             .await;
-        match deleted {
-            Ok(_) => {}
-            Err(error) if is(&error, eks::NOT_FOUND) => return Ok(()),
-            Err(error) if is(&error, eks::IN_USE) => {}
-            Err(error) => return Err(failed(self.resource())(error)),
+        match updated {
+            Ok(updated) => {
+                let which = Updated::Addon(self.name);
+                eks::update_done(cx, eks, &self.cluster(), which, updated.update).await
+            }
+            // Gone or busy meanwhile: whoever looks next sees it.
+            Err(error) if is(&error, eks::NOT_FOUND) || is(&error, eks::IN_USE) => Ok(()),
+            Err(error) => Err(failed(self.resource())(error)),
         }
-        let wait = Wait::new(self.resource(), Duration::from_secs(10 * 60));
-        cx.wait_for(wait, async || {
-            Ok(match self.find().await? {
-                None => Poll::Ready(()),
-                Some(addon) => Poll::Pending(words(&addon)),
-            })
-        })
-        .await
+    }
+
+    async fn delete(&self, cx: &Context) -> Result<()> {
+        let look = async || {
+            Ok(self.find().await?.map(|addon| {
+                let going = match addon.status() {
+                    Some(AddonStatus::Deleting) => Going::Busy,
+                    Some(AddonStatus::DeleteFailed) => Going::GivenUp,
+                    _ => Going::There,
+                };
+                (going, words(&addon))
+            }))
+        };
+        let ask = async || {
+            let request = self.clients.eks.delete_addon();
+            let request = request.cluster_name(self.cluster());
+            match request.addon_name(self.name).send().await {
+                Ok(_) => Ok(Asked::Begun),
+                Err(error) if is(&error, eks::NOT_FOUND) => Ok(Asked::Gone),
+                Err(error) if is(&error, eks::IN_USE) => Ok(Asked::Refused),
+                Err(error) => Err(failed(self.resource())(error)),
+            }
+        };
+        eks::delete(cx, &self.resource(), DELETION, look, ask).await
     }
 }
 
 fn words(addon: &Addon) -> String {
     let status = addon.status().map_or("UNKNOWN", AddonStatus::as_str);
-    let issues: Vec<&str> = addon
+    let issues: Vec<String> = addon
         .health()
         .map(|health| health.issues())
         .unwrap_or_default()
         .iter()
-        .filter_map(|issue| issue.message())
+        .map(|issue| {
+            let code = issue.code().map_or("", |code| code.as_str());
+            format!("{code}: {}", issue.message().unwrap_or_default())
+        })
         .collect();
     if issues.is_empty() {
         status.to_owned()
@@ -144,7 +172,7 @@ impl Step for ClusterAddon {
             Some(AddonStatus::CreateFailed | AddonStatus::DeleteFailed) => {
                 Observed::Failed(words(&addon))
             }
-            // Degraded mends itself once there are nodes; a failed update leaves the earlier version running.
+            // A failed update leaves the earlier version running.
             Some(AddonStatus::Degraded | AddonStatus::UpdateFailed) => Observed::Ready {
                 outputs: (),
                 drift: vec![words(&addon)],
@@ -159,6 +187,7 @@ impl Step for ClusterAddon {
         }
         let wait = Wait::new(self.resource(), Duration::from_secs(15 * 60))
             .hint("`kubectl -n kube-system get pods` shows what it waits for");
+        let reapplied = AtomicBool::new(false);
         cx.wait_for(wait, async || {
             let Some(addon) = self.find().await? else {
                 self.create().await?;
@@ -167,7 +196,16 @@ impl Step for ClusterAddon {
             match addon.status() {
                 Some(AddonStatus::Active) => Ok(Poll::Ready(())),
                 Some(AddonStatus::CreateFailed) => {
-                    Err(Failure::new(self.resource(), words(&addon)))
+                    Err(Failure::new(self.resource(), words(&addon))
+                        .hint("run the same command again: it makes a new one"))
+                }
+                // EKS has waited for its pods for long before it says so, and does not try again by itself.
+                Some(AddonStatus::Degraded | AddonStatus::UpdateFailed)
+                    if !reapplied.swap(true, Relaxed) =>
+                {
+                    cx.progress(format!("{}; applying it again", words(&addon)));
+                    self.reapply(cx).await?;
+                    Ok(Poll::Pending("UPDATING".into()))
                 }
                 _ => Ok(Poll::Pending(words(&addon))),
             }

@@ -3,7 +3,7 @@
 //! A load balancer takes minutes, so it is made while the pods start; that it answers is [`super::entrance`]'s business.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_elasticloadbalancingv2::types::{LoadBalancer, LoadBalancerStateEnum};
 use serde_json::{Value, json};
@@ -27,6 +27,13 @@ pub(super) const TEMPLATE: Template = template!("load-balancer/ingress.yaml");
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long a living controller gets to remove the load balancer and take its finalizer off.
 const REMOVAL: Duration = Duration::from_secs(300);
+
+/// How long a load balancer whose name is known may not be found: ELB shows new ones late.
+const SHOWN: Duration = Duration::from_secs(30);
+/// What is said of one that was deleted behind the controller's back.
+const GONE: &str = "ELB does not know it any more";
+/// How many load balancers one run makes at most.
+const TRIES: u32 = 2;
 
 /// The Ingress with the load balancer it brings.
 pub struct IngressLoadBalancer {
@@ -78,6 +85,33 @@ pub(super) async fn load_balancer(
     Ok(None)
 }
 
+/// How a load balancer is.
+enum Balancer {
+    Active,
+    Missing,
+    Failed(String),
+    /// ELB's word.
+    Other(String),
+}
+
+async fn condition(clients: &Clients, entrance: &Entrance) -> Result<Balancer> {
+    let Some(found) = load_balancer(clients, entrance).await? else {
+        return Ok(Balancer::Missing);
+    };
+    let state = found.state();
+    Ok(match state.and_then(|state| state.code()) {
+        // Impaired: it carries traffic, and cannot grow.
+        Some(LoadBalancerStateEnum::Active | LoadBalancerStateEnum::ActiveImpaired) => {
+            Balancer::Active
+        }
+        Some(LoadBalancerStateEnum::Failed) => {
+            let reason = state.and_then(|state| state.reason());
+            Balancer::Failed(reason.unwrap_or("ELB could not set it up").to_owned())
+        }
+        code => Balancer::Other(code.map_or("in no state", |code| code.as_str()).to_owned()),
+    })
+}
+
 impl IngressLoadBalancer {
     fn bundle<'a>(&self, cluster: &'a Cluster) -> Result<Bundle<'a>> {
         Ok(Bundle::new(
@@ -118,25 +152,46 @@ impl IngressLoadBalancer {
         Some(format!("{}: {}", text("reason"), text("message")))
     }
 
-    async fn wait_active(&self, cx: &Context, entrance: &Entrance) -> Result<()> {
+    /// Waits until the load balancer works, or says why it never will.
+    async fn wait_active(&self, cx: &Context, entrance: &Entrance) -> Result<Option<String>> {
         let wait = Wait::new(format!("load balancer {}", entrance.host), PATIENCE);
+        let began = Instant::now();
         cx.wait_for(wait, || async {
-            let found = load_balancer(&self.clients, entrance).await?;
-            let state = found.as_ref().and_then(LoadBalancer::state);
-            let code = state.and_then(|state| state.code());
-            match code {
-                Some(LoadBalancerStateEnum::Active) => Ok(Poll::Ready(())),
-                Some(LoadBalancerStateEnum::Failed) => {
-                    let reason = state.and_then(|state| state.reason()).unwrap_or("failed");
-                    Err(Failure::new(
-                        format!("load balancer {}", entrance.host),
-                        reason,
-                    ))
+            Ok(match condition(&self.clients, entrance).await? {
+                Balancer::Active => Poll::Ready(None),
+                Balancer::Failed(why) => Poll::Ready(Some(why)),
+                Balancer::Missing if began.elapsed() > SHOWN => Poll::Ready(Some(GONE.into())),
+                Balancer::Missing => Poll::Pending("load balancer is not there yet".into()),
+                Balancer::Other(word) => Poll::Pending(format!("load balancer is {word}")),
+            })
+        })
+        .await
+    }
+
+    /// Removes the Ingress, and with it, through its controller, the load balancer.
+    async fn remove(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
+        let failure = |trouble: Trouble| trouble.failure(self.title());
+        for manifest in self.bundle(cluster)?.manifests {
+            let ingress = Reference::of(&manifest);
+            let controller = cluster.get(&deployment()).await.map_err(failure)?;
+            let alive = controller
+                .is_some_and(|live| live["status"]["availableReplicas"].as_i64().unwrap_or(0) > 0);
+            let patience = if alive { REMOVAL } else { Duration::ZERO };
+            match remove(cx, cluster, &ingress, patience).await {
+                Err(Failure {
+                    kind: FailureKind::Timeout,
+                    ..
+                }) => {
+                    self.release(cx, cluster, &ingress).await?;
                 }
-                code => {
-                    let word = code.map_or("not there yet", |code| code.as_str());
-                    Ok(Poll::Pending(format!("load balancer is {word}")))
-                }
+                removed => removed?,
+            }
+        }
+        let wait = Wait::new("target group bindings", Duration::from_secs(120));
+        cx.wait_for(wait, || async {
+            match self.bindings(cluster).await.map_err(failure)?.len() {
+                0 => Ok(Poll::Ready(())),
+                left => Ok(Poll::Pending(format!("{left} target group bindings to go"))),
             }
         })
         .await
@@ -204,49 +259,48 @@ impl Step for IngressLoadBalancer {
                 "waiting for the load balancer's name".into(),
             ));
         };
-        Ok(Observed::Ready {
-            outputs: entrance,
-            drift,
+        Ok(match condition(&self.clients, &entrance).await? {
+            Balancer::Active => Observed::Ready {
+                outputs: entrance,
+                drift,
+            },
+            Balancer::Failed(why) => Observed::Failed(why),
+            // Perhaps made a moment ago: whether it stays away, only waiting tells.
+            Balancer::Missing => Observed::Pending("load balancer is not there".into()),
+            Balancer::Other(word) => Observed::Pending(format!("load balancer is {word}")),
         })
     }
 
-    async fn apply(&self, cx: &Context, _: &Change) -> Result<Entrance> {
+    async fn apply(&self, cx: &Context, change: &Change) -> Result<Entrance> {
         let cluster = self.cluster.get(cx)?;
-        self.bundle(&cluster)?.apply(cx).await?;
-        let entrance = self.wait_name(cx, &cluster).await?;
-        self.wait_active(cx, &entrance).await?;
-        Ok(entrance)
+        if let Change::Replace(_) = change {
+            cx.progress("removing the one that is there first");
+            self.remove(cx, &cluster).await?;
+        }
+        let mut tries = 0;
+        loop {
+            self.bundle(&cluster)?.apply(cx).await?;
+            let entrance = self.wait_name(cx, &cluster).await?;
+            let Some(why) = self.wait_active(cx, &entrance).await? else {
+                return Ok(entrance);
+            };
+            tries += 1;
+            if tries == TRIES {
+                let what = format!("load balancer {}", entrance.host);
+                return Err(Failure::new(what, why)
+                    .hint("mend the cause, then run the same command again: it makes a new one"));
+            }
+            // Its controller makes none anew, neither for one that failed nor for one that somebody deleted.
+            cx.progress(format!("{why}; making another"));
+            self.remove(cx, &cluster).await?;
+        }
     }
 
     async fn destroy(&self, cx: &Context, seen: &Observed<Entrance>) -> Result<()> {
         if matches!(seen, Observed::Unreachable(_)) {
             return Ok(());
         }
-        let cluster = &self.cluster.get(cx)?;
-        let failure = |trouble: Trouble| trouble.failure(self.title());
-        for manifest in self.bundle(cluster)?.manifests {
-            let ingress = Reference::of(&manifest);
-            let controller = cluster.get(&deployment()).await.map_err(failure)?;
-            let alive = controller
-                .is_some_and(|live| live["status"]["availableReplicas"].as_i64().unwrap_or(0) > 0);
-            let patience = if alive { REMOVAL } else { Duration::ZERO };
-            match remove(cx, cluster, &ingress, patience).await {
-                Err(Failure {
-                    kind: FailureKind::Timeout,
-                    ..
-                }) => {
-                    self.release(cx, cluster, &ingress).await?;
-                }
-                removed => removed?,
-            }
-        }
-        let wait = Wait::new("target group bindings", Duration::from_secs(120));
-        cx.wait_for(wait, || async {
-            match self.bindings(cluster).await.map_err(failure)?.len() {
-                0 => Ok(Poll::Ready(())),
-                left => Ok(Poll::Pending(format!("{left} target group bindings to go"))),
-            }
-        })
-        .await
+        let cluster = self.cluster.get(cx)?;
+        self.remove(cx, &cluster).await
     }
 }

@@ -1,7 +1,6 @@
 //! The managed node group.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use aws_sdk_eks::types::{
@@ -12,13 +11,16 @@ use aws_sdk_eks::types::{
 use super::outputs::{ClusterRoles, ControlPlane, LaunchTemplate, Subnets};
 use crate::clients::Clients;
 use crate::clients::aws::{failed, foreign, is};
-use crate::clients::eks::{self, Updated};
+use crate::clients::eks::{self, Asked, Going, Updated};
 use crate::clients::stacks::token;
 use crate::config::{Environment, Names, OWNER_TAG};
 use crate::engine::{
     Change, Context, Expected, Failure, Input, Observed, Poll, Result, Step, StepId, Wait,
 };
 use crate::images::Platform;
+
+/// How long its removal may take: nodes are drained first.
+const DELETION: Duration = Duration::from_secs(30 * 60);
 
 /// The managed node group.
 pub struct ManagedNodeGroup {
@@ -216,42 +218,28 @@ impl ManagedNodeGroup {
     }
 
     async fn delete(&self, cx: &Context) -> Result<()> {
-        let wait = Wait::new(self.resource(), Duration::from_secs(30 * 60));
-        let asked = AtomicBool::new(false);
-        cx.wait_for(wait, async || {
-            let Some(group) = self.find().await? else {
-                return Ok(Poll::Ready(()));
-            };
-            let is_busy = matches!(
-                group.status(),
-                Some(NodegroupStatus::Deleting | NodegroupStatus::Updating)
-            );
-            // A deletion that EKS gave up (`Ec2SecurityGroupDeletionFailure` and the like) is asked for once more only.
-            if group.status() == Some(&NodegroupStatus::DeleteFailed) && asked.load(Relaxed) {
-                return Err(Failure::new(self.resource(), words(&group)).hint(
-                    "`meshctl audit` lists what still uses it; then run `meshctl down` again",
-                ));
+        let look = async || {
+            Ok(self.find().await?.map(|group| {
+                let going = match group.status() {
+                    Some(NodegroupStatus::Deleting | NodegroupStatus::Updating) => Going::Busy,
+                    // `Ec2SecurityGroupDeletionFailure` and the like.
+                    Some(NodegroupStatus::DeleteFailed) => Going::GivenUp,
+                    _ => Going::There,
+                };
+                (going, words(&group))
+            }))
+        };
+        let ask = async || {
+            let request = self.clients.eks.delete_nodegroup();
+            let request = request.cluster_name(self.cluster());
+            match request.nodegroup_name(self.name()).send().await {
+                Ok(_) => Ok(Asked::Begun),
+                Err(error) if is(&error, eks::NOT_FOUND) => Ok(Asked::Gone),
+                Err(error) if is(&error, eks::IN_USE) => Ok(Asked::Refused),
+                Err(error) => Err(failed(self.resource())(error)),
             }
-            if !is_busy && !asked.load(Relaxed) {
-                let deleted = self
-                    .clients
-                    .eks
-                    .delete_nodegroup()
-                    .cluster_name(self.cluster())
-                    .nodegroup_name(self.name())
-                    .send()
-                    .await;
-                match deleted {
-                    Ok(_) => asked.store(true, Relaxed),
-                    Err(error) if is(&error, eks::NOT_FOUND) => return Ok(Poll::Ready(())),
-                    Err(error) if is(&error, eks::IN_USE) => {}
-                    Err(error) => return Err(failed(self.resource())(error)),
-                }
-                return Ok(Poll::Pending("DELETING".into()));
-            }
-            Ok(Poll::Pending(words(&group)))
-        })
-        .await
+        };
+        eks::delete(cx, &self.resource(), DELETION, look, ask).await
     }
 }
 

@@ -1,17 +1,22 @@
 //! The traffic split: the weights of a VirtualRouter's route, and of the route as App Mesh has it.
 
+use std::time::Duration;
+
 use kube::api::PatchParams;
 use serde_json::{Value, json};
 
 use super::{API, AppMesh};
 use crate::clients::aws;
-use crate::clients::kube::{Cluster, Reference, condition};
+use crate::clients::kube::{Cluster, Reference, Trouble, condition};
 use crate::config::Service;
-use crate::engine::{Context, Failure, FailureKind, Result};
+use crate::engine::{Context, Failure, FailureKind, Poll, Result, Wait};
 use crate::mesh::{SplitState, Weights, workload};
 
 /// Who owns the weights once a canary has begun: not the manager of `up`, which leaves them as they are.
 const CANARY_MANAGER: &str = "meshctl-canary";
+
+/// How long the mesh controller's webhook may be away.
+const WEBHOOK: Duration = Duration::from_secs(180);
 
 pub(super) fn router(app_mesh: &AppMesh, service: &Service) -> Reference {
     let namespace = &app_mesh.environment().namespace;
@@ -195,6 +200,36 @@ pub(super) async fn shift(
     if !service.is_split() || !app_mesh.is_routed(service) {
         return Err(not_split(service));
     }
+    cx.progress(format!("setting {}", in_words(weights)));
+    let wait = Wait::new(router(app_mesh, service).to_string(), WEBHOOK)
+        .hint("the mesh controller's webhook is not serving: see its pods and log; traffic is left as it is");
+    cx.wait_for(wait, async || {
+        match write(app_mesh, cluster, service, weights).await? {
+            Ok(()) => Ok(Poll::Ready(())),
+            // As long as the controller starts, or starts again.
+            Err(trouble) if trouble.is_webhook_away() => Ok(Poll::Pending(trouble.to_string())),
+            Err(trouble) => {
+                let conflict = trouble.code() == 409;
+                let failure = trouble.failure(router(app_mesh, service).to_string());
+                Err(match conflict {
+                    true => failure.hint(
+                        "somebody else changed it at the same moment: run the same command again",
+                    ),
+                    false => failure,
+                })
+            }
+        }
+    })
+    .await
+}
+
+/// Writes the weights once.
+async fn write(
+    app_mesh: &AppMesh,
+    cluster: &Cluster,
+    service: &Service,
+    weights: &Weights,
+) -> Result<Result<(), Trouble>> {
     let name = router(app_mesh, service);
     let live = live(app_mesh, cluster, service)
         .await?
@@ -224,17 +259,7 @@ pub(super) async fn shift(
     let params = PatchParams::apply(CANARY_MANAGER)
         .force()
         .validation_strict();
-    cx.progress(format!("setting {}", in_words(weights)));
-    let applied = cluster.apply_as(&manifest, &params).await;
-    applied.map(drop).map_err(|trouble| {
-        let conflict = trouble.code() == 409;
-        let failure = trouble.failure(name.to_string());
-        if conflict {
-            failure.hint("somebody else changed it at the same moment: run the same command again")
-        } else {
-            failure
-        }
-    })
+    Ok(cluster.apply_as(&manifest, &params).await.map(drop))
 }
 
 fn in_words(weights: &Weights) -> String {

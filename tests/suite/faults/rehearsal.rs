@@ -337,14 +337,65 @@ fn all_struck(world: &World) {
 }
 
 #[test]
-fn a_stack_that_rolls_back_is_told_and_made_by_the_same_command_again() {
+fn what_fails_after_it_was_begun_is_made_and_removed_all_the_same() {
     let world = World::without_data_plane();
     world.start_sandbox();
-    add(&world, &["cloudformation:CreateStack", "fails"]);
+    for call in [
+        "cloudformation:CreateStack",
+        "eks:CreateNodegroup",
+        "eks:CreateAddon",
+        "elasticloadbalancing:CreateLoadBalancer",
+    ] {
+        add(&world, &[call, "fails", "--caller", "any"]);
+    }
     let up = until_it_succeeds(&world, &["up", "--sandbox"]);
     assert!(up > 1, "a stack that rolls back is told");
     all_struck(&world);
     world.run(&["plan", "--sandbox"]).succeeds();
+
+    // A deletion that fails once is not worth a person's time.
+    for call in [
+        "cloudformation:DeleteStack",
+        "eks:DeleteNodegroup",
+        "eks:DeleteAddon",
+    ] {
+        add(&world, &[call, "fails"]);
+    }
+    world.run(&["down", "--sandbox", "--yes"]).succeeds();
+    all_struck(&world);
+    world.run(&["audit", "--sandbox"]).succeeds();
+}
+
+#[test]
+fn a_deletion_that_fails_each_time_is_told_with_the_service_s_words() {
+    let world = World::without_data_plane();
+    world.start_sandbox();
+    world.run(&["up", "--sandbox"]).succeeds();
+    for (call, resource, issue) in [
+        (
+            "eks:DeleteAddon",
+            "add-on coredns: DELETE_FAILED",
+            "InternalFailure: ",
+        ),
+        (
+            "eks:DeleteNodegroup",
+            "node group meshctl-demo-workers: DELETE_FAILED",
+            "Ec2LaunchTemplateDeletionFailure: ",
+        ),
+        (
+            "cloudformation:DeleteStack",
+            "DELETE_FAILED",
+            "Internal Failure",
+        ),
+    ] {
+        add(&world, &[call, "fails", "--count", "100"]);
+        let down = world.run(&["down", "--sandbox", "--yes"]).exits_with(1);
+        let said = down.stderr();
+        for words in [resource, issue, "meshctl audit", "meshctl down"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        all_struck(&world);
+    }
     world.run(&["down", "--sandbox", "--yes"]).succeeds();
     world.run(&["audit", "--sandbox"]).succeeds();
 }
