@@ -38,6 +38,7 @@ pub(super) async fn run(
     let graph = crate::steps::deployment(&scene.environment, &scene.clients);
     let executor = executor(global, printer, &title, Some(&hold));
     let report = executor.down(&graph).await;
+    let cancellation = executor.cancellation.clone();
     drop(executor);
     page.write(&title, &report, printer);
     let again = format!("meshctl down{}", global.again());
@@ -54,13 +55,25 @@ pub(super) async fn run(
         "{gone} removed in {}; looking for leftovers",
         seconds(report.took)
     ));
-    let left = look_for_leftovers(&scene, printer).await?;
+    let left = tokio::select! {
+        left = look_for_leftovers(&scene, printer) => left?,
+        () = cancellation.interrupted() => {
+            let hint = format!("`meshctl audit{}` looks again", global.again());
+            printer.error("interrupted: not everything was looked at", Some(&hint));
+            return Ok(Exit::Interrupted);
+        }
+    };
     if failed != Exit::Success {
         printer.say(&format!("what failed is named above; go on with `{again}`"));
         return Ok(failed);
     }
     if left == Exit::Success {
         crate::cli::kubeconfig::forget(&scene, printer);
+    }
+    if left == Exit::Leftovers {
+        printer.say(&format!(
+            "what was made meanwhile, by another run for example, goes with `{again}`"
+        ));
     }
     Ok(left)
 }

@@ -264,6 +264,7 @@ impl Context {
             wait.what.clone(),
             "stopped while waiting",
         )
+        .hint("run the same command again: it goes on from here")
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_sdk_eks::error::ProvideErrorMetadata;
 use aws_sdk_eks::types::{
@@ -21,6 +21,9 @@ use crate::engine::{
     Change, Context, Expected, Failure, FailureKind, Input, Observed, Poll, Result, Step, StepId,
     Wait,
 };
+
+/// How long a new role may take to be known everywhere; one that IAM itself does not know after that is gone.
+const PROPAGATION: Duration = Duration::from_secs(20);
 
 /// The EKS control plane.
 pub struct EksControlPlane {
@@ -208,7 +211,7 @@ impl EksControlPlane {
             .create_cluster()
             .name(self.name())
             .version(version)
-            .role_arn(roles.cluster)
+            .role_arn(&roles.cluster)
             .resources_vpc_config(vpc)
             .access_config(access)
             .upgrade_policy(support)
@@ -216,7 +219,10 @@ impl EksControlPlane {
             .logging(self.logging())
             .tags(OWNER_TAG, &self.environment.name)
             .client_request_token(token());
-        let wait = Wait::new(self.title(), Duration::from_secs(120));
+        let wait = Wait::new(self.title(), Duration::from_secs(120))
+            .hint("run the same command again: it goes on from here");
+        let role = roles.cluster.rsplit('/').next().unwrap_or_default();
+        let began = Instant::now();
         cx.wait_for(wait, async || {
             match request.clone().send().await {
                 Ok(_) => Ok(Poll::Ready(())),
@@ -230,6 +236,11 @@ impl EksControlPlane {
                             .and_then(|service| service.message())
                             .is_some_and(|message| message.to_lowercase().contains("role")) =>
                 {
+                    if began.elapsed() > PROPAGATION && !self.role_exists(role).await? {
+                        let message = format!("the role {role} was deleted meanwhile");
+                        return Err(Failure::new(self.title(), message)
+                            .hint("run the same command again: it makes it anew"));
+                    }
                     Ok(Poll::Pending(
                         "the new role is not known everywhere yet".into(),
                     ))
@@ -238,6 +249,14 @@ impl EksControlPlane {
             }
         })
         .await
+    }
+
+    async fn role_exists(&self, name: &str) -> Result<bool> {
+        match self.clients.iam.get_role().role_name(name).send().await {
+            Ok(_) => Ok(true),
+            Err(error) if is(&error, "NoSuchEntity") => Ok(false),
+            Err(error) => Err(failed(format!("role {name}"))(error)),
+        }
     }
 
     async fn update(&self, cx: &Context, drift: Drift) -> Result<()> {

@@ -11,7 +11,9 @@ use crate::clients::aws::{failed, foreign, is};
 use crate::clients::iam::{delete_role, trust_policy};
 use crate::clients::identity::Identity;
 use crate::config::{Environment, Names, OWNER_TAG};
-use crate::engine::{Change, Context, Expected, Failure, Input, Observed, Result, Step, StepId};
+use crate::engine::{
+    Change, Context, Expected, Failure, FailureKind, Input, Observed, Result, Step, StepId,
+};
 
 /// The inline policy's name.
 const POLICY: &str = "meshctl";
@@ -187,6 +189,11 @@ impl Step for ServiceAccountRole {
         let arn = match created {
             Ok(created) => created.role.map(|role| role.arn),
             Err(error) if is(&error, "EntityAlreadyExists") => {
+                // Perhaps made a moment ago, and not by another run of ours.
+                if let Observed::Foreign(whose) = self.observe(cx).await? {
+                    let message = format!("belongs to {whose}");
+                    return Err(Failure::of(FailureKind::Blocked, self.resource(), message));
+                }
                 iam.update_assume_role_policy()
                     .role_name(&name)
                     .policy_document(&trust)

@@ -14,7 +14,9 @@ use super::{stack_outputs, sweep};
 use crate::clients::Clients;
 use crate::clients::stacks::{self, Outputs, Stack};
 use crate::config::{Environment, Names, Nat};
-use crate::engine::{Change, Context, Expected, Failure, Input, Observed, Result, Step, StepId};
+use crate::engine::{
+    Change, Context, Expected, Failure, FailureKind, Input, Observed, Result, Step, StepId,
+};
 
 const PUBLIC: [&str; 3] = ["PublicSubnetA", "PublicSubnetB", "PublicSubnetC"];
 const PRIVATE: [&str; 3] = ["PrivateSubnetA", "PrivateSubnetB", "PrivateSubnetC"];
@@ -136,22 +138,34 @@ impl Step for NetworkSubnets {
             .await
             .ok()
             .and_then(|made| made.get("Vpc").cloned());
+        let environment = &self.environment.name;
         if let Some(vpc) = &vpc {
-            sweep::network_interfaces(cx, &self.clients, vpc).await?;
+            sweep::network_interfaces(cx, &self.clients, environment, vpc).await?;
         }
-        match (stacks::delete(cx, client, &name).await, vpc) {
-            (Err(failure), Some(vpc)) => {
-                // Interfaces of load balancers and nodes turn up as `available` minutes after their owners are gone.
-                let swept = sweep::network_interfaces(cx, &self.clients, &vpc).await?
-                    + sweep::security_groups(cx, &self.clients, &self.environment.name, &vpc)
-                        .await?;
-                if swept == 0 {
-                    return Err(failure);
-                }
-                stacks::delete(cx, client, &name).await
+        let Some(failure) = stacks::delete_once(cx, client, &name).await? else {
+            return Ok(());
+        };
+        let Some(vpc) = vpc else {
+            return stacks::delete_again(cx, client, &name, &failure).await;
+        };
+        // Interfaces of load balancers and nodes turn up as `available` minutes after their owners are gone.
+        sweep::network_interfaces(cx, &self.clients, environment, &vpc).await?;
+        sweep::security_groups(cx, &self.clients, environment, &vpc).await?;
+        let Err(failure) = stacks::delete_again(cx, client, &name, &failure).await else {
+            return Ok(());
+        };
+        let strangers = sweep::strangers(&self.clients, environment, &vpc).await?;
+        Err(match strangers.is_empty() {
+            true => failure,
+            false => {
+                let whose = format!(
+                    "{vpc} holds what is not of this environment: {}. Remove it, or have its owner do so; then run \
+                     `meshctl down` again",
+                    strangers.join(", ")
+                );
+                Failure::of(FailureKind::Blocked, failure.resource, failure.message).hint(whose)
             }
-            (result, _) => result,
-        }
+        })
     }
 }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::clients::Clients;
-use crate::clients::aws::{failed, failed_ec2, is};
-use crate::config::{Environment, Names};
+use crate::clients::aws::{failed, failed_ec2, foreign, is};
+use crate::clients::eks;
+use crate::config::{Environment, Names, OWNER_TAG};
 use crate::ec2;
 use crate::engine::{
     Change, Context, Expected, Failure, Observed, Poll, Result, Step, StepId, Wait,
@@ -63,8 +64,7 @@ impl Step for LoadBalancerSweep {
     }
 
     async fn observe(&self, _: &Context) -> Result<Observed<()>> {
-        let cluster = Names::new(&self.environment.name).cluster();
-        let remains = remains(&self.clients, &cluster).await?;
+        let remains = remains(&self.clients, &self.environment.name).await?;
         Ok(if remains.is_empty() {
             Observed::Absent
         } else {
@@ -82,8 +82,7 @@ impl Step for LoadBalancerSweep {
     }
 
     async fn destroy(&self, cx: &Context, _: &Observed<()>) -> Result<()> {
-        let cluster = Names::new(&self.environment.name).cluster();
-        let remains = remains(&self.clients, &cluster).await?;
+        let remains = remains(&self.clients, &self.environment.name).await?;
         delete_load_balancers(cx, &self.clients, &remains.load_balancers).await?;
         delete_target_groups(cx, &self.clients, &remains.target_groups).await?;
         for group in &remains.security_groups {
@@ -93,11 +92,19 @@ impl Step for LoadBalancerSweep {
     }
 }
 
-/// What the load-balancer controller made for the cluster and is still there.
+/// What the load-balancer controller made for the environment's cluster and is still there. A cluster of that name that is
+/// somebody else's has a controller of theirs.
 ///
 /// # Errors
-/// When ELB or EC2 do not answer.
-pub async fn remains(clients: &Clients, cluster: &str) -> Result<Remains> {
+/// When EKS, ELB or EC2 do not answer.
+pub async fn remains(clients: &Clients, environment: &str) -> Result<Remains> {
+    let cluster = &Names::new(environment).cluster();
+    if let Some(live) = eks::find_cluster(&clients.eks, cluster).await? {
+        let owner = live.tags().and_then(|tags| tags.get(OWNER_TAG));
+        if foreign(owner.map(String::as_str), environment).is_some() {
+            return Ok(Remains::default());
+        }
+    }
     let (load_balancers, target_groups, security_groups) = futures::try_join!(
         async { tagged(clients, load_balancers(clients).await?, cluster).await },
         async { tagged(clients, target_groups(clients).await?, cluster).await },
@@ -305,39 +312,114 @@ fn referring_permissions(group: &Value, id: &str) -> Vec<Value> {
         .collect()
 }
 
-/// Deletes the VPC's interfaces that nobody uses; returns how many.
+/// Deletes the VPC's interfaces that were made for our cluster and that nobody uses any more.
 ///
 /// # Errors
 /// When EC2 refuses or does not answer.
 pub(super) async fn network_interfaces(
     cx: &Context,
     clients: &Clients,
+    environment: &str,
     vpc: &str,
-) -> Result<usize> {
-    let resource = || format!("network interfaces of {vpc}");
-    let input = json!({ "Filter": [
-        { "Name": "vpc-id", "Value": [vpc] },
-        { "Name": "status", "Value": ["available"] },
-    ]});
-    let interfaces = clients
-        .ec2
-        .list("DescribeNetworkInterfaces", input, "networkInterfaceSet")
-        .await
-        .map_err(failed_ec2(resource()))?;
-    let mut deleted = 0;
-    for id in ids(&interfaces, "networkInterfaceId") {
+) -> Result<()> {
+    let cluster = Names::new(environment).cluster();
+    for interface in interfaces(clients, vpc).await? {
+        let id = interface["networkInterfaceId"].as_str();
+        let Some(id) = id.filter(|_| is_unused(&interface) && is_ours(&interface, &cluster)) else {
+            continue;
+        };
         cx.progress(format!("deleting the unused interface {id}"));
         let input = json!({ "NetworkInterfaceId": id });
         match clients.ec2.call("DeleteNetworkInterface", input).await {
-            Ok(_) => deleted += 1,
+            Ok(_) => {}
             Err(error) if error.is_not_found() => {}
-            Err(error) => return Err(failed_ec2(resource())(error)),
+            Err(error) => return Err(failed_ec2(format!("network interface {id}"))(error)),
         }
     }
-    Ok(deleted)
+    Ok(())
 }
 
-/// Deletes the VPC's security groups that EKS or the load-balancer controller made for our cluster; returns how many.
+async fn interfaces(clients: &Clients, vpc: &str) -> Result<Vec<Value>> {
+    let input = json!({ "Filter": [{ "Name": "vpc-id", "Value": [vpc] }] });
+    clients
+        .ec2
+        .list("DescribeNetworkInterfaces", input, "networkInterfaceSet")
+        .await
+        .map_err(failed_ec2(format!("network interfaces of {vpc}")))
+}
+
+fn is_unused(interface: &Value) -> bool {
+    interface["status"] == "available"
+}
+
+/// Whether an interface was made for our cluster: by its control plane, by a load balancer of it, or on its nodes by the
+/// VPC CNI, which leaves those behind whose node went too quickly.
+fn is_ours(interface: &Value, cluster: &str) -> bool {
+    let description = interface["description"].as_str().unwrap_or_default();
+    description == format!("Amazon EKS {cluster}")
+        || description.starts_with("aws-K8S-i-")
+        || description.starts_with("ELB ")
+        || ec2::tag(interface, "cluster.k8s.amazonaws.com/name") == Some(cluster)
+        || ec2::tag(interface, "node.k8s.amazonaws.com/instance_id").is_some()
+}
+
+/// What other people have in the VPC, in words; it keeps the network, and only they can say whether it may go.
+///
+/// # Errors
+/// When EC2 does not answer.
+pub(super) async fn strangers(
+    clients: &Clients,
+    environment: &str,
+    vpc: &str,
+) -> Result<Vec<String>> {
+    let cluster = Names::new(environment).cluster();
+    let mut strangers = Vec::new();
+    for interface in interfaces(clients, vpc).await? {
+        let text = |field: &str| interface[field].as_str().unwrap_or_default();
+        if is_ours(&interface, &cluster) || interface["requesterManaged"] == "true" {
+            continue;
+        }
+        let description = match text("description") {
+            "" => String::new(),
+            words => format!(" \"{words}\""),
+        };
+        strangers.push(format!(
+            "network interface {}{description} in {}",
+            text("networkInterfaceId"),
+            text("subnetId")
+        ));
+    }
+    let groups = security_groups_of(clients, vpc).await?;
+    for group in &groups {
+        let text = |field: &str| group[field].as_str().unwrap_or_default();
+        let is_made = ec2::tag(group, "aws:cloudformation:stack-name").is_some();
+        if !is_made && !is_of_cluster(group, &cluster) && text("groupName") != "default" {
+            strangers.push(format!(
+                "security group {} \"{}\"",
+                text("groupId"),
+                text("groupName")
+            ));
+        }
+    }
+    Ok(strangers)
+}
+
+async fn security_groups_of(clients: &Clients, vpc: &str) -> Result<Vec<Value>> {
+    let input = json!({ "Filter": [{ "Name": "vpc-id", "Value": [vpc] }] });
+    clients
+        .ec2
+        .list("DescribeSecurityGroups", input, "securityGroupInfo")
+        .await
+        .map_err(failed_ec2(format!("security groups of {vpc}")))
+}
+
+/// Whether EKS or the load-balancer controller made a security group for the cluster.
+fn is_of_cluster(group: &Value, cluster: &str) -> bool {
+    let made_for = |key| ec2::tag(group, key) == Some(cluster);
+    made_for(CLUSTER_TAG) || made_for("aws:eks:cluster-name")
+}
+
+/// Deletes the VPC's security groups that EKS or the load-balancer controller made for our cluster.
 ///
 /// # Errors
 /// When EC2 refuses or does not answer.
@@ -346,27 +428,18 @@ pub(super) async fn security_groups(
     clients: &Clients,
     environment: &str,
     vpc: &str,
-) -> Result<usize> {
+) -> Result<()> {
     let cluster = Names::new(environment).cluster();
-    let input = json!({ "Filter": [{ "Name": "vpc-id", "Value": [vpc] }] });
-    let groups = clients
-        .ec2
-        .list("DescribeSecurityGroups", input, "securityGroupInfo")
-        .await
-        .map_err(failed_ec2(format!("security groups of {vpc}")))?;
-    let mut deleted = 0;
-    for group in &groups {
-        let made_for = |key| ec2::tag(group, key) == Some(&cluster);
-        if !made_for(CLUSTER_TAG) && !made_for("aws:eks:cluster-name") {
+    for group in security_groups_of(clients, vpc).await? {
+        if !is_of_cluster(&group, &cluster) {
             continue;
         }
         let id = group["groupId"]
             .as_str()
             .ok_or_else(|| Failure::new(format!("security groups of {vpc}"), "one has no id"))?;
         delete_security_group(cx, clients, id).await?;
-        deleted += 1;
     }
-    Ok(deleted)
+    Ok(())
 }
 
 /// The part of an ARN that people know.
@@ -377,6 +450,22 @@ fn last_part(arn: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn interfaces_of_others_are_told_apart() {
+        let ours = |interface: Value| is_ours(&interface, "meshctl-demo");
+        assert!(ours(json!({"description": "aws-K8S-i-0123456789abcdef0"})));
+        assert!(ours(json!({"description": "ELB app/k8s-demo/1"})));
+        assert!(ours(json!({"description": "Amazon EKS meshctl-demo"})));
+        assert!(ours(json!({"tagSet": [
+            {"key": "cluster.k8s.amazonaws.com/name", "value": "meshctl-demo"},
+        ]})));
+        assert!(!ours(json!({"description": "Amazon EKS other"})));
+        assert!(!ours(json!({"description": ""})));
+        assert!(!ours(json!({"tagSet": [
+            {"key": "cluster.k8s.amazonaws.com/name", "value": "other"},
+        ]})));
+    }
 
     #[test]
     fn only_rules_that_name_the_group_are_revoked() {

@@ -1,10 +1,14 @@
 //! What is left when something the environment lives on is gone: `down` still ends with nothing left.
 
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
 use crate::harness::World;
+use crate::lifecycle::last_event;
 
 /// An environment that is up, and a runtime to change it with behind meshctl's back.
 fn environment() -> (World, tokio::runtime::Runtime) {
@@ -23,19 +27,62 @@ fn ends_with_nothing_left(world: &World) {
     );
 }
 
+/// Gives the mesh's controller so many pods, and waits until it has them.
+async fn scale_mesh_controller(world: &World, replicas: i32) {
+    let deployments: Api<Deployment> = Api::namespaced(world.kubernetes().await, "appmesh-system");
+    let scaled = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+    let name = "appmesh-controller";
+    let params = PatchParams::default();
+    let patched = deployments.patch(name, &params, &scaled).await;
+    let generation = patched.unwrap().metadata.generation;
+    loop {
+        let status = deployments.get(name).await.unwrap().status.unwrap();
+        let pods = status.replicas.unwrap_or(0);
+        if status.observed_generation >= generation
+            && pods == replicas
+            && status.available_replicas.unwrap_or(0) == replicas
+        {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
 #[test]
 fn down_without_the_mesh_controller_leaves_nothing() {
     let (world, runtime) = environment();
-    runtime.block_on(async {
-        let deployments: Api<Deployment> =
-            Api::namespaced(world.kubernetes().await, "appmesh-system");
-        let none = Patch::Merge(json!({"spec": {"replicas": 0}}));
-        deployments
-            .patch("appmesh-controller", &PatchParams::default(), &none)
-            .await
-            .unwrap();
-    });
+    runtime.block_on(scale_mesh_controller(&world, 0));
     ends_with_nothing_left(&world);
+}
+
+#[test]
+fn a_canary_waits_for_the_mesh_controller_s_webhook() {
+    let (world, runtime) = environment();
+    runtime.block_on(scale_mesh_controller(&world, 0));
+    let mut canary = world
+        .command(&["canary", "--weight", "10", "--sandbox"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Read on to its end: nobody writes into what is closed.
+    let mut said = BufReader::new(canary.stderr.take().unwrap()).lines();
+    let waits = said
+        .by_ref()
+        .any(|line| line.unwrap().contains("failed calling webhook"));
+    assert!(waits, "it says what it waits for");
+    runtime.block_on(scale_mesh_controller(&world, 1));
+    // Without a data plane nothing can be measured, which it comes to once the mesh has taken the split.
+    let goes_on = said
+        .by_ref()
+        .any(|line| line.unwrap().contains("proxies have not followed yet"));
+    assert!(goes_on, "it goes on by itself");
+    canary.kill().unwrap();
+    canary.wait().unwrap();
+    let status = world.run(&["canary", "status", "--sandbox", "--output", "json"]);
+    let status = last_event(&status.succeeds().stdout(), "canary-status")["status"].clone();
+    assert_eq!(status["settled"], true, "{status}");
+    assert_eq!(status["versions"][1]["weight"], 10, "{status}");
 }
 
 #[test]
@@ -68,5 +115,49 @@ fn down_without_the_cluster_leaves_nothing_and_up_makes_it_again() {
     world.run(&["up", "--sandbox"]).succeeds();
     world.run(&["plan", "--sandbox"]).succeeds();
     delete();
+    ends_with_nothing_left(&world);
+}
+
+#[test]
+fn a_stranger_s_interface_in_the_network_is_named_and_left_alone() {
+    let (world, runtime) = environment();
+    let ec2 = |call: &str, input: serde_json::Value| {
+        runtime.block_on(async { world.clients().await.ec2.call(call, input).await.unwrap() })
+    };
+    let ours = json!({"Filter": [{"Name": "tag:meshctl:environment", "Value": ["demo"]}]});
+    let subnets = ec2("DescribeSubnets", ours);
+    let subnet = subnets["subnetSet"][0]["subnetId"].clone();
+    let made = ec2(
+        "CreateNetworkInterface",
+        json!({"SubnetId": subnet, "Description": "the other team's"}),
+    );
+    let stranger = made["networkInterface"]["networkInterfaceId"].clone();
+    let id = stranger.as_str().unwrap();
+
+    let down = world.run(&["down", "--sandbox", "--yes"]).exits_with(6);
+    for words in [id, "the other team's", "Remove it", "meshctl down"] {
+        assert!(down.stderr().contains(words), "{words}: {}", down.stderr());
+    }
+    ec2(
+        "DeleteNetworkInterface",
+        json!({"NetworkInterfaceId": stranger}),
+    );
+    ends_with_nothing_left(&world);
+}
+
+#[test]
+fn a_load_balancer_deleted_by_hand_is_made_again() {
+    let (world, runtime) = environment();
+    runtime.block_on(async {
+        let clients = world.clients().await;
+        let found = clients.load_balancing.describe_load_balancers();
+        let found = found.send().await.unwrap();
+        let arn = found.load_balancers()[0].load_balancer_arn().unwrap();
+        let delete = clients.load_balancing.delete_load_balancer();
+        delete.load_balancer_arn(arn).send().await.unwrap();
+    });
+    world.run(&["plan", "--sandbox"]).exits_with(2);
+    world.run(&["up", "--sandbox"]).succeeds();
+    world.run(&["plan", "--sandbox"]).succeeds();
     ends_with_nothing_left(&world);
 }

@@ -148,7 +148,14 @@ impl World {
     /// What an `Authorization` header to the demo's cluster says.
     #[track_caller]
     pub fn bearer(&self) -> String {
-        let token = self.run(&["token", "--sandbox"]).succeeds().stdout();
+        self.bearer_of("demo")
+    }
+
+    /// What an `Authorization` header to an environment's cluster says.
+    #[track_caller]
+    pub fn bearer_of(&self, environment: &str) -> String {
+        let token = self.run(&["token", "--sandbox", "--env", environment]);
+        let token = token.succeeds().stdout();
         let token: serde_json::Value = serde_json::from_str(&token).unwrap();
         format!("Bearer {}", token["status"]["token"].as_str().unwrap())
     }

@@ -15,6 +15,8 @@ mod dead_ends;
 mod engine;
 #[cfg(feature = "sandbox")]
 mod faults;
+#[cfg(feature = "sandbox")]
+mod foreign;
 mod generated;
 #[cfg(feature = "sandbox")]
 mod grants;
@@ -23,6 +25,8 @@ mod harness;
 mod kubernetes;
 #[cfg(feature = "sandbox")]
 mod lifecycle;
+#[cfg(feature = "sandbox")]
+mod races;
 #[cfg(feature = "sandbox")]
 mod secrets;
 #[cfg(feature = "sandbox")]

@@ -3,7 +3,8 @@
 use aws_sdk_appmesh::error::{ProvideErrorMetadata, SdkError};
 
 use super::AppMesh;
-use crate::clients::aws;
+use crate::clients::{aws, eks};
+use crate::config::OWNER_TAG;
 use crate::engine::{
     Change, Context, Expected, Failure, FailureKind, Observed, Poll, Result, Step, StepId, Wait,
 };
@@ -110,15 +111,46 @@ impl Member {
     }
 }
 
-/// Everything of the mesh in deletion order, with ARNs. The controller sets no tags, so the mesh's name says whose it is.
+/// The mesh of our name.
+async fn find(app_mesh: &AppMesh) -> Result<Option<aws_sdk_appmesh::types::MeshRef>> {
+    let name = app_mesh.mesh();
+    let meshes = meshes(app_mesh).await?;
+    Ok(meshes.into_iter().find(|mesh| mesh.mesh_name == name))
+}
+
+/// Whose the mesh is, when it is not ours. Its name says that it is: the controller sets no tags. But somebody else's tag
+/// on it, or on the cluster whose controller made it, says otherwise.
+async fn foreign_owner(app_mesh: &AppMesh, arn: &str) -> Result<Option<String>> {
+    let environment = app_mesh.names().environment();
+    let about = || format!("mesh {}", app_mesh.mesh());
+    let listed = app_mesh.client().list_tags_for_resource();
+    match listed.resource_arn(arn).send().await {
+        Ok(listed) => {
+            let owner = listed.tags.iter().find(|tag| tag.key == OWNER_TAG);
+            if let Some(owner) = owner
+                && let Some(whose) = aws::foreign(Some(&owner.value), environment)
+            {
+                return Ok(Some(whose));
+            }
+        }
+        Err(error) if aws::is(&error, "NotFoundException") => return Ok(None),
+        Err(error) => return Err(aws::failed(about())(error)),
+    }
+    let Some(client) = app_mesh.eks() else {
+        return Ok(None);
+    };
+    let cluster = eks::find_cluster(client, &app_mesh.names().cluster()).await?;
+    Ok(cluster.and_then(|cluster| {
+        let owner = cluster.tags().and_then(|tags| tags.get(OWNER_TAG));
+        aws::foreign(owner.map(String::as_str), environment)
+    }))
+}
+
+/// Everything of the mesh in deletion order, with ARNs.
 async fn members(app_mesh: &AppMesh) -> Result<Vec<(Member, String)>> {
     let client = app_mesh.client();
     let name = app_mesh.mesh();
-    let Some(mesh) = meshes(app_mesh)
-        .await?
-        .into_iter()
-        .find(|mesh| mesh.mesh_name == name)
-    else {
+    let Some(mesh) = find(app_mesh).await? else {
         return Ok(Vec::new());
     };
     let about = || format!("mesh {name}");
@@ -197,6 +229,11 @@ async fn members(app_mesh: &AppMesh) -> Result<Vec<(Member, String)>> {
 /// What is left, for the audit.
 pub(super) async fn leftovers(app_mesh: &AppMesh) -> Result<Vec<Leftover>> {
     let mesh = app_mesh.mesh();
+    if let Some(found) = find(app_mesh).await?
+        && foreign_owner(app_mesh, &found.arn).await?.is_some()
+    {
+        return Ok(Vec::new());
+    }
     let left = members(app_mesh)
         .await?
         .into_iter()
@@ -289,12 +326,12 @@ impl Step for ControlPlane {
     }
 
     async fn observe(&self, _: &Context) -> Result<Observed<()>> {
-        let name = self.app_mesh.mesh();
-        match meshes(&self.app_mesh).await {
-            Ok(meshes) if meshes.iter().any(|mesh| mesh.mesh_name == name) => {
-                Ok(Observed::ready(()))
-            }
-            Ok(_) => Ok(Observed::Absent),
+        match find(&self.app_mesh).await {
+            Ok(Some(mesh)) => Ok(match foreign_owner(&self.app_mesh, &mesh.arn).await? {
+                Some(whose) => Observed::Foreign(whose),
+                None => Observed::ready(()),
+            }),
+            Ok(None) => Ok(Observed::Absent),
             Err(failure) if failure.kind == FailureKind::Blocked => {
                 let hint = failure.hint.unwrap_or_default();
                 Ok(Observed::Unreachable(format!(
@@ -310,6 +347,7 @@ impl Step for ControlPlane {
     fn plan(&self, seen: &Observed<()>) -> Change {
         match seen {
             Observed::Unreachable(reason) => Change::Blocked(reason.clone()),
+            Observed::Foreign(owner) => Change::Blocked(format!("belongs to {owner}")),
             _ => Change::Keep,
         }
     }

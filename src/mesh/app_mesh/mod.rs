@@ -79,19 +79,27 @@ struct Inner {
     environment: Environment,
     names: Names,
     client: aws_sdk_appmesh::Client,
+    /// Knows whose the cluster is that the mesh's controller runs in.
+    eks: Option<aws_sdk_eks::Client>,
 }
 
 impl AppMesh {
     /// The environment's App Mesh.
     pub fn new(environment: &Environment, clients: &Clients) -> Self {
-        Self::with(environment, clients.app_mesh.clone())
+        let eks = Some(clients.eks.clone());
+        Self::with(environment, clients.app_mesh.clone(), eks)
     }
 
-    fn with(environment: &Environment, client: aws_sdk_appmesh::Client) -> Self {
+    fn with(
+        environment: &Environment,
+        client: aws_sdk_appmesh::Client,
+        eks: Option<aws_sdk_eks::Client>,
+    ) -> Self {
         AppMesh(Arc::new(Inner {
             names: Names::new(&environment.name),
             environment: environment.clone(),
             client,
+            eks,
         }))
     }
 
@@ -105,6 +113,10 @@ impl AppMesh {
 
     fn client(&self) -> &aws_sdk_appmesh::Client {
         &self.0.client
+    }
+
+    fn eks(&self) -> Option<&aws_sdk_eks::Client> {
+        self.0.eks.as_ref()
     }
 
     fn mesh(&self) -> String {

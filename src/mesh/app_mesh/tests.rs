@@ -11,6 +11,7 @@ pub(super) fn app_mesh() -> AppMesh {
     AppMesh::with(
         &Environment::demo(),
         aws_sdk_appmesh::Client::from_conf(config),
+        None,
     )
 }
 

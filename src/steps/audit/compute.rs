@@ -13,7 +13,7 @@ use crate::steps::sweep::{self, CLUSTER_TAG};
 /// What the load-balancer controller made.
 pub(super) async fn load_balancing(scope: &Scope<'_>) -> Result<Vec<Leftover>> {
     let cluster = scope.names.cluster();
-    let remains = sweep::remains(scope.clients, &cluster).await?;
+    let remains = sweep::remains(scope.clients, &scope.environment.name).await?;
     let reason = format!("tag {CLUSTER_TAG}={cluster}");
     let leftover = |kind: &str, arn: String, removal: String| Leftover {
         kind: kind.to_owned(),

@@ -2,4 +2,4 @@
 
 mod rehearsal;
 mod schedule;
-mod state;
+pub mod state;

@@ -221,8 +221,11 @@ fn objects(world: &World, cluster: &Value) -> Option<Value> {
         "certificatesigningrequests",
     ];
     let server = cluster["runtime"]["endpoint"].as_str()?;
-    let server = server.trim_start_matches("https://").parse().ok()?;
-    let bearer = world.bearer();
+    let server: std::net::SocketAddr = server.trim_start_matches("https://").parse().ok()?;
+    // Once the API server is there: after a start that takes a moment.
+    std::net::TcpStream::connect(server).ok()?;
+    let environment = cluster["name"].as_str()?.trim_start_matches("meshctl-");
+    let bearer = world.bearer_of(environment);
     let get = |path: &str| -> Option<Value> {
         let request = Request::new("", "GET", path, b"").header("authorization", &bearer);
         let answer = exchange_tls(server, &request.bytes());
