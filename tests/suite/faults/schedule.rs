@@ -1,14 +1,15 @@
 //! The exhaustive schedule: each call with which `up`, a canary, its promotion and `down` change something fails, loses its
-//! answer, or is the last one before `kill -9`. The same command again then ends in the state in which a run without
-//! faults ends, and `down` leaves nothing.
+//! answer, is the last one before `kill -9`, or the one during which somebody presses Ctrl-C, once or until it ends. The
+//! same command again then ends in the state in which a run without faults ends, and `down` leaves nothing.
 //!
 //! `cargo test` runs a fixed part of it. All of it, with a line for each call:
 //!
 //! ```sh
-//! MESHCTL_SCHEDULE=all cargo test --test suite -- faults::schedule --nocapture
+//! MESHCTL_SCHEDULE=all cargo test --release --test suite -- faults::schedule --nocapture
 //! ```
 //!
-//! `MESHCTL_SCHEDULE` may also be the beginning of some names, as the lines have them: `up kubernetes:patch`.
+//! `MESHCTL_SCHEDULE` may also be `signals`, for Ctrl-C, or the beginning of some names, as the lines have them:
+//! `up kubernetes:patch`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::process::{Command, Stdio};
@@ -77,17 +78,44 @@ enum Blow {
     Lost,
     /// Done, and the tool killed before it knows.
     Kill,
+    /// Done slowly, and a person asks the tool to stop meanwhile.
+    Interrupt,
+    /// Done, with no answer, and a person presses Ctrl-C until the tool ends.
+    Stop,
 }
 
 impl Blow {
-    const ALL: [Blow; 3] = [Blow::Error, Blow::Lost, Blow::Kill];
+    const ALL: [Blow; 5] = [
+        Blow::Error,
+        Blow::Lost,
+        Blow::Kill,
+        Blow::Interrupt,
+        Blow::Stop,
+    ];
 
+    fn name(self) -> &'static str {
+        match self {
+            Blow::Error => "denied",
+            Blow::Lost => "lost",
+            Blow::Kill => "killed",
+            Blow::Interrupt => "interrupted",
+            Blow::Stop => "stopped",
+        }
+    }
+
+    /// What a rule makes of the call.
     fn kind(self) -> &'static str {
         match self {
             Blow::Error => "denied",
             Blow::Lost => "lost",
-            Blow::Kill => "unanswered",
+            Blow::Interrupt => "slow",
+            Blow::Kill | Blow::Stop => "unanswered",
         }
+    }
+
+    /// Whether it comes from a person at the keyboard.
+    fn is_signal(self) -> bool {
+        matches!(self, Blow::Interrupt | Blow::Stop)
     }
 }
 
@@ -108,7 +136,7 @@ impl std::fmt::Display for Trial {
             nth,
             blow,
         } = self;
-        write!(f, "{} {call} {nth} {}", phase.name(), blow.kind())
+        write!(f, "{} {call} {nth} {}", phase.name(), blow.name())
     }
 }
 
@@ -121,7 +149,8 @@ struct Bench {
 /// How a command ended.
 #[derive(Debug)]
 enum End {
-    Exit(i32, String),
+    /// By itself: its code, what it said, and how long after the first Ctrl-C.
+    Exit(i32, String, Duration),
     Killed,
 }
 
@@ -141,7 +170,7 @@ impl Bench {
             bench.copy("state", &format!("copies/{index}"));
             bench.resume(phase);
             let end = bench.run(phase, None);
-            assert!(matches!(end, End::Exit(0, _)), "{}: {end:?}", phase.name());
+            assert!(matches!(end, End::Exit(0, ..)), "{}: {end:?}", phase.name());
             let journal = bench.control("GET", "journal", &Value::Null);
             let made = journal.as_array().unwrap().iter().filter(|entry| {
                 let status = entry["status"].as_u64().unwrap_or_default();
@@ -206,8 +235,8 @@ impl Bench {
         }
     }
 
-    /// Runs a command; it is killed once a call has been struck by `killer`.
-    fn run(&self, phase: Phase, killer: Option<u64>) -> End {
+    /// Runs a command; it gets a blow once a rule has struck.
+    fn run(&self, phase: Phase, blow: Option<(u64, Blow)>) -> End {
         let output = self.world.path().join("output");
         let file = std::fs::File::create(&output).unwrap();
         let mut child = self
@@ -218,28 +247,43 @@ impl Bench {
             .spawn()
             .unwrap();
         let began = Instant::now();
+        // When Ctrl-C was pressed first and last.
+        let mut signalled = None::<(Instant, Instant)>;
         let said = || std::fs::read_to_string(&output).unwrap_or_default();
         loop {
             if let Some(status) = child.try_wait().unwrap() {
-                return End::Exit(status.code().unwrap_or(-1), said());
+                let since = signalled.map_or(Duration::ZERO, |(first, _)| first.elapsed());
+                return End::Exit(status.code().unwrap_or(-1), said(), since);
             }
-            let struck = killer.is_some_and(|id| {
-                let rules = self.control("GET", "faults", &Value::Null);
-                let mut rules = rules.as_array().unwrap().iter();
-                rules.any(|rule| rule["id"] == id && rule["struck"] == 1)
-            });
-            // Without a data plane nobody can measure what has been shifted, which the command would still try.
-            let shifted = killer.is_none()
-                && phase
+            match blow {
+                Some((rule, Blow::Kill)) if self.has_struck(rule) => {
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    return End::Killed;
+                }
+                Some((rule, blow)) if blow.is_signal() && self.has_struck(rule) => {
+                    let is_due = match signalled {
+                        None => true,
+                        Some((_, last)) => {
+                            blow == Blow::Stop && last.elapsed() > Duration::from_millis(300)
+                        }
+                    };
+                    if is_due {
+                        interrupt(&child);
+                        let now = Instant::now();
+                        signalled = Some((signalled.map_or(now, |(first, _)| first), now));
+                    }
+                }
+                // Without a data plane nobody can measure what has been shifted, which the command would still try.
+                None if phase
                     .weight()
-                    .is_some_and(|weight| self.weight() == Some(weight));
-            if struck || shifted {
-                child.kill().unwrap();
-                child.wait().unwrap();
-                return match struck {
-                    true => End::Killed,
-                    false => End::Exit(0, said()),
-                };
+                    .is_some_and(|weight| self.weight() == Some(weight)) =>
+                {
+                    child.kill().unwrap();
+                    child.wait().unwrap();
+                    return End::Exit(0, said(), Duration::ZERO);
+                }
+                _ => {}
             }
             assert!(
                 began.elapsed() < PATIENCE,
@@ -248,10 +292,16 @@ impl Bench {
                 said()
             );
             std::thread::sleep(Duration::from_millis(match phase.weight() {
-                Some(_) => 300,
-                None => 25,
+                Some(_) if blow.is_none() => 300,
+                _ => 20,
             }));
         }
+    }
+
+    fn has_struck(&self, rule: u64) -> bool {
+        let rules = self.control("GET", "faults", &Value::Null);
+        let mut rules = rules.as_array().unwrap().iter();
+        rules.any(|known| known["id"] == rule && known["struck"] == 1)
     }
 
     /// The weight of the second version, once the mesh has taken it.
@@ -275,22 +325,31 @@ impl Bench {
         std::fs::remove_dir_all(self.world.path().join("state")).unwrap();
         self.copy(&format!("copies/{index}"), "state");
         self.resume(trial.phase);
-        let rule = json!({"calls": trial.call, "kind": trial.blow.kind(), "nth": trial.nth});
+        let mut rule = json!({"calls": trial.call, "kind": trial.blow.kind(), "nth": trial.nth});
+        if trial.blow == Blow::Interrupt {
+            // Time enough to press Ctrl-C.
+            rule["seconds"] = json!(0.5);
+        }
         let id = self.control("POST", "faults", &rule)["id"]
             .as_u64()
             .unwrap();
-        let first = self.run(trial.phase, (trial.blow == Blow::Kill).then_some(id));
-        let rules = self.control("GET", "faults", &Value::Null);
-        if rules[0]["struck"] != 1 {
+        let ends_by_itself = matches!(trial.blow, Blow::Error | Blow::Lost);
+        let first = self.run(trial.phase, (!ends_by_itself).then_some((id, trial.blow)));
+        if !self.has_struck(id) {
             return Ok(false);
         }
         self.control("DELETE", "faults", &json!([]));
         let told = |end: &End| match end {
-            End::Exit(code, said) => format!("exit {code}\n{said}"),
+            End::Exit(code, said, _) => format!("exit {code}\n{said}"),
             End::Killed => "killed".to_owned(),
         };
+        if trial.blow.is_signal()
+            && let Some(wrong) = wrong_end(trial, &first)
+        {
+            return Err(format!("{wrong}: {}", told(&first)));
+        }
         let again = self.run(trial.phase, None);
-        let End::Exit(0, _) = again else {
+        let End::Exit(0, ..) = again else {
             let (first, again) = (told(&first), told(&again));
             return Err(format!(
                 "the same command again fails: {again}\n--- first: {first}"
@@ -300,7 +359,7 @@ impl Bench {
             .map_err(|difference| format!("{difference}--- first: {}", told(&first)))?;
         if trial.phase != Phase::Down {
             let down = self.run(Phase::Down, None);
-            let End::Exit(0, _) = down else {
+            let End::Exit(0, ..) = down else {
                 return Err(format!("down fails: {}", told(&down)));
             };
         }
@@ -331,6 +390,41 @@ impl Bench {
     }
 }
 
+/// Ctrl-C.
+fn interrupt(child: &std::process::Child) {
+    let sent = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
+/// What is wrong with how a run ended that somebody interrupted.
+fn wrong_end(trial: &Trial, end: &End) -> Option<String> {
+    let End::Exit(code, said, took) = end else {
+        return Some("it was killed".into());
+    };
+    if *code == 0 && trial.blow == Blow::Interrupt {
+        // All that was left to do was under way.
+        return None;
+    }
+    if *code != 130 {
+        return Some(format!("exit {code} and not 130"));
+    }
+    if trial.blow == Blow::Stop && *took > Duration::from_secs(10) {
+        return Some(format!("it stops only after {} s", took.as_secs()));
+    }
+    let next = match trial.phase {
+        Phase::Up => &["`meshctl up --sandbox`"][..],
+        Phase::Down => &["`meshctl down --sandbox`", "`meshctl audit --sandbox`"],
+        Phase::Canary | Phase::Promote => {
+            &["run the same command again", "`meshctl canary status`"]
+        }
+    };
+    let mut hints = said.lines().filter(|line| line.contains("hint:"));
+    let is_told = hints.any(|line| next.iter().any(|next| line.contains(next)));
+    (!is_told).then(|| "it does not say the next command".into())
+}
+
 /// Every call that changes something, with everything that is done to it.
 fn trials(calls: &[(Phase, Vec<String>)]) -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -353,13 +447,28 @@ fn trials(calls: &[(Phase, Vec<String>)]) -> Vec<Trial> {
 }
 
 /// A fixed part: some calls of each phase, spread over it, each with another blow.
-fn part(trials: Vec<Trial>) -> Vec<Trial> {
+fn part(trials: &[Trial]) -> Vec<Trial> {
     let mut chosen = Vec::new();
-    for (phase, count) in [(Phase::Up, 5), (Phase::Canary, 1), (Phase::Down, 3)] {
-        let of_phase: Vec<&Trial> = trials.iter().filter(|trial| trial.phase == phase).collect();
-        for number in 0..count {
-            let call = (2 * number + 1) * (of_phase.len() / 3) / (2 * count);
-            chosen.push(of_phase[3 * call + (number + count) % 3].clone());
+    for (signals, counts) in [
+        (
+            false,
+            [(Phase::Up, 5), (Phase::Canary, 1), (Phase::Down, 3)],
+        ),
+        (
+            true,
+            [(Phase::Up, 2), (Phase::Promote, 1), (Phase::Down, 2)],
+        ),
+    ] {
+        for (phase, count) in counts {
+            let of_phase: Vec<&Trial> = trials
+                .iter()
+                .filter(|trial| trial.phase == phase && trial.blow.is_signal() == signals)
+                .collect();
+            let blows = if signals { 2 } else { 3 };
+            for number in 0..count {
+                let call = (2 * number + 1) * (of_phase.len() / blows) / (2 * count);
+                chosen.push(of_phase[blows * call + (number + count) % blows].clone());
+            }
         }
     }
     chosen
@@ -375,8 +484,15 @@ fn what_is_interrupted_at_any_call_converges_and_leaves_nothing() {
     }
     let all = trials(&calls);
     let trials = match wanted.as_str() {
-        "" => part(all),
-        "all" => all,
+        "" => part(&all),
+        "all" => all
+            .into_iter()
+            .filter(|trial| !trial.blow.is_signal())
+            .collect(),
+        "signals" => all
+            .into_iter()
+            .filter(|trial| trial.blow.is_signal())
+            .collect(),
         begin => all
             .into_iter()
             .filter(|trial| trial.to_string().starts_with(begin))
