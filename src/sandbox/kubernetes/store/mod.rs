@@ -1,21 +1,20 @@
 //! The object store: ordered tables, one revision for all of them, a bounded history of events for watches, and an
 //! append-only log on disk that is compacted when it has grown.
 
+mod log;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io::{BufRead as _, Write as _};
 use std::ops::Bound;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::Duration;
 
 use hyper::body::Bytes;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 
-use super::object;
+use log::Entry;
 
-/// How long changes may gather before they are written.
-const FLUSH: Duration = Duration::from_millis(40);
+use super::object;
 
 /// One version of one object. It never changes.
 pub struct Stored {
@@ -128,11 +127,6 @@ struct Inner {
     tables: HashMap<String, Table>,
 }
 
-enum Entry {
-    Put(String, Arc<Stored>),
-    Delete(String, Key, u64),
-}
-
 /// The store. Cheap to share behind an `Arc`.
 pub struct Store {
     inner: Mutex<Inner>,
@@ -146,34 +140,7 @@ impl Store {
         directory: &Path,
         history: usize,
     ) -> std::io::Result<(Store, tokio::task::JoinHandle<()>)> {
-        let file = directory.join("objects.log");
-        let mut inner = Inner {
-            revision: 1,
-            history,
-            tables: HashMap::new(),
-        };
-        if file.exists() {
-            for line in std::io::BufReader::new(std::fs::File::open(&file)?).lines() {
-                // A last line that was cut off by a kill is what had not been saved yet.
-                let Ok(mut line) = serde_json::from_str::<Value>(&line?) else {
-                    continue;
-                };
-                inner.replay(&mut line);
-            }
-        }
-        for table in inner.tables.values_mut() {
-            table.forgotten = inner.revision;
-        }
-        // What was replayed goes into a fresh file: that is the compaction at start.
-        let lines = inner.snapshot();
-        write_snapshot(&file, &lines)?;
-        let (log, entries) = mpsc::unbounded_channel();
-        let writer = Writer {
-            written: lines.len(),
-            file,
-            live: lines.len(),
-        };
-        let done = tokio::spawn(writer.run(entries));
+        let (inner, log, done) = log::open(directory, history)?;
         Ok((
             Store {
                 inner: Mutex::new(inner),
@@ -394,38 +361,6 @@ impl Inner {
             None => unreachable!("the table was just made"),
         }
     }
-
-    fn replay(&mut self, line: &mut Value) {
-        let revision = line["revision"].as_u64().unwrap_or(0);
-        self.revision = self.revision.max(revision);
-        let table = line["table"].as_str().unwrap_or("").to_owned();
-        if table.is_empty() {
-            return;
-        }
-        let value = line["object"].take();
-        let place = self.table(&table);
-        if value.is_object() {
-            let key = key(&value);
-            place
-                .objects
-                .insert(key, Arc::new(Stored::new(value, revision)));
-        } else {
-            let part = |name: &str| line[name].as_str().unwrap_or("").to_owned();
-            place
-                .objects
-                .remove(&(self::place(&part("namespace")), part("name")));
-        }
-    }
-
-    fn snapshot(&self) -> Vec<Vec<u8>> {
-        let mut lines = vec![line(&json!({"revision": self.revision}))];
-        for (name, table) in &self.tables {
-            for stored in table.objects.values() {
-                lines.push(put_line(name, stored));
-            }
-        }
-        lines
-    }
 }
 
 /// The part of a table that a page shows.
@@ -491,117 +426,10 @@ impl Table {
     }
 }
 
-fn line(value: &Value) -> Vec<u8> {
-    let mut line = value.to_string().into_bytes();
-    line.push(b'\n');
-    line
-}
-
-fn put_line(table: &str, stored: &Stored) -> Vec<u8> {
-    let mut line = format!(
-        "{{\"revision\":{},\"table\":{},\"object\":",
-        stored.revision,
-        Value::from(table)
-    )
-    .into_bytes();
-    // Not through the cache of the JSON: what nobody reads need not be held twice.
-    line.extend_from_slice(stored.value.to_string().as_bytes());
-    line.extend_from_slice(b"}\n");
-    line
-}
-
-fn write_snapshot(file: &Path, lines: &[Vec<u8>]) -> std::io::Result<()> {
-    let fresh = file.with_extension("new");
-    let mut out = std::io::BufWriter::new(std::fs::File::create(&fresh)?);
-    for line in lines {
-        out.write_all(line)?;
-    }
-    out.into_inner().map_err(|error| error.into_error())?;
-    std::fs::rename(fresh, file)
-}
-
-struct Writer {
-    file: PathBuf,
-    written: usize,
-    live: usize,
-}
-
-impl Writer {
-    async fn run(mut self, mut entries: mpsc::UnboundedReceiver<Entry>) {
-        let mut batch = Vec::new();
-        while entries.recv_many(&mut batch, 4096).await > 0 {
-            // A burst of changes is one write; nobody waits for it.
-            tokio::time::sleep(FLUSH).await;
-            while let Ok(entry) = entries.try_recv() {
-                batch.push(entry);
-            }
-            let file = self.file.clone();
-            let entries = std::mem::take(&mut batch);
-            self.written += entries.len();
-            for entry in &entries {
-                match entry {
-                    Entry::Put(..) => self.live += 1,
-                    Entry::Delete(..) => self.live = self.live.saturating_sub(1),
-                }
-            }
-            let compact = self.written > 20_000 && self.written > self.live / 2 * 4;
-            let result = tokio::task::spawn_blocking(move || -> std::io::Result<Option<usize>> {
-                append(&file, &entries)?;
-                if compact {
-                    compacted(&file).map(Some)
-                } else {
-                    Ok(None)
-                }
-            })
-            .await;
-            match result {
-                Ok(Ok(Some(lines))) => (self.written, self.live) = (lines, lines),
-                Ok(Ok(None)) => {}
-                Ok(Err(error)) => {
-                    tracing::error!("{}: cannot save objects: {error}", self.file.display());
-                }
-                Err(_) => return,
-            }
-        }
-    }
-}
-
-fn append(file: &Path, entries: &[Entry]) -> std::io::Result<()> {
-    let file = std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(file)?;
-    let mut out = std::io::BufWriter::new(file);
-    for entry in entries {
-        match entry {
-            Entry::Put(table, stored) => out.write_all(&put_line(table, stored))?,
-            Entry::Delete(table, (namespace, name), revision) => out.write_all(&line(&json!({
-                "revision": revision, "table": table, "namespace": namespace.trim_end_matches('/'), "name": name,
-            })))?,
-        }
-    }
-    out.flush()
-}
-
-/// Reads the log and writes it again without what was overwritten.
-fn compacted(file: &Path) -> std::io::Result<usize> {
-    let mut inner = Inner {
-        revision: 1,
-        history: 0,
-        tables: HashMap::new(),
-    };
-    for line in std::io::BufReader::new(std::fs::File::open(file)?).lines() {
-        if let Ok(mut line) = serde_json::from_str::<Value>(&line?) {
-            inner.replay(&mut line);
-        }
-    }
-    let lines = inner.snapshot();
-    write_snapshot(file, &lines)?;
-    Ok(lines.len())
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[tokio::test]
