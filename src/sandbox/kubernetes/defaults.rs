@@ -282,7 +282,10 @@ fn container(container: &mut Value) {
     default(container, "terminationMessagePolicy", "File");
     default(container, "resources", json!({}));
     let image = object::text(container, "image");
-    let tagged = image.contains('@')
+    // What is no image has no tag, so that it is not the latest either.
+    let tagged = image.is_empty()
+        || image.contains(char::is_whitespace)
+        || image.contains('@')
         || image
             .rsplit('/')
             .next()

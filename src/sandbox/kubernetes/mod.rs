@@ -45,6 +45,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod typed;
+mod unified;
 mod validation;
 mod warnings;
 mod write;

@@ -83,6 +83,9 @@ pub async fn mutate(
         && attributes.resource.is("", "pods")
     {
         pods::tolerate(object);
+        if let Some(old) = old {
+            pods::keep_priority(old, object);
+        }
     }
     if attributes.operation == "CREATE"
         && attributes.resource.is("networking.k8s.io", "ingresses")

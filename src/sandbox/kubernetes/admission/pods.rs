@@ -123,10 +123,25 @@ pub fn defaults(attributes: &Attributes<'_>, pod: &mut Value) -> Result<()> {
             }
         }
     }
+    let said = object::at(pod, "spec.priority").and_then(Value::as_i64);
+    if let Some(said) = said.filter(|said| *said != priority) {
+        return Err(attributes.forbidden(&format!(
+            "the integer value of priority ({said}) must not be provided in pod spec; priority admission controller computed {priority} from the given PriorityClass name"
+        )));
+    }
     object::set(pod, "spec.priority", priority);
     object::default(pod, "spec.preemptionPolicy", "PreemptLowerPriority");
     tolerate(pod);
     Ok(())
+}
+
+/// A change that says nothing of the priority leaves it.
+pub fn keep_priority(old: &Value, pod: &mut Value) {
+    for field in ["spec.priority", "spec.preemptionPolicy"] {
+        if let Some(before) = object::at(old, field) {
+            object::default(pod, field, before.clone());
+        }
+    }
 }
 
 /// A pod stays for five minutes on a node that does not answer, unless it says otherwise.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::super::object::{list, text};
 use super::super::status::Cause;
-use super::{port_name_valid, port_valid};
+use super::names::{port_name_valid, port_valid};
 
 /// The fields of a pod that its environment may show.
 const FIELDS: [&str; 8] = [

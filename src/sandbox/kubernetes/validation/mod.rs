@@ -1,6 +1,9 @@
 //! What objects of built-in kinds must be like.
 
 mod containers;
+mod internal;
+mod metadata;
+mod names;
 mod networking;
 mod pods;
 mod rbac;
@@ -14,153 +17,13 @@ use super::crd;
 use super::object::{self, list, text};
 use super::resources::Resource;
 use super::status::Cause;
+pub use metadata::metadata;
+use names::is_subdomain;
+pub use names::{key_errors, label_errors, value_errors};
 pub use networking::cluster_addresses;
 use networking::{address_valid, ingress, service, slice};
 use pods::{pod_addresses, pod_spec, pod_update};
 use workloads::{job, workload};
-
-const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-const SERVICE: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
-const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
-const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-
-fn is_label(name: &str) -> bool {
-    name.len() <= 63 && is_label_shaped(name)
-}
-
-fn is_label_shaped(name: &str) -> bool {
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    !name.is_empty()
-        && name.chars().all(|c| good(c) || c == '-')
-        && name.starts_with(good)
-        && name.ends_with(good)
-}
-
-fn is_subdomain(name: &str) -> bool {
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    !name.is_empty()
-        && name.len() <= 253
-        && name.split('.').all(|part| {
-            !part.is_empty()
-                && part.chars().all(|c| good(c) || c == '-')
-                && part.starts_with(good)
-                && part.ends_with(good)
-        })
-}
-
-fn is_qualified(text: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric();
-    !text.is_empty()
-        && text.len() <= 63
-        && text.chars().all(|c| good(c) || "-_.".contains(c))
-        && text.starts_with(good)
-        && text.ends_with(good)
-}
-
-/// Names, labels, annotations, finalizers, owners: of every kind.
-pub fn metadata(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<Cause> {
-    let mut causes = Vec::new();
-    let name = object::name(object);
-    if name.is_empty() {
-        causes.push(Cause::required(
-            "metadata.name",
-            "name or generateName is required",
-        ));
-    }
-    let bad = |why: &str, max: usize| {
-        if name.len() > max {
-            return Cause::invalid(
-                "metadata.name",
-                &name.into(),
-                format!("must be no more than {max} characters"),
-            );
-        }
-        Cause::invalid("metadata.name", &name.into(), why)
-    };
-    match (resource.custom.is_some(), resource.plural.as_str()) {
-        _ if name.is_empty() => {}
-        (false, "namespaces") if !is_label(name) => causes.push(bad(LABEL, 63)),
-        (false, "services")
-            if !is_label(name) || name.starts_with(|c: char| c.is_ascii_digit()) =>
-        {
-            causes.push(bad(SERVICE, 63));
-        }
-        // Path segments only: anything but a slash and a percent sign.
-        (false, "roles" | "rolebindings" | "clusterroles" | "clusterrolebindings") => {
-            let bad = name.contains('/') || name.contains('%') || matches!(name, "." | "..");
-            causes.extend(
-                bad.then(|| Cause::invalid("metadata.name", &name.into(), "may not contain '/'")),
-            );
-        }
-        (false, "events") => {}
-        (false, "namespaces" | "services") => {}
-        _ if !is_subdomain(name) => causes.push(bad(SUBDOMAIN, 253)),
-        _ => {}
-    }
-    let meta = &object["metadata"];
-    if let Some(labels) = meta["labels"].as_object() {
-        labels_valid(labels, "metadata.labels", &mut causes);
-    }
-    if let Some(annotations) = meta["annotations"].as_object() {
-        let mut size = 0;
-        for (key, value) in annotations {
-            key_valid(
-                &key.to_lowercase(),
-                key,
-                "metadata.annotations",
-                &mut causes,
-            );
-            size += key.len() + value.as_str().map_or(0, str::len);
-        }
-        if size > 262_144 {
-            causes.push(Cause {
-                reason: "FieldValueTooLong",
-                message: "Too long: may not be more than 262144 bytes".into(),
-                field: "metadata.annotations".into(),
-            });
-        }
-    }
-    let mut controllers = 0;
-    for owner in list(object, "metadata.ownerReferences") {
-        let place = "metadata.ownerReferences";
-        let version = text(owner, "apiVersion");
-        if version.is_empty() {
-            causes.push(Cause::invalid(
-                format!("{place}.apiVersion"),
-                &"".into(),
-                "version must not be empty",
-            ));
-        }
-        for field in ["kind", "name", "uid"] {
-            if text(owner, field).is_empty() {
-                causes.push(Cause::invalid(
-                    format!("{place}.{field}"),
-                    &"".into(),
-                    "must not be empty",
-                ));
-            }
-        }
-        if text(owner, "kind") == "Event" && matches!(version, "v1" | "events.k8s.io/v1") {
-            let slash = if version == "v1" { "/" } else { "" };
-            causes.push(Cause::invalid(
-                place,
-                owner,
-                format!("{slash}{version}, Kind=Event is disallowed from being an owner"),
-            ));
-        }
-        controllers += usize::from(owner["controller"] == true);
-    }
-    if controllers > 1 {
-        causes.push(Cause::invalid(
-            "metadata.ownerReferences",
-            &meta["ownerReferences"],
-            "Only one reference can have Controller set to true.",
-        ));
-    }
-    finalizers_valid(resource, object, old, &mut causes);
-    causes
-}
 
 /// The numbers that a custom resource is scaled by.
 pub fn scale(resource: &Resource, object: &Value) -> Vec<Cause> {
@@ -196,140 +59,6 @@ pub fn scale(resource: &Resource, object: &Value) -> Vec<Cause> {
         }
     }
     causes
-}
-
-fn finalizers_valid(
-    resource: &Resource,
-    object: &Value,
-    old: Option<&Value>,
-    causes: &mut Vec<Cause>,
-) {
-    let finalizers = object::finalizers(object);
-    for finalizer in finalizers {
-        for why in key_errors(finalizer.as_str().unwrap_or("")) {
-            causes.push(Cause::invalid("metadata.finalizers", finalizer, why));
-        }
-    }
-    if let Some(old) = old
-        && object::terminating(old)
-    {
-        let before = object::finalizers(old);
-        let mut fresh: Vec<&str> = finalizers
-            .iter()
-            .filter(|one| !before.contains(one))
-            .filter_map(Value::as_str)
-            .collect();
-        fresh.sort_unstable();
-        if !fresh.is_empty() {
-            let words: Vec<String> = fresh.iter().map(|one| format!("{one:?}")).collect();
-            let why = format!(
-                "no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
-                words.join(", ")
-            );
-            causes.push(Cause::forbidden("metadata.finalizers", &why));
-        }
-    }
-    // Some kinds are validated as a whole when they are changed.
-    let whole = matches!(
-        resource.plural.as_str(),
-        "configmaps"
-            | "secrets"
-            | "serviceaccounts"
-            | "roles"
-            | "rolebindings"
-            | "clusterroles"
-            | "clusterrolebindings"
-    );
-    if resource.custom.is_some() || old.is_some() && !whole {
-        return;
-    }
-    for (index, finalizer) in finalizers.iter().enumerate() {
-        let name = finalizer.as_str().unwrap_or("");
-        if !name.contains('/') && !matches!(name, "orphan" | "foregroundDeletion" | "kubernetes") {
-            causes.push(Cause::invalid(
-                format!("metadata.finalizers[{index}]"),
-                finalizer,
-                "name is neither a standard finalizer name nor is it fully qualified",
-            ));
-        }
-    }
-}
-
-/// What is wrong with a qualified name: `example.com/name` or `name`.
-pub fn key_errors(key: &str) -> Vec<String> {
-    let mut errors = Vec::new();
-    let parts: Vec<&str> = key.split('/').collect();
-    let name = match parts.as_slice() {
-        [name] => name,
-        [prefix, name] => {
-            if prefix.is_empty() {
-                errors.push("prefix part must be non-empty".into());
-            } else {
-                if prefix.len() > 253 {
-                    errors.push("prefix part must be no more than 253 bytes".into());
-                }
-                if !is_subdomain(prefix) {
-                    errors.push(format!("prefix part {SUBDOMAIN}"));
-                }
-            }
-            name
-        }
-        _ => {
-            return vec![format!(
-                "a valid label key {} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')",
-                QUALIFIED.trim_start_matches("name part ")
-            )];
-        }
-    };
-    if name.is_empty() {
-        errors.push("name part must be non-empty".into());
-    } else if name.len() > 63 {
-        errors.push("name part must be no more than 63 bytes".into());
-    }
-    if name.len() > 63 && name.get(..1).is_some_and(is_qualified)
-        || !is_qualified(name) && name.len() <= 63
-    {
-        errors.push(QUALIFIED.into());
-    }
-    errors
-}
-
-/// What is wrong with the name of a host.
-pub fn label_errors(name: &str) -> Vec<String> {
-    let mut errors = Vec::new();
-    if name.len() > 63 {
-        errors.push("must be no more than 63 bytes".to_owned());
-    }
-    if !is_label_shaped(name) {
-        errors.push(LABEL.to_owned());
-    }
-    errors
-}
-
-/// What is wrong with the value of a label.
-pub fn value_errors(value: &str) -> Vec<String> {
-    if value.len() > 63 {
-        vec!["must be no more than 63 bytes".into()]
-    } else if value.is_empty() || is_qualified(value) {
-        Vec::new()
-    } else {
-        vec![LABEL_VALUE.into()]
-    }
-}
-
-fn key_valid(key: &str, shown: &str, field: &str, causes: &mut Vec<Cause>) {
-    for why in key_errors(key) {
-        causes.push(Cause::invalid(field, &shown.into(), why));
-    }
-}
-
-fn labels_valid(labels: &serde_json::Map<String, Value>, field: &str, causes: &mut Vec<Cause>) {
-    for (key, value) in labels {
-        key_valid(key, key, field, causes);
-        for why in value_errors(value.as_str().unwrap_or("")) {
-            causes.push(Cause::invalid(field, value, why));
-        }
-    }
 }
 
 fn immutable(object: &Value, old: &Value, path: &str, causes: &mut Vec<Cause>) {
@@ -424,36 +153,6 @@ pub fn builtin(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<
         _ => {}
     }
     causes
-}
-
-fn port_name_valid(name: &str, path: &str, causes: &mut Vec<Cause>) {
-    let mut say = |why: &str| causes.push(Cause::invalid(path, &name.into(), why));
-    if name.len() > 15 {
-        say("must be no more than 15 characters");
-    }
-    let good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    if !name.chars().all(good) {
-        say("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)");
-    }
-    if !name.chars().any(|c| c.is_ascii_lowercase()) {
-        say("must contain at least one letter (a-z)");
-    }
-    if name.contains("--") {
-        say("must not contain consecutive hyphens");
-    }
-    if name.starts_with('-') || name.ends_with('-') {
-        say("must not begin or end with a hyphen");
-    }
-}
-
-fn port_valid(number: i64, path: &str, causes: &mut Vec<Cause>) {
-    if !(1..=65535).contains(&number) {
-        causes.push(Cause::invalid(
-            path,
-            &number.into(),
-            "must be between 1 and 65535, inclusive",
-        ));
-    }
 }
 
 fn data(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {

@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::super::object::{list, text};
 use super::super::status::Cause;
-use super::{
-    LABEL, SERVICE, SUBDOMAIN, immutable, is_label, is_subdomain, port_name_valid, port_valid,
+use super::immutable;
+use super::names::{
+    LABEL, SERVICE, SUBDOMAIN, is_label, is_subdomain, port_name_valid, port_valid,
 };
 
 /// What an address has to be.

@@ -6,8 +6,10 @@ use serde_json::Value;
 
 use super::super::object::{self, list, text};
 use super::super::status::Cause;
+use super::super::unified;
 use super::containers::container_valid;
-use super::{LABEL, SUBDOMAIN, is_label, is_subdomain, key_errors};
+use super::internal;
+use super::names::{LABEL, SUBDOMAIN, is_label, is_subdomain, key_errors};
 
 pub fn pod_spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
     let containers = list(spec, "containers");
@@ -66,6 +68,15 @@ pub fn pod_spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
         &["ClusterFirstWithHostNet", "ClusterFirst", "Default", "None"],
         causes,
     );
+    if let Some(seconds) = spec["activeDeadlineSeconds"].as_i64()
+        && !(1..=i64::from(i32::MAX)).contains(&seconds)
+    {
+        causes.push(Cause::invalid(
+            format!("{path}.activeDeadlineSeconds"),
+            &seconds.into(),
+            "must be between 1 and 2147483647, inclusive",
+        ));
+    }
     tolerations(spec, path, causes);
     let account = text(spec, "serviceAccountName");
     if !account.is_empty() && !is_subdomain(account) {
@@ -195,42 +206,116 @@ fn added_tolerations(spec: &Value, old: &Value, causes: &mut Vec<Cause>) {
     }
 }
 
+/// What may be changed of a pod, as it is said to whoever changes something else.
+const CHANGEABLE: &str = "`spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+/// What may become of a pod: other images, a shorter deadline, more tolerations, fewer gates.
 pub fn pod_update(object: &Value, old: &Value, causes: &mut Vec<Cause>) {
+    let (new, old) = (&object["spec"], &old["spec"]);
     for kind in ["containers", "initContainers"] {
-        if list(&object["spec"], kind).len() != list(&old["spec"], kind).len() {
+        if list(new, kind).len() != list(old, kind).len() {
             causes.push(Cause::forbidden(
                 format!("spec.{kind}"),
                 "pod updates may not add or remove containers",
             ));
             return;
         }
+        for (index, container) in list(new, kind).iter().enumerate() {
+            let image = text(container, "image");
+            if image.trim() != image {
+                causes.push(Cause::invalid(
+                    format!("spec.{kind}[{index}].image"),
+                    &image.into(),
+                    "must not have leading or trailing whitespace",
+                ));
+            }
+        }
     }
-    added_tolerations(&object["spec"], &old["spec"], causes);
-    // What may change: images, deadlines, tolerations that are added, scheduling gates that go. The scheduler binds.
-    let plain = |pod: &Value| -> Value {
-        let mut spec = pod["spec"].clone();
-        for list in ["containers", "initContainers"] {
-            for container in spec[list].as_array_mut().into_iter().flatten() {
-                object::remove(container, "image");
-            }
-            if spec[list].is_null() {
-                object::remove(&mut spec, list);
-            }
-        }
-        for field in [
-            "activeDeadlineSeconds",
-            "tolerations",
-            "schedulingGates",
-            "ephemeralContainers",
-        ] {
-            object::remove(&mut spec, field);
-        }
-        spec
+    if !deadline(new, old, causes) {
+        return;
+    }
+    added_tolerations(new, old, causes);
+    let gates = |spec: &Value| -> Vec<String> {
+        let named = list(spec, "schedulingGates").iter();
+        named.map(|gate| text(gate, "name").to_owned()).collect()
     };
-    if plain(object) != plain(old) {
-        causes.push(Cause::forbidden(
-            "spec",
-            "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)",
+    let before = gates(old);
+    for (index, gate) in gates(new).iter().enumerate() {
+        if !before.contains(gate) {
+            causes.push(Cause::forbidden(
+                format!("spec.schedulingGates[{index}].name"),
+                &format!("only deletion is allowed, but found new scheduling gate '{gate}'"),
+            ));
+        }
+    }
+    if new == old {
+        return;
+    }
+    let mut rest = new.clone();
+    for kind in ["containers", "initContainers"] {
+        let containers = rest[kind].as_array_mut().into_iter().flatten();
+        for (container, was) in containers.zip(list(old, kind)) {
+            container["image"] = was["image"].clone();
+        }
+    }
+    for field in ["activeDeadlineSeconds", "schedulingGates", "tolerations"] {
+        rest[field] = old[field].clone();
+    }
+    if !before.is_empty() {
+        chosen_nodes(&mut rest, old, causes);
+    }
+    let (was, rest) = (internal::pod_spec(old), internal::pod_spec(&rest));
+    if was != rest {
+        let shown = unified::difference(&internal::indented(&was), &internal::indented(&rest));
+        let why = format!("pod updates may not change fields other than {CHANGEABLE}\n{shown}");
+        causes.push(Cause::forbidden("spec", &why));
+    }
+}
+
+/// A deadline may come and be shortened. Whether to look any further.
+fn deadline(new: &Value, old: &Value, causes: &mut Vec<Cause>) -> bool {
+    let at = "spec.activeDeadlineSeconds";
+    let seconds = |spec: &Value| spec["activeDeadlineSeconds"].as_i64();
+    let wrong = match (seconds(new), seconds(old)) {
+        (Some(now), _) if !(0..=i64::from(i32::MAX)).contains(&now) => Cause::invalid(
+            at,
+            &now.into(),
+            "must be between 0 and 2147483647, inclusive",
+        ),
+        (Some(now), Some(before)) if before < now => Cause::invalid(
+            at,
+            &now.into(),
+            "must be less than or equal to previous value",
+        ),
+        (None, Some(_)) => {
+            let why = "must not update from a positive integer to nil value";
+            causes.push(Cause::invalid(at, &Value::Null, why));
+            return true;
+        }
+        _ => return true,
+    };
+    causes.push(wrong);
+    false
+}
+
+/// While gates keep a pod from being scheduled, it may become more choosy about its nodes.
+fn chosen_nodes(rest: &mut Value, old: &Value, causes: &mut Vec<Cause>) {
+    let chosen = |spec: &Value| {
+        spec["nodeSelector"]
+            .as_object()
+            .cloned()
+            .unwrap_or_default()
+    };
+    let (now, before) = (chosen(rest), chosen(old));
+    if before
+        .iter()
+        .any(|(key, value)| now.get(key) != Some(value))
+    {
+        causes.push(Cause::invalid(
+            "spec.nodeSelector",
+            &rest["nodeSelector"],
+            "only additions to spec.nodeSelector are allowed (no mutations or deletions)",
         ));
     }
+    rest["nodeSelector"] = old["nodeSelector"].clone();
 }

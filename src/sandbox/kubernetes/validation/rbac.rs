@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::object::{list, text};
 use super::super::resources::Resource;
 use super::super::status::Cause;
-use super::{SUBDOMAIN, is_subdomain};
+use super::names::{SUBDOMAIN, is_subdomain};
 
 const GROUP: &str = "rbac.authorization.k8s.io";
 

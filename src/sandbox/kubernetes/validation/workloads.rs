@@ -6,8 +6,9 @@ use super::super::object::{self, list, text};
 use super::super::resources::Resource;
 use super::super::selector::Labels;
 use super::super::status::Cause;
+use super::immutable;
+use super::names::{key_errors, labels_valid};
 use super::pods::pod_spec;
-use super::{immutable, key_errors, labels_valid};
 
 fn positive(object: &Value, path: &str, causes: &mut Vec<Cause>) {
     if let Some(number) = object::at(object, path).and_then(Value::as_i64)
@@ -71,6 +72,16 @@ pub fn workload(resource: &Resource, object: &Value, old: Option<&Value>, causes
                 restart,
                 &["Always"],
             ));
+        }
+        let deadline = "spec.template.spec.activeDeadlineSeconds";
+        if object::at(object, deadline).is_some() {
+            let kind = match resource.plural.as_str() {
+                "daemonsets" => "DaemonSet",
+                "statefulsets" => "StatefulSet",
+                _ => "ReplicaSet",
+            };
+            let why = format!("activeDeadlineSeconds in {kind} is not Supported");
+            causes.push(Cause::forbidden(deadline, &why));
         }
     } else {
         causes.push(Cause::invalid(

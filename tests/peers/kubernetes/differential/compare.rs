@@ -83,7 +83,6 @@ impl Normal {
         text = PATCHED
             .replace_all(&text, "Invalid value: <patched>: ")
             .into_owned();
-        text = without_diff(&text);
         // Several errors of the merger come in any order.
         if let Some((head, rest)) = text.split_once("errors:\n") {
             let mut lines: Vec<&str> = rest.lines().collect();
@@ -181,21 +180,6 @@ fn cell(value: &Value) -> Value {
     }
 }
 
-/// A refused change of a pod is followed by the difference of two structures of Go, as an aid for people: the names of
-/// their fields are in no API.
-fn without_diff(text: &str) -> String {
-    let Some((head, diff)) = text.split_once("\n@@ -") else {
-        return text.to_owned();
-    };
-    // Each of its lines begins with one of these; what follows it is on the last one.
-    let rest: Vec<&str> = diff
-        .split('\n')
-        .skip(1)
-        .filter(|line| !line.starts_with(['@', ' ', '+', '-']))
-        .collect();
-    format!("{head}{}", rest.concat())
-}
-
 /// The merger walks a map of Go until it finds an unknown field, so that chance decides what else it has found.
 fn found_by_chance(ours: &str, theirs: &str) -> bool {
     let parts = |text: &str| -> Option<(String, Vec<String>)> {
@@ -271,8 +255,6 @@ fn walk(path: &str, ours: &Value, theirs: &Value, found: &mut Vec<(String, Strin
             for key in keys {
                 let path = format!("{path}.{key}");
                 match (a.get(key), b.get(key)) {
-                    // Whether a short watch gets to a regular bookmark is chance.
-                    (None, Some(_)) | (Some(_), None) if path == ".body.bookmark" => {}
                     (Some(a), Some(b)) => walk(&path, a, b, found),
                     (Some(a), None) => found.push((path, a.to_string(), "absent".into())),
                     (None, Some(b)) => found.push((path, "absent".into(), b.to_string())),

@@ -251,6 +251,9 @@ pub(super) fn pod_spec(rng: &mut Rng) -> Value {
     if once_in(rng, 10) {
         spec["securityContext"] = json!({"fsGroup": 1000, "runAsUser": 0});
     }
+    if once_in(rng, 12) {
+        spec["activeDeadlineSeconds"] = odd(rng, &[8.into()], &[0.into(), (-1).into()]);
+    }
     spec
 }
 
