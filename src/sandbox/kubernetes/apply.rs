@@ -31,10 +31,21 @@ pub struct Writer<'a> {
     pub subresource: &'a str,
 }
 
+impl Manager {
+    /// Whether both are entries of one manager, of which there is one; who applies does so in any version.
+    fn is(&self, other: &Manager) -> bool {
+        self.name == other.name
+            && self.operation == other.operation
+            && self.subresource == other.subresource
+            && (self.operation == "Apply" || self.api_version == other.api_version)
+    }
+}
+
+/// The record of an object. Of several entries of one manager the last one counts.
 fn read(object: &Value) -> Vec<Manager> {
-    object::list(object, "metadata.managedFields")
-        .iter()
-        .map(|entry| Manager {
+    let mut managers: Vec<Manager> = Vec::new();
+    for entry in object::list(object, "metadata.managedFields") {
+        let manager = Manager {
             name: object::text(entry, "manager").to_owned(),
             operation: if entry["operation"] == "Apply" {
                 "Apply"
@@ -45,20 +56,19 @@ fn read(object: &Value) -> Vec<Manager> {
             subresource: object::text(entry, "subresource").to_owned(),
             time: entry["time"].as_str().map(str::to_owned),
             fields: FieldSet::read(&entry["fieldsV1"]),
-        })
-        .collect()
+        };
+        managers.retain(|known| !known.is(&manager));
+        managers.push(manager);
+    }
+    managers
 }
 
 fn write(object: &mut Value, mut managers: Vec<Manager>) {
     managers.retain(|manager| !manager.fields.is_empty());
     // Appliers first, then by time: the order that kubectl shows.
-    managers.sort_by(|a, b| {
-        (a.operation, &a.time, &a.name, &a.subresource).cmp(&(
-            b.operation,
-            &b.time,
-            &b.name,
-            &b.subresource,
-        ))
+    managers.sort_by_cached_key(|one| {
+        let named = [&one.name, &one.api_version, &one.subresource].map(String::clone);
+        (one.operation, one.time.clone(), named)
     });
     let entries: Vec<Value> = managers
         .into_iter()
@@ -193,6 +203,52 @@ pub fn track(schema: &Schema, old: &Value, new: &mut Value, writer: &Writer<'_>,
             fields: difference.changed,
         }),
     }
+    write(new, managers);
+}
+
+/// Records a write to the scale of an object, whose replicas are at a path.
+///
+/// The scale has a record of its own, made from the object's: who owns the replicas owns those of the scale, and where
+/// nobody is known to own them nobody is recorded. Back in the object's record they belong to an entry of their own, without
+/// a time, even if nothing changed; beside another entry of the same manager it is lost with the next write.
+pub fn track_scale(old: &Value, new: &mut Value, writer: &Writer<'_>, path: &str) {
+    let mut replicas = FieldSet::default();
+    path.split('.')
+        .fold(&mut replicas, |set, name| {
+            set.child(Element::Field(name.to_owned()))
+        })
+        .member = true;
+    let mut managers = read(old);
+    let owns = |manager: &Manager| !manager.fields.intersection(&replicas).is_empty();
+    let owner = |manager: &Manager| Manager {
+        fields: replicas.clone(),
+        time: None,
+        ..manager.clone()
+    };
+    let mut scalers: Vec<Manager> = managers.iter().filter(|one| owns(one)).map(owner).collect();
+    if !scalers.is_empty() && object::at(old, path) != object::at(new, path) {
+        scalers.clear();
+        // A scale of zero has no replicas that anybody could own.
+        if object::at(new, path).and_then(Value::as_i64) != Some(0) {
+            scalers.push(Manager {
+                name: writer.manager.to_owned(),
+                operation: "Update",
+                api_version: writer.api_version.to_owned(),
+                subresource: writer.subresource.to_owned(),
+                time: None,
+                fields: replicas.clone(),
+            });
+        }
+    }
+    for manager in managers.iter_mut().filter(|one| owns(one)) {
+        // An applier is known by the same name in both records, since that says no version.
+        let kept = |one: &Manager| one.operation == "Apply" && one.is(manager);
+        match scalers.iter().position(kept) {
+            Some(place) => drop(scalers.remove(place)),
+            None => manager.fields.subtract(&replicas),
+        }
+    }
+    managers.extend(scalers);
     write(new, managers);
 }
 
@@ -494,5 +550,56 @@ fn hollow(value: &Value) -> bool {
         Value::Object(map) => map.is_empty(),
         Value::Array(list) => list.is_empty(),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_owned_the_replicas_of_a_scale_loses_them_with_the_write_after_next() {
+        let entry = |manager: &str, subresource: &str, time: Option<&str>, fields: Value| {
+            let mut entry =
+                json!({"manager": manager, "operation": "Update", "apiVersion": "apps/v1"});
+            if let Some(time) = time {
+                entry["time"] = time.into();
+            }
+            entry["fieldsType"] = "FieldsV1".into();
+            entry["fieldsV1"] = fields;
+            if !subresource.is_empty() {
+                entry["subresource"] = subresource.into();
+            }
+            entry
+        };
+        let (replicas, paused) = (json!({"f:replicas": {}}), json!({"f:paused": {}}));
+        let both = json!({"f:spec": {"f:paused": {}, "f:replicas": {}}});
+        let object = |replicas: i64, managers: Value| json!({"metadata": {"managedFields": managers}, "spec": {"replicas": replicas}});
+        let time = Some("2026-01-01T00:00:00Z");
+        let scaled = |old: &Value, replicas: i64, manager: &str| {
+            let mut new = object(replicas, Value::Null);
+            let writer = Writer {
+                manager,
+                api_version: "apps/v1",
+                subresource: "scale",
+            };
+            track_scale(old, &mut new, &writer, "spec.replicas");
+            new
+        };
+        // These are what a real server answered.
+        let made = object(1, json!([entry("m", "", time, both)]));
+        let rest = entry("m", "", time, json!({"f:spec": paused}));
+        let unchanged = scaled(&made, 1, "other");
+        let alone = entry("m", "", None, json!({"f:spec": replicas}));
+        assert_eq!(unchanged["metadata"]["managedFields"], json!([alone, rest]));
+        let twice = scaled(&unchanged, 1, "m");
+        assert_eq!(twice["metadata"]["managedFields"], json!([rest]));
+        let untracked = scaled(&twice, 2, "m");
+        assert_eq!(untracked["metadata"]["managedFields"], json!([rest]));
+        let changed = scaled(&made, 2, "other");
+        let new = entry("other", "scale", None, json!({"f:spec": replicas}));
+        assert_eq!(changed["metadata"]["managedFields"], json!([new, rest]));
+        let none = scaled(&made, 0, "other");
+        assert_eq!(none["metadata"]["managedFields"], json!([rest]));
     }
 }

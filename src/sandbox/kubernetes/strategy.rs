@@ -120,6 +120,14 @@ pub fn before_update(resource: &Resource, subresource: &str, old: &Value, new: &
     }
 }
 
+/// What is stored, and answered: where it is kept, an empty list is none. Only the rules of roles are ever shown as none.
+pub fn before_store(resource: &Resource, object: &mut Value) {
+    let role = resource.group == "rbac.authorization.k8s.io";
+    if role && object["rules"].as_array().is_some_and(Vec::is_empty) {
+        object["rules"] = Value::Null;
+    }
+}
+
 /// Whether a PUT of what is not there makes it.
 pub fn creates_on_update(resource: &Resource) -> bool {
     resource.custom.is_none()

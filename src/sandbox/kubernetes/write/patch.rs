@@ -10,7 +10,9 @@ use super::super::request::Info;
 use super::super::status::{Result, Status};
 use super::super::{gojson, object, options, patch as patches, strategy, typed};
 use super::body::{content_type, json_text, yaml_text};
-use super::{Call, FieldValidation, address, insert, modify};
+use super::create::{address, insert};
+use super::update::modify;
+use super::{Call, FieldValidation};
 
 /// Answers a patch of any kind.
 pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Value)> {

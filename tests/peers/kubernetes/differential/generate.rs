@@ -21,6 +21,15 @@ struct Scene {
     watched: Vec<Kind>,
 }
 
+/// What a write to a scale does to its object is not in the answer.
+fn looked_at(request: Request) -> Vec<Request> {
+    let look = match (request.method, request.path.strip_suffix("/scale")) {
+        ("PUT", Some(one)) => Some(Request::new("GET", one)),
+        _ => None,
+    };
+    [request].into_iter().chain(look).collect()
+}
+
 /// The sequence of a seed.
 pub fn sequence(seed: u64) -> Vec<Request> {
     let mut rng = Rng::with_seed(seed);
@@ -43,7 +52,10 @@ pub fn sequence(seed: u64) -> Vec<Request> {
         kinds,
     };
     let length = 10 + scene.rng.usize(..25);
-    let mut requests: Vec<Request> = (0..length).flat_map(|_| scene.request()).collect();
+    let mut requests: Vec<Request> = (0..length)
+        .flat_map(|_| scene.request())
+        .flat_map(looked_at)
+        .collect();
     if scene.rng.bool() {
         requests.extend(scene.watches());
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use regex::{Captures, Regex};
 use serde_json::{Value, json};
@@ -86,6 +86,21 @@ pub struct Difference {
     pub request: Request,
     /// Where, ours, theirs.
     pub parts: Vec<(String, String, String)>,
+}
+
+/// How long both servers may take to answer a change.
+const ROOM: Duration = Duration::from_millis(150);
+
+/// Managers of fields have times in whole seconds, and whether a change that changes nothing else falls into the second of
+/// the one before decides whether there is a new version: both servers are asked within one second.
+async fn within_a_second() {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let left = Duration::from_secs(1).saturating_sub(Duration::from_nanos(
+        now.map_or(0, |now| now.subsec_nanos().into()),
+    ));
+    if left < ROOM {
+        tokio::time::sleep(left).await;
+    }
 }
 
 /// How long a server may take to forget.
@@ -353,6 +368,7 @@ impl Players {
         tokio::join!(prepare(&mut ours), prepare(&mut theirs));
         let mut found = Vec::new();
         for request in sequence {
+            within_a_second().await;
             let (a, b) = tokio::join!(ours.answer(request), theirs.answer(request));
             let parts = differences(&a, &b);
             if !parts.is_empty() {
@@ -375,6 +391,7 @@ impl Players {
         let mut count = 0;
         for request in sequence {
             count += 1;
+            within_a_second().await;
             let (a, b) = tokio::join!(ours.answer(request), theirs.answer(request));
             let parts = differences(&a, &b);
             if !parts.is_empty() {

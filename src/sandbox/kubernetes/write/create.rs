@@ -1,0 +1,162 @@
+//! New objects.
+
+use hyper::HeaderMap;
+use hyper::body::Bytes;
+use serde_json::Value;
+
+use super::super::read::external;
+use super::super::status::{Result, Status};
+use super::super::store::Expected;
+use super::super::{admission, object, options, strategy};
+use super::body::{decode, identify};
+use super::{Call, FieldValidation, changed};
+
+/// Answers a create.
+pub async fn create(
+    call: &mut Call<'_>,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<(u16, Value)> {
+    options::writing(call.info, "CreateOptions", None)?;
+    let resource = call.resource.clone();
+    let object = whole(call, headers, body)?;
+    let stored = insert(call, object).await?;
+    Ok((201, external(&resource, &stored).into_owned()))
+}
+
+/// The object that a create or a replace brings along, in its shape.
+pub(super) fn whole(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<Value> {
+    let resource = call.resource.clone();
+    let nothing = resource.custom.is_some() && body.trim_ascii() == b"null";
+    if nothing && call.validation == FieldValidation::Ignore {
+        return Err(Status::bad_request(format!(
+            "{0} in version {1:?} cannot be handled as a {0}: Object 'Kind' is missing in 'null'",
+            resource.kind, resource.version
+        )));
+    }
+    let mut object = decode(headers, body, &resource.kind)?;
+    if resource.is("events.k8s.io", "events") {
+        identify(&resource, &mut object)?;
+        call.as_core_event(&mut object)?;
+    }
+    call.shape(&mut object, true)?;
+    Ok(object)
+}
+
+/// Stores a new object of the right shape.
+pub(super) async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Value> {
+    let resource = call.resource.clone();
+    for field in [
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+    ] {
+        object::remove(&mut object, &format!("metadata.{field}"));
+    }
+    address(call, &mut object)?;
+    let prefix = object::text(&object, "metadata.generateName").to_owned();
+    let shown = match object::name(&object) {
+        "" => prefix.clone(),
+        name => name.to_owned(),
+    };
+    admission::lifecycle(&call.attributes("CREATE", &shown))?;
+    if object::name(&object).is_empty() && !prefix.is_empty() {
+        let prefix: String = prefix.chars().take(58).collect();
+        object::set(
+            &mut object,
+            "metadata.name",
+            format!("{prefix}{}", object::suffix()),
+        );
+    }
+    let name = object::name(&object).to_owned();
+    // Who applied the object has recorded it already. What admission adds belongs to nobody.
+    if !call.applying {
+        call.track(&Value::Null, &mut object);
+    }
+    admission::mutate(&call.attributes("CREATE", &name), &mut object, None).await?;
+    // What a webhook added goes through the same mill.
+    call.shape(&mut object, false)?;
+    strategy::before_create(call.api, &resource, &mut object);
+    object::set(&mut object, "metadata.uid", object::new_uid());
+    object::set(&mut object, "metadata.creationTimestamp", object::now());
+    {
+        let tried = strategy::tried(call.api, &resource, &object)
+            .map_err(|causes| call.invalid(&name, &causes))?;
+        call.validate(&tried, None, None)?;
+    }
+    call.warn(&object, None);
+    admission::validate(&call.attributes("CREATE", &name), Some(&object), None).await?;
+    let allocation = call.api.allocation.lock();
+    let _allocation = allocation.unwrap_or_else(|poisoned| poisoned.into_inner());
+    strategy::allocate(call.api, &resource, None, &mut object)
+        .map_err(|causes| call.invalid(&name, &causes))?;
+    strategy::before_store(&resource, &mut object);
+    if call.dry_run {
+        let there = call.api.store.get(&resource.table, call.namespace(), &name);
+        if there.is_some() {
+            return Err(exists(call, &name));
+        }
+        return Ok(object);
+    }
+    if call.info.verb == "create" && !object::text(&object, "metadata.resourceVersion").is_empty() {
+        return Err(Status::new(
+            500,
+            "",
+            "resourceVersion should not be set on objects to be created",
+        ));
+    }
+    let stored = call
+        .api
+        .store
+        .put(&resource.table, object, Expected::Absent)
+        .map_err(|_| exists(call, &name))?;
+    changed(call.api, &resource);
+    Ok(stored.value.clone())
+}
+
+/// The name is taken.
+fn exists(call: &Call<'_>, name: &str) -> Status {
+    let resource = &call.resource;
+    let mut status = Status::already_exists(&resource.group, &resource.plural, name);
+    let there = call.api.store.get(&resource.table, call.namespace(), name);
+    if there.is_some_and(|there| object::terminating(&there.value)) {
+        status.message = format!("object is being deleted: {}", status.message);
+    }
+    status
+}
+
+/// Puts the namespace of the path into an object, and refuses another one.
+pub(super) fn address(call: &Call<'_>, object: &mut Value) -> Result<()> {
+    let wanted = call.namespace();
+    let found = object::namespace(object);
+    if call.resource.namespaced {
+        if found.is_empty() {
+            object::set(object, "metadata.namespace", wanted);
+        } else if found != wanted {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+    } else if !found.is_empty() {
+        // Of cluster scope: it has none, whatever it says.
+        object::remove(object, "metadata.namespace");
+    }
+    let name = &call.info.name;
+    let found = object::name(object);
+    if !name.is_empty() {
+        if found.is_empty() && call.info.verb == "update" {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )));
+        } else if found.is_empty() {
+            object::set(object, "metadata.name", name.as_str());
+        } else if found != name {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({found}) does not match the name on the URL ({name})"
+            )));
+        }
+    }
+    Ok(())
+}

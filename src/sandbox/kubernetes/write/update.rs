@@ -1,0 +1,179 @@
+//! Changed objects.
+
+use hyper::HeaderMap;
+use hyper::body::Bytes;
+use serde_json::Value;
+
+use super::super::read::{self, external};
+use super::super::status::{Cause, Result, Status};
+use super::super::store::Expected;
+use super::super::{admission, gojson, object, options, strategy};
+use super::create::{address, insert, whole};
+use super::same::same;
+use super::{Call, changed};
+
+/// Answers a replace (PUT).
+pub async fn replace(
+    call: &mut Call<'_>,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<(u16, Value)> {
+    options::writing(call.info, "UpdateOptions", None)?;
+    let resource = call.resource.clone();
+    let mut body = whole(call, headers, body)?;
+    address(call, &mut body)?;
+    let (place, name) = (call.namespace(), &call.info.name);
+    if strategy::creates_on_update(&resource)
+        && call.api.store.get(&resource.table, place, name).is_none()
+    {
+        let uid = object::uid(&body);
+        if !uid.is_empty() {
+            let why =
+                format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+            return Err(Status::conflict(
+                &resource.group,
+                &resource.plural,
+                name,
+                &why,
+            ));
+        }
+        pinned(&body)?;
+        let stored = insert(call, body).await?;
+        return Ok((201, external(&resource, &stored).into_owned()));
+    }
+    let stored = modify(call, &mut |_, _| Ok(body.clone())).await?;
+    Ok((200, external(&resource, &stored).into_owned()))
+}
+
+/// Makes a new version from the one that is there; called again when somebody else was faster.
+type Change<'c> = &'c mut (dyn FnMut(&mut Call<'_>, &Value) -> Result<Value> + Send);
+
+/// Changes an object: reads, changes, admits, checks and writes, again until nobody came in between.
+pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
+    let resource = call.resource.clone();
+    let (group, plural) = (resource.group.as_str(), resource.plural.as_str());
+    for _ in 0..20 {
+        let stored = read::find(call.api, call.info, &resource)?;
+        let old = &stored.value;
+        let name = object::name(old).to_owned();
+        let mut new = change(call, old)?;
+        let uid = object::uid(&new);
+        let mut other_uid = None;
+        if !uid.is_empty() && uid != object::uid(old) && call.info.verb != "update" {
+            other_uid = Some(Cause::invalid(
+                "metadata.uid",
+                &uid.into(),
+                "field is immutable",
+            ));
+        } else if !uid.is_empty() && uid != object::uid(old) {
+            return Err(Status::conflict(
+                group,
+                plural,
+                &name,
+                &format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    object::uid(old)
+                ),
+            ));
+        }
+        let pinned = pinned(&new);
+        if matches!(pinned, Ok(None))
+            && call.info.verb == "update"
+            && !strategy::updates_unconditionally(&resource)
+        {
+            let cause = Cause::invalid(
+                "metadata.resourceVersion",
+                &0.into(),
+                "must be specified for an update",
+            );
+            return Err(Status::invalid(group, plural, &name, &[cause]));
+        }
+        let pinned = pinned?;
+        if pinned.is_some_and(|revision| revision != stored.revision) {
+            return Err(Status::modified(group, plural, &name));
+        }
+        inherit(old, &mut new);
+        strategy::before_update(&resource, &call.info.subresource, old, &mut new);
+        if call.info.verb != "apply" {
+            call.track(old, &mut new);
+        }
+        admission::mutate(&call.attributes("UPDATE", &name), &mut new, Some(old)).await?;
+        call.shape(&mut new, false)?;
+        inherit(old, &mut new);
+        strategy::before_update(&resource, &call.info.subresource, old, &mut new);
+        strategy::drop_old_type(&resource, old, &mut new);
+        let wrong = strategy::unaddressed(&resource, old, &new);
+        if !wrong.is_empty() {
+            return Err(call.invalid(&name, &wrong));
+        }
+        strategy::generation(&resource, old, &mut new, call.pruned);
+        call.validate(&new, Some(old), other_uid)?;
+        call.warn(&new, Some(old));
+        admission::validate(&call.attributes("UPDATE", &name), Some(&new), Some(old)).await?;
+        {
+            let allocation = call.api.allocation.lock();
+            let _allocation = allocation.unwrap_or_else(|poisoned| poisoned.into_inner());
+            strategy::allocate(call.api, &resource, Some(old), &mut new)
+                .map_err(|causes| call.invalid(&name, &causes))?;
+            strategy::before_store(&resource, &mut new);
+            if same(&resource, old, &new) {
+                return Ok(old.clone());
+            }
+            if call.dry_run {
+                return Ok(new);
+            }
+            let (store, expected) = (&call.api.store, stored.revision);
+            let written = if strategy::finished(&resource, &new) {
+                // The answer is what was asked for, at the version before; what goes is what was there.
+                let gone = store.delete(&resource.table, old.clone(), expected);
+                gone.map(|_| new)
+            } else {
+                let put = store.put(&resource.table, new, Expected::Revision(expected));
+                put.map(|stored| stored.value.clone())
+            };
+            if let Ok(answer) = written {
+                changed(call.api, &resource);
+                return Ok(answer);
+            }
+        }
+        if pinned.is_some() {
+            return Err(Status::modified(group, plural, &name));
+        }
+    }
+    Err(Status::modified(group, plural, &call.info.name))
+}
+
+/// The revision that an object says it was made from.
+fn pinned(object: &Value) -> Result<Option<u64>> {
+    match object::text(object, "metadata.resourceVersion") {
+        "" => Ok(None),
+        text => gojson::unsigned(text)
+            .map(Some)
+            .map_err(|why| Status::new(500, "", why)),
+    }
+}
+
+/// What a client cannot change.
+fn inherit(old: &Value, new: &mut Value) {
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "resourceVersion",
+    ] {
+        let path = format!("metadata.{field}");
+        match object::at(old, &path) {
+            Some(value) => object::set(new, &path, value.clone()),
+            None => {
+                object::remove(new, &path);
+            }
+        }
+    }
+    if let Some(prefix) = object::at(old, "metadata.generateName") {
+        object::default(new, "metadata.generateName", prefix.clone());
+    }
+}
