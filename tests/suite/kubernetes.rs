@@ -2,7 +2,7 @@
 //! kube-scheduler of the folder that KUBEBUILDER_ASSETS names (`tests/peers/kubernetes/build` makes one).
 
 use std::collections::BTreeSet;
-use std::io::Write;
+use std::io::{BufRead as _, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -37,6 +37,7 @@ fn the_life_cycle_passes_on_a_real_kubernetes() {
     // The way to a kubelet leads through the egress proxy.
     let logs = ["logs", "-n", "demo", "deploy/frontend-v1", "-c", "envoy"];
     assert!(!kubectl.run(&logs, "").is_empty());
+    assert_ports_are_forwarded(&kubectl);
 
     let shifted = world
         .run(&["canary", "--weight", "10", "--sandbox", "--output", "json"])
@@ -64,6 +65,43 @@ fn the_life_cycle_passes_on_a_real_kubernetes() {
     world.run(&["audit", "--sandbox"]).succeeds();
     // The cluster is gone, and its processes with it.
     await_end_of_processes(&world, "kube");
+}
+
+#[test]
+fn kubectl_forwards_ports_through_the_embedded_server() {
+    let Some(assets) = assets() else { return };
+    let world = World::with_data_plane();
+    world.start_sandbox();
+    world.run(&["up", "--sandbox"]).succeeds();
+    assert_ports_are_forwarded(&Kubectl::new(&world, &assets));
+}
+
+/// kubectl reaches a port of a pod by SPDY inside of a WebSocket, and by SPDY alone as its older versions do.
+fn assert_ports_are_forwarded(kubectl: &Kubectl<'_>) {
+    for websockets in ["true", "false"] {
+        let mut child = kubectl
+            .command(&["port-forward", "-n", "demo", "deploy/frontend-v1", ":9901"])
+            .env("KUBECTL_PORT_FORWARD_WEBSOCKETS", websockets)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let said = lines.next().map(Result::unwrap).unwrap_or_default();
+        let place = said
+            .strip_prefix("Forwarding from ")
+            .and_then(|rest| rest.strip_suffix(" -> 9901"));
+        let answers = place.map(|place| {
+            // More than one frame, and more than one connection.
+            ["ready", "config_dump"].map(|path| get(&format!("http://{place}/{path}")))
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let Some([ready, dump]) = answers else {
+            panic!("websockets {websockets}: {said:?}");
+        };
+        assert_eq!(ready, "LIVE\n");
+        assert!(dump.ends_with("}\n"), "{} bytes", dump.len());
+    }
 }
 
 /// `up` finds nothing to do.
@@ -140,13 +178,20 @@ impl<'a> Kubectl<'a> {
         }
     }
 
-    fn run(&self, arguments: &[&str], input: &str) -> String {
-        let mut child = Command::new(&self.program)
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command
             .args(["--kubeconfig", &self.kubeconfig])
             .args(["--context", "meshctl-demo"])
             .args(arguments)
             .env_clear()
-            .env("HOME", self.world.path())
+            .env("HOME", self.world.path());
+        command
+    }
+
+    fn run(&self, arguments: &[&str], input: &str) -> String {
+        let mut child = self
+            .command(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -44,6 +44,7 @@ mod table;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 mod typed;
 mod unified;
 mod validation;

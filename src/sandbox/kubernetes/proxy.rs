@@ -23,6 +23,7 @@ use super::read::find;
 use super::request::Info;
 use super::resources::Resource;
 use super::status::{Result, Status};
+use super::tunnel::Tunnel;
 
 /// Whether a subresource is answered by a kubelet.
 pub fn is_proxied(resource: &Resource, subresource: &str) -> bool {
@@ -186,12 +187,17 @@ async fn pass(
     let upgrade = request.headers().contains_key(UPGRADE);
     let client = upgrade.then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
+    let tunnel = Tunnel::wanted(&parts.headers);
     let mut onward = Request::builder().method(parts.method).uri(target);
     for (name, value) in &parts.headers {
+        let replaced = tunnel.as_ref().is_some_and(|tunnel| tunnel.replaces(name));
         // The kubelet has nothing to do with who the client is.
-        if *name != HOST && name != "authorization" {
+        if *name != HOST && name != "authorization" && !replaced {
             onward = onward.header(name, value);
         }
+    }
+    if let Some(tunnel) = &tunnel {
+        onward = tunnel.ask(onward);
     }
     let onward = onward.header(HOST, "127.0.0.1").body(body)?;
     let mut response = kubelet.send_request(onward).await?;
@@ -199,6 +205,9 @@ async fn pass(
         && let Some(client) = client
     {
         let server = hyper::upgrade::on(&mut response);
+        if let Some(tunnel) = tunnel {
+            return Ok(tunnel.open(response.headers(), client, server)?);
+        }
         tokio::spawn(async move {
             if let (Ok(client), Ok(server)) = tokio::join!(client, server) {
                 let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));

@@ -19,6 +19,7 @@ mod port_forward;
 mod probes;
 mod runtime;
 mod server;
+mod spdy;
 mod status;
 mod volumes;
 

@@ -1,7 +1,7 @@
-//! Port-forwarding into a pod over WebSockets, as a kubelet does it: `v4.channel.k8s.io`, two channels a port, data and
-//! errors, each of which begins with the port's number, little-endian.
+//! Port-forwarding into a pod, as a kubelet does it: over SPDY, or over WebSockets with `v4.channel.k8s.io`, two channels a
+//! port, data and errors, each of which begins with the port's number, little-endian.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use futures::{SinkExt, StreamExt};
 use http_body_util::{BodyExt, Empty};
@@ -17,12 +17,18 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::Kubelet;
 use super::server::{Body, text};
+use super::{Kubelet, spdy};
 use crate::sandbox::controllers::{Shutdown, stopped};
 
-/// The protocol that is spoken.
+/// The protocol that is spoken over WebSockets.
 const PROTOCOL: &str = "v4.channel.k8s.io";
+/// The one over SPDY.
+const STREAMS: &str = "portforward.k8s.io";
+/// What is upgraded to for it.
+const SPDY: &str = "SPDY/3.1";
+/// Where both sides say so.
+const VERSION: &str = "x-stream-protocol-version";
 /// Bytes of one message at most.
 const CHUNK: usize = 32 << 10;
 
@@ -41,10 +47,13 @@ pub fn answer(
         let message = format!("pod not found ({name:?}_{namespace:?})\n");
         return text(StatusCode::NOT_FOUND, message);
     };
-    // First, because in the other ways ports are named later.
+    // Ports are named later, stream by stream.
+    if upgrades_to(request.headers(), SPDY) {
+        return streams(request, pod, shutdown);
+    }
     let Some(key) = websocket_key(request.headers()) else {
         return refuse(format!(
-            "unable to upgrade: the sandbox's kubelet forwards ports over WebSockets with {PROTOCOL} alone\n"
+            "unable to upgrade: ports are forwarded over {SPDY} with {STREAMS}, or over WebSockets with {PROTOCOL}\n"
         ));
     };
     let ports = match ports(request.uri().query().unwrap_or_default()) {
@@ -71,6 +80,43 @@ pub fn answer(
     answer.unwrap_or_else(|error| refuse(error.to_string()))
 }
 
+/// Forwards what the streams of a SPDY connection ask for.
+fn streams(mut request: Request<Incoming>, pod: IpAddr, mut shutdown: Shutdown) -> Response<Body> {
+    let offered: Vec<&str> = request
+        .headers()
+        .get_all(VERSION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|protocols| protocols.split(','))
+        .map(str::trim)
+        .collect();
+    // Who names none means the only one.
+    if !offered.is_empty() && !offered.contains(&STREAMS) {
+        let message = format!("unable to upgrade: the protocol is {STREAMS}\n");
+        return text(StatusCode::FORBIDDEN, message);
+    }
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        let Ok(upgraded) = upgrade.await else { return };
+        tokio::select! {
+            () = spdy::forward(TokioIo::new(upgraded), pod) => {}
+            () = stopped(&mut shutdown) => {}
+        }
+    });
+    let answer = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(UPGRADE, SPDY)
+        .header(CONNECTION, "Upgrade")
+        .header(VERSION, STREAMS)
+        .body(Empty::new().map_err(|never| match never {}).boxed());
+    answer.unwrap_or_else(|error| text(StatusCode::BAD_REQUEST, error.to_string()))
+}
+
+fn upgrades_to(headers: &HeaderMap, protocol: &str) -> bool {
+    let wanted = headers.get(UPGRADE).and_then(|value| value.to_str().ok());
+    wanted.is_some_and(|wanted| wanted.eq_ignore_ascii_case(protocol))
+}
+
 fn ports(query: &str) -> Result<Vec<u16>, String> {
     let mut ports = Vec::new();
     for (name, value) in query.split('&').filter_map(|pair| pair.split_once('=')) {
@@ -92,16 +138,15 @@ fn ports(query: &str) -> Result<Vec<u16>, String> {
 
 fn websocket_key(headers: &HeaderMap) -> Option<String> {
     let text = |name: &str| headers.get(name)?.to_str().ok();
-    let is_websocket = text("upgrade")?.eq_ignore_ascii_case("websocket");
     let mut offered = text("sec-websocket-protocol")?.split(',').map(str::trim);
-    (is_websocket && offered.any(|protocol| protocol == PROTOCOL))
+    (upgrades_to(headers, "websocket") && offered.any(|protocol| protocol == PROTOCOL))
         .then(|| text("sec-websocket-key").map(str::to_owned))?
 }
 
 /// What a task has to tell the client: a channel and bytes, or that its port is done.
 type Told = Option<(u8, Vec<u8>)>;
 
-async fn forward<S>(socket: WebSocketStream<S>, pod: std::net::IpAddr, ports: Vec<u16>)
+async fn forward<S>(socket: WebSocketStream<S>, pod: IpAddr, ports: Vec<u16>)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
