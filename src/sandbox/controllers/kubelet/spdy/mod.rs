@@ -8,6 +8,7 @@ mod forward;
 
 use std::io::{Error, ErrorKind, Result};
 
+use futures::FutureExt as _;
 use miniz_oxide::inflate::TINFLStatus;
 use miniz_oxide::inflate::core::inflate_flags::TINFL_FLAG_HAS_MORE_INPUT;
 use miniz_oxide::inflate::core::{DecompressorOxide, decompress};
@@ -50,6 +51,12 @@ enum Frame {
 struct Reader<R> {
     io: R,
     inflate: Inflate,
+}
+
+/// Reads frames up to the first one that is none.
+pub fn read(bytes: &[u8]) {
+    let mut reader = Reader::new(bytes);
+    while let Some(Ok(_)) = reader.next().now_or_never() {}
 }
 
 fn wrong(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
@@ -245,6 +252,8 @@ impl Writer {
             packed.extend((!length).to_le_bytes());
             packed.extend(part);
         }
+        // An empty part, at which a reader gives out what it has instead of asking for more.
+        packed.extend([0, 0, 0, 0xff, 0xff]);
         packed
     }
 }
