@@ -511,7 +511,11 @@ fn prune(schema: &Schema, value: &mut Value, dropped: &FieldSet, kept: &FieldSet
                 let Some(item) = map.get_mut(name) else {
                     continue;
                 };
-                if below_dropped.member && below_kept.is_empty() {
+                // A field of a structure was its applier's with all that is in it, a map's key only by itself.
+                let named =
+                    matches!(&schema.shape, Shape::Struct(_, fields) if fields.contains_key(name));
+                let owned = below_dropped.member || named && !below_dropped.is_empty();
+                if owned && below_kept.is_empty() {
                     map.shift_remove(name);
                     continue;
                 }

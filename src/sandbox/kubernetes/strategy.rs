@@ -236,6 +236,11 @@ pub fn finalizers_for(propagation: &str, object: &mut Value) {
     {
         finalizers.push(add.into());
     }
+    // Their order is nobody's wish.
+    let before = object::finalizers(object);
+    if before.len() == finalizers.len() && before.iter().all(|one| finalizers.contains(one)) {
+        return;
+    }
     if finalizers.is_empty() {
         object::remove(object, "metadata.finalizers");
     } else {
@@ -350,19 +355,32 @@ fn inherit_ports(old: &Value, new: &mut Value) {
     }
 }
 
-/// What keeps a changed Service from being given addresses.
+/// What keeps a new or changed Service from being given addresses.
 pub fn unaddressed(resource: &Resource, old: &Value, new: &Value) -> Vec<Cause> {
     if !resource.is("", "services") {
         return Vec::new();
     }
     let mut wrong = validation::cluster_addresses(new);
-    let policy = "spec.ipFamilyPolicy";
-    // Both families are there for who has no pods of its own.
-    let inherits = object::at(new, policy).is_none();
-    let before = object::text(old, policy);
-    if wrong.is_empty() && inherits && before == "RequireDualStack" && selects(new) {
+    let external = object::text(new, "spec.type") == "ExternalName";
+    // Without addresses and without pods of its own it may be of both families.
+    let free = object::text(new, "spec.clusterIP") == "None" && !selects(new);
+    if !wrong.is_empty() || external || free {
+        return wrong;
+    }
+    let at = "spec.ipFamilyPolicy";
+    let policy = match object::text(new, at) {
+        "" => object::text(old, at),
+        policy => policy,
+    };
+    if policy == "RequireDualStack" {
         let why = "this cluster is not configured for dual-stack services";
-        wrong.push(Cause::invalid(policy, &before.into(), why));
+        wrong.push(Cause::invalid(at, &policy.into(), why));
+    }
+    for (index, family) in object::list(new, "spec.ipFamilies").iter().enumerate() {
+        if family != "IPv4" {
+            let at = format!("spec.ipFamilies[{index}]");
+            wrong.push(Cause::invalid(at, family, "not configured on this cluster"));
+        }
     }
     wrong
 }
@@ -561,7 +579,7 @@ pub fn tried<'a>(
     if !resource.is("", "services") {
         return Ok(Cow::Borrowed(object));
     }
-    let wrong = validation::cluster_addresses(object);
+    let wrong = unaddressed(resource, &Value::Null, object);
     if !wrong.is_empty() {
         return Err(wrong);
     }

@@ -11,9 +11,8 @@ use super::patch;
 use super::rbac;
 use super::read::find;
 use super::status::{Cause, Result, Status};
-use super::store::Expected;
-use super::strategy;
-use super::write::{Call, DeleteOptions, changed, decode, delete, modify};
+use super::store::{Clash, Expected};
+use super::write::{Call, DeleteOptions, decode, delete, modify, write};
 
 /// Answers the reviews, which store nothing.
 pub async fn review(call: &mut Call<'_>, body: Value) -> Result<(u16, Value)> {
@@ -185,20 +184,9 @@ fn finalize(call: &mut Call<'_>, body: Value) -> Result<(u16, Value)> {
     } else {
         object::set(&mut new, "spec.finalizers", left);
     }
-    let written = if strategy::finished(&resource, &new) {
-        call.api.store.delete(&resource.table, new, stored.revision)
-    } else {
-        call.api
-            .store
-            .put(&resource.table, new, Expected::Revision(stored.revision))
-    };
-    match written {
-        Ok(stored) => {
-            changed(call.api, &resource);
-            Ok((200, stored.value.clone()))
-        }
-        Err(_) => Err(Status::modified("", "namespaces", &call.info.name)),
-    }
+    let written = write(call.api, &resource, &stored, new);
+    let answer = written.map_err(|Clash| Status::modified("", "namespaces", &call.info.name))?;
+    Ok((200, answer))
 }
 
 /// The scale of a workload or of a custom resource that has one.

@@ -38,8 +38,19 @@ pub fn pod_spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
         ("containers", containers),
         ("initContainers", list(spec, "initContainers")),
     ] {
+        let mut taken = HashSet::new();
         for (index, container) in containers.iter().enumerate() {
             let at = format!("{path}.{kind}[{index}]");
+            match kind {
+                "containers" => host_ports(container, &at, &mut taken, causes),
+                // Each is done before the next one; the server calls all of them the first.
+                _ => host_ports(
+                    container,
+                    &format!("{path}.{kind}[0]"),
+                    &mut HashSet::new(),
+                    causes,
+                ),
+            }
             let name = text(container, "name");
             if name.is_empty() {
                 causes.push(Cause::required(format!("{at}.name"), ""));
@@ -85,6 +96,22 @@ pub fn pod_spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
             &account.into(),
             SUBDOMAIN,
         ));
+    }
+}
+
+/// A port of the node is for one port alone.
+fn host_ports(container: &Value, at: &str, taken: &mut HashSet<String>, causes: &mut Vec<Cause>) {
+    for (index, port) in list(container, "ports").iter().enumerate() {
+        let number = port["hostPort"].as_i64().unwrap_or(0);
+        let shown = format!(
+            "{}/{}/{number}",
+            text(port, "protocol"),
+            text(port, "hostIP")
+        );
+        if number != 0 && !taken.insert(shown.clone()) {
+            let at = format!("{at}.ports[{index}].hostPort");
+            causes.push(Cause::duplicate(at, &shown.into()));
+        }
     }
 }
 

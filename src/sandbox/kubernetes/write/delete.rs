@@ -176,11 +176,12 @@ async fn delete_one(
                 object::set(&mut new, "status.phase", "Terminating");
             }
         }
+        let code = if options.accepted { 202 } else { 200 };
         if new == *old {
-            return Ok(Some((200, old.clone())));
+            return Ok(Some((code, old.clone())));
         }
         if call.dry_run {
-            return Ok(Some((200, external(resource, &new).into_owned())));
+            return Ok(Some((code, external(resource, &new).into_owned())));
         }
         let written = call
             .api
@@ -188,7 +189,6 @@ async fn delete_one(
             .put(&resource.table, new, Expected::Revision(stored.revision));
         return Ok(written.ok().map(|stored| {
             changed(call.api, resource);
-            let code = if options.accepted { 202 } else { 200 };
             (code, external(resource, &stored.value).into_owned())
         }));
     }

@@ -16,7 +16,7 @@ pub use body::decode;
 pub use create::create;
 pub use delete::{DeleteOptions, delete, delete_collection, delete_options};
 pub use patch::patch;
-pub use update::{modify, replace};
+pub use update::{modify, replace, write};
 
 use body::identify;
 

@@ -4,9 +4,11 @@ use hyper::HeaderMap;
 use hyper::body::Bytes;
 use serde_json::Value;
 
+use super::super::api::Api;
 use super::super::read::{self, external};
+use super::super::resources::Resource;
 use super::super::status::{Cause, Result, Status};
-use super::super::store::Expected;
+use super::super::store::{Clash, Expected, Stored};
 use super::super::{admission, gojson, object, options, strategy};
 use super::create::{address, insert, whole};
 use super::same::same;
@@ -122,17 +124,7 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
             if call.dry_run {
                 return Ok(new);
             }
-            let (store, expected) = (&call.api.store, stored.revision);
-            let written = if strategy::finished(&resource, &new) {
-                // The answer is what was asked for, at the version before; what goes is what was there.
-                let gone = store.delete(&resource.table, old.clone(), expected);
-                gone.map(|_| new)
-            } else {
-                let put = store.put(&resource.table, new, Expected::Revision(expected));
-                put.map(|stored| stored.value.clone())
-            };
-            if let Ok(answer) = written {
-                changed(call.api, &resource);
+            if let Ok(answer) = write(call.api, &resource, &stored, new) {
                 return Ok(answer);
             }
         }
@@ -141,6 +133,29 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
         }
     }
     Err(Status::modified(group, plural, &call.info.name))
+}
+
+/// Stores a changed object; the change that takes away the last thing that held it lets it go. What goes is what was there,
+/// and the answer is then what was asked for, at the version before.
+pub fn write(
+    api: &Api,
+    resource: &Resource,
+    stored: &Stored,
+    new: Value,
+) -> std::result::Result<Value, Clash> {
+    let expected = stored.revision;
+    let answer = if strategy::finished(resource, &new) {
+        let was = stored.value.clone();
+        api.store.delete(&resource.table, was, expected)?;
+        new
+    } else {
+        let put = api
+            .store
+            .put(&resource.table, new, Expected::Revision(expected))?;
+        put.value.clone()
+    };
+    changed(api, resource);
+    Ok(answer)
 }
 
 /// The revision that an object says it was made from.
