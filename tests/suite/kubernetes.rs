@@ -228,7 +228,10 @@ fn await_end_of_processes(world: &World, program: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
         let mut left = processes_of(world);
-        left.retain(|line| line.split(" --").next().unwrap_or(line).contains(program));
+        left.retain(|line| {
+            let path = line.split(' ').nth(1).unwrap_or(line);
+            path.rsplit('/').next().unwrap_or(path).contains(program)
+        });
         if left.is_empty() {
             return;
         }

@@ -442,6 +442,7 @@ pub fn allocate(
     resource: &Resource,
     old: Option<&Value>,
     object: &mut Value,
+    dry_run: bool,
 ) -> Result<(), Vec<Cause>> {
     if !resource.is("", "services") {
         return Ok(());
@@ -473,10 +474,15 @@ pub fn allocate(
         } else {
             let value = json!([wanted]);
             if !in_range(&api.options.service_cidr, &wanted) {
-                let why = format!(
-                    "failed to allocate IP {wanted}: the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {}",
-                    api.options.service_cidr
-                );
+                // Only who would really get it is first led to the range that it belongs to.
+                let why = match dry_run || is_within(&api.options.service_cidr, &wanted) {
+                    true => format!(
+                        "the provided IP ({wanted}) is not in the valid range. The range of valid IPs is {}",
+                        api.options.service_cidr
+                    ),
+                    false => "the provided network does not match the current range".to_owned(),
+                };
+                let why = format!("failed to allocate IP {wanted}: {why}");
                 return Err(vec![Cause::invalid("spec.clusterIPs", &value, why)]);
             }
             if used.contains(&wanted) {
@@ -575,6 +581,7 @@ pub fn tried<'a>(
     api: &Api,
     resource: &Resource,
     object: &'a Value,
+    dry_run: bool,
 ) -> Result<Cow<'a, Value>, Vec<Cause>> {
     if !resource.is("", "services") {
         return Ok(Cow::Borrowed(object));
@@ -584,7 +591,7 @@ pub fn tried<'a>(
         return Err(wrong);
     }
     let mut service = object.clone();
-    allocate(api, resource, None, &mut service)?;
+    allocate(api, resource, None, &mut service, dry_run)?;
     let address = object::text(&service, "spec.clusterIP");
     // An address is given to a name.
     if object::name(&service).is_empty() && !matches!(address, "" | "None") {
@@ -604,6 +611,12 @@ pub fn range(cidr: &str) -> Option<(u32, u32)> {
     let bits: u32 = bits.parse().ok().filter(|bits| (8..=30).contains(bits))?;
     let size = 1u32 << (32 - bits);
     Some((u32::from(address) & !(size - 1), size))
+}
+
+/// Whether an address is one of a network, the first and the last one too.
+fn is_within(cidr: &str, address: &str) -> bool {
+    let address = address.parse::<Ipv4Addr>().map(u32::from);
+    matches!((range(cidr), address), (Some((first, size)), Ok(address)) if (first..=first + (size - 1)).contains(&address))
 }
 
 fn in_range(cidr: &str, address: &str) -> bool {

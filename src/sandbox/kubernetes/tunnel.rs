@@ -103,9 +103,8 @@ where
         while let Some(Ok(message)) = stream.next().await {
             match message {
                 Message::Binary(bytes) => {
-                    if write.write_all(&bytes).await.is_err() || write.flush().await.is_err() {
-                        return;
-                    }
+                    let sent = async { write.write_all(&bytes).await.and(write.flush().await) };
+                    let Ok(()) = sent.await else { return };
                 }
                 Message::Close(_) | Message::Text(_) => return,
                 _ => {}

@@ -147,7 +147,8 @@ fn finalizers_valid(
     // Some kinds are validated as a whole when they are changed.
     let whole = matches!(
         resource.plural.as_str(),
-        "configmaps"
+        "namespaces"
+            | "configmaps"
             | "secrets"
             | "serviceaccounts"
             | "roles"

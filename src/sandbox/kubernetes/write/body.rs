@@ -7,9 +7,14 @@ use serde_json::{Map, Value};
 use super::super::resources::Resource;
 use super::super::status::{Result, Status};
 use super::super::{gojson, object, protobuf, resources};
+use super::FieldValidation;
 
 /// Fills in a missing kind and refuses a wrong one.
-pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<()> {
+pub(super) fn identify(
+    resource: &Resource,
+    object: &mut Value,
+    validation: FieldValidation,
+) -> Result<()> {
     let expected = resource.api_version();
     if !object.is_object() {
         return Err(Status::bad_request(format!(
@@ -55,6 +60,13 @@ pub(super) fn identify(resource: &Resource, object: &mut Value) -> Result<()> {
         }
     }
     if version.is_empty() || kind.is_empty() {
+        // Who does not look for unknown fields has another decoder.
+        if resource.custom.is_some() && validation == FieldValidation::Ignore {
+            return Err(Status::bad_request(format!(
+                "{0} in version {1:?} cannot be handled as a {0}: Object 'Kind' is missing in '{object}'",
+                resource.kind, resource.version
+            )));
+        }
         if resource.custom.is_some() {
             let summary: String = object.to_string();
             let summary = if summary.len() > 30 {

@@ -36,7 +36,7 @@ pub(super) fn whole(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> R
     }
     let mut object = decode(headers, body, &resource.kind)?;
     if resource.is("events.k8s.io", "events") {
-        identify(&resource, &mut object)?;
+        identify(&resource, &mut object, call.validation)?;
         call.as_core_event(&mut object)?;
     }
     call.shape(&mut object, true)?;
@@ -82,7 +82,7 @@ pub(super) async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Val
     object::set(&mut object, "metadata.uid", object::new_uid());
     object::set(&mut object, "metadata.creationTimestamp", object::now());
     {
-        let tried = strategy::tried(call.api, &resource, &object)
+        let tried = strategy::tried(call.api, &resource, &object, call.dry_run)
             .map_err(|causes| call.invalid(&name, &causes))?;
         call.validate(&tried, None, None)?;
     }
@@ -90,7 +90,7 @@ pub(super) async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Val
     admission::validate(&call.attributes("CREATE", &name), Some(&object), None).await?;
     let allocation = call.api.allocation.lock();
     let _allocation = allocation.unwrap_or_else(|poisoned| poisoned.into_inner());
-    strategy::allocate(call.api, &resource, None, &mut object)
+    strategy::allocate(call.api, &resource, None, &mut object, call.dry_run)
         .map_err(|causes| call.invalid(&name, &causes))?;
     strategy::before_store(&resource, &mut object);
     if call.dry_run {

@@ -192,16 +192,25 @@ async fn delete_one(
             (code, external(resource, &stored.value).into_owned())
         }));
     }
+    let mut expected = stored.revision;
     if resource.is("", "pods") && !object::terminating(&new) {
         object::set(&mut new, "metadata.deletionTimestamp", object::now());
         object::set(&mut new, "metadata.deletionGracePeriodSeconds", 0);
         let generation = object::at(old, "metadata.generation").and_then(Value::as_i64);
         object::set(&mut new, "metadata.generation", generation.unwrap_or(0) + 1);
+        // Whoever watches is told so before it goes.
+        if !call.dry_run {
+            let seen = Expected::Revision(expected);
+            let Ok(told) = call.api.store.put(&resource.table, new, seen) else {
+                return Ok(None);
+            };
+            (new, expected) = (told.value.clone(), told.revision);
+        }
     }
     let gone = if call.dry_run {
-        Arc::new(Stored::new(new, stored.revision))
+        Arc::new(Stored::new(new, expected))
     } else {
-        let Ok(gone) = call.api.store.delete(&resource.table, new, stored.revision) else {
+        let Ok(gone) = call.api.store.delete(&resource.table, new, expected) else {
             return Ok(None);
         };
         changed(call.api, resource);

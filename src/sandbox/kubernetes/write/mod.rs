@@ -132,7 +132,7 @@ impl<'a> Call<'a> {
     /// Checks the kind of a body, drops what its kind does not have and fills in the defaults.
     fn shape(&mut self, object: &mut Value, strict: bool) -> Result<()> {
         let resource = self.resource.clone();
-        identify(&resource, object)?;
+        identify(&resource, object, self.validation)?;
         let unknown = self.fit(object)?;
         let kept = |field: &String| field.starts_with("metadata");
         self.pruned |= self.applying && resource.custom.is_some() && !unknown.iter().all(kept);

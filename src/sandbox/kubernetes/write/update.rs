@@ -115,7 +115,7 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
         {
             let allocation = call.api.allocation.lock();
             let _allocation = allocation.unwrap_or_else(|poisoned| poisoned.into_inner());
-            strategy::allocate(call.api, &resource, Some(old), &mut new)
+            strategy::allocate(call.api, &resource, Some(old), &mut new, call.dry_run)
                 .map_err(|causes| call.invalid(&name, &causes))?;
             strategy::before_store(&resource, &mut new);
             if same(&resource, old, &new) {
