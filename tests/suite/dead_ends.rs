@@ -4,7 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, Patch, PatchParams};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
 use crate::harness::World;
@@ -159,5 +160,72 @@ fn a_load_balancer_deleted_by_hand_is_made_again() {
     world.run(&["plan", "--sandbox"]).exits_with(2);
     world.run(&["up", "--sandbox"]).succeeds();
     world.run(&["plan", "--sandbox"]).succeeds();
+    ends_with_nothing_left(&world);
+}
+
+#[test]
+fn a_role_deleted_by_hand_is_made_again() {
+    let (world, runtime) = environment();
+    runtime.block_on(async {
+        let iam = world.clients().await.iam;
+        meshctl::clients::iam::delete_role(&iam, "meshctl-demo-mesh-controller")
+            .await
+            .unwrap();
+    });
+    world.run(&["plan", "--sandbox"]).exits_with(2);
+    world.run(&["up", "--sandbox"]).succeeds();
+    world.run(&["plan", "--sandbox"]).succeeds();
+    ends_with_nothing_left(&world);
+}
+
+#[test]
+fn the_mesh_s_kinds_removed_by_hand_come_back() {
+    let (world, runtime) = environment();
+    let remove = || {
+        runtime.block_on(async {
+            let kinds: Api<CustomResourceDefinition> = Api::all(world.kubernetes().await);
+            let all = kinds.list(&ListParams::default()).await.unwrap().items;
+            let names = all.into_iter().filter_map(|kind| kind.metadata.name);
+            let names: Vec<String> = names
+                .filter(|name| name.ends_with(".appmesh.k8s.aws"))
+                .collect();
+            assert!(names.len() > 3, "{names:?}");
+            for name in names {
+                kinds.delete(&name, &DeleteParams::default()).await.unwrap();
+            }
+        });
+    };
+    remove();
+    world.run(&["up", "--sandbox"]).succeeds();
+    world.run(&["plan", "--sandbox"]).succeeds();
+    // What nobody is there to finalize keeps nothing alive either.
+    runtime.block_on(scale_mesh_controller(&world, 0));
+    remove();
+    ends_with_nothing_left(&world);
+}
+
+#[test]
+fn an_app_mesh_that_refuses_everything_is_named_and_leaves_nothing_once_it_answers() {
+    let (world, _) = environment();
+    let fault = [
+        "appmesh:*",
+        "denied",
+        "--caller",
+        "any",
+        "--count",
+        "100000",
+    ];
+    world
+        .run(&[&["sandbox", "faults", "add"], &fault[..]].concat())
+        .succeeds();
+    for command in [&["up", "--sandbox"][..], &["down", "--sandbox", "--yes"]] {
+        let run = world.run(command).exits_with(5);
+        assert!(
+            run.stderr().contains("App Mesh") && run.stderr().contains("appmesh:ListMeshes"),
+            "{}",
+            run.stderr()
+        );
+    }
+    world.run(&["sandbox", "faults", "clear"]).succeeds();
     ends_with_nothing_left(&world);
 }
