@@ -34,7 +34,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_needs_command" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_needs_command" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_needs_command" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_needs_command" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_needs_command" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_needs_command" -s q -l quiet -d 'Say errors alone'
@@ -69,7 +69,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand up" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand up" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand up" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand up" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand up" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand up" -s q -l quiet -d 'Say errors alone'
@@ -88,7 +88,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand plan" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand plan" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand plan" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand plan" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand plan" -l destroy -d 'Show what `down` would remove instead'
 complete -c meshctl -n "__fish_meshctl_using_subcommand plan" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
@@ -108,7 +108,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand status" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand status" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand status" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand status" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand status" -l watch -d 'Show it again whenever it changes, until Ctrl-C'
 complete -c meshctl -n "__fish_meshctl_using_subcommand status" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
@@ -158,7 +158,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l auto -d 'Shift step by step, judge each step by a sequential test, and promote or roll back'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l no-latency -d 'Judge errors alone'
@@ -188,7 +188,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -l watch -d 'Show requests, error rates and latency of each version as they go by, until Ctrl-C'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from status" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
@@ -210,7 +210,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from promote" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from promote" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from promote" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from promote" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from promote" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from promote" -s q -l quiet -d 'Say errors alone'
@@ -231,7 +231,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from abort" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from abort" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from abort" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from abort" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from abort" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from abort" -s q -l quiet -d 'Say errors alone'
@@ -255,7 +255,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from resume" -s q -l quiet -d 'Say errors alone'
@@ -279,7 +279,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from undo" -s q -l quiet -d 'Say errors alone'
@@ -316,7 +316,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l no-latency -d 'Judge errors alone'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from simulate" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
@@ -351,7 +351,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l as-recorded -d 'Judge with the settings of the recorded run instead of those given here'
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and __fish_seen_subcommand_from replay" -l no-latency -d 'Judge errors alone'
@@ -375,7 +375,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand verify" -s q -l quiet -d 'Say errors alone'
@@ -395,7 +395,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand down" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand down" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand down" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand down" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand down" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand down" -s q -l quiet -d 'Say errors alone'
@@ -414,7 +414,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand audit" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand audit" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand audit" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand audit" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand audit" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand audit" -s q -l quiet -d 'Say errors alone'
@@ -433,7 +433,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand doctor" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand doctor" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand doctor" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand doctor" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand doctor" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand doctor" -s q -l quiet -d 'Say errors alone'
@@ -452,7 +452,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand init" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand init" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand init" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand init" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand init" -l force -d 'Overwrite a file that is there'
 complete -c meshctl -n "__fish_meshctl_using_subcommand init" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
@@ -474,7 +474,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand graph" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand graph" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand graph" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand graph" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand graph" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand graph" -s q -l quiet -d 'Say errors alone'
@@ -494,7 +494,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand kubeconfig" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand kubeconfig" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand kubeconfig" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand kubeconfig" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand kubeconfig" -l use-context -d 'Make it the current context'
 complete -c meshctl -n "__fish_meshctl_using_subcommand kubeconfig" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
@@ -515,7 +515,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand token" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand token" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand token" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand token" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand token" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand token" -s q -l quiet -d 'Say errors alone'
@@ -534,7 +534,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand schema" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand schema" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand schema" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand schema" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand schema" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand schema" -s q -l quiet -d 'Say errors alone'
@@ -553,7 +553,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand completions" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand completions" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand completions" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand completions" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand completions" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand completions" -s q -l quiet -d 'Say errors alone'
@@ -572,7 +572,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and not __fish_seen_subcommand_from start stop status reset env logs faults operations serve" -s q -l quiet -d 'Say errors alone'
@@ -603,7 +603,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from start" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from start" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from start" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from start" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from start" -l no-data-plane -d 'Model pods and load balancers without running processes and Envoys'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from start" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
@@ -623,7 +623,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from stop" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from stop" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from stop" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from stop" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from stop" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from stop" -s q -l quiet -d 'Say errors alone'
@@ -642,7 +642,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from status" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from status" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from status" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from status" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from status" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from status" -s q -l quiet -d 'Say errors alone'
@@ -661,7 +661,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from reset" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from reset" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from reset" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from reset" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from reset" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from reset" -s q -l quiet -d 'Say errors alone'
@@ -683,7 +683,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from env" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from env" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from env" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from env" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from env" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from env" -s q -l quiet -d 'Say errors alone'
@@ -703,7 +703,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from logs" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from logs" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from logs" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from logs" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from logs" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from logs" -s q -l quiet -d 'Say errors alone'
@@ -722,7 +722,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from faults" -s q -l quiet -d 'Say errors alone'
@@ -744,7 +744,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from operations" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from operations" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from operations" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from operations" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from operations" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from operations" -s q -l quiet -d 'Say errors alone'
@@ -768,7 +768,7 @@ json\t'Programs; one JSON object a line, with a version field'"
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l color -d 'Whether to colour' -r -f -a "auto\t'On a terminal, unless NO_COLOR is set'
 always\t'Always'
 never\t'Never'"
-complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l parallelism -d 'How many steps run at once at most' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l parallelism -d 'How many steps work at once at most; those that wait do not count' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l timeout -d 'How long the whole run may take, such as 90s, 45m or 2h' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l no-data-plane -d 'Model pods and load balancers without running processes and Envoys'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l sandbox -d 'Use the embedded sandbox instead of AWS; it is started when it is not running'

@@ -61,7 +61,7 @@ pub(super) struct Global {
     /// Say also what stays as it is
     #[arg(short, long, global = true)]
     pub verbose: bool,
-    /// How many steps run at once at most
+    /// How many steps work at once at most; those that wait do not count
     #[arg(long, global = true, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallelism: u16,
     /// How long the whole run may take, such as 90s, 45m or 2h

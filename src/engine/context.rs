@@ -118,6 +118,24 @@ pub(super) struct Shared {
     pub began: Instant,
     /// Steps that could not be looked at, so that nothing is known of what depends on them.
     pub blind: Mutex<BTreeSet<StepId>>,
+    /// How many steps wait between two looks.
+    pub waiting: watch::Sender<usize>,
+}
+
+/// A step that waits between two looks, as long as this lives.
+struct Waiting<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Waiting<'a> {
+    fn begin(waiting: &'a watch::Sender<usize>) -> Self {
+        waiting.send_modify(|count| *count += 1);
+        Waiting(waiting)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Shared {
@@ -128,6 +146,7 @@ impl Shared {
             cancellation,
             began: Instant::now(),
             blind: Mutex::default(),
+            waiting: watch::Sender::new(0),
         }
     }
 
@@ -251,6 +270,7 @@ impl Context {
                 said = status;
             }
             let pause = polling_interval(waited).min(wait.deadline - waited);
+            let _waiting = Waiting::begin(&self.shared.waiting);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.shared.cancellation.stopped() => return Err(self.cancelled(&wait)),

@@ -21,7 +21,7 @@ pub struct Executor {
     pub listener: Arc<dyn Listener>,
     /// The wish to stop.
     pub cancellation: Cancellation,
-    /// How many steps run at once at most; at least one.
+    /// How many steps work at once at most, those aside that wait between two looks; at least one.
     pub parallelism: usize,
     /// How long the whole run may take.
     pub timeout: Option<Duration>,
@@ -228,14 +228,16 @@ impl Run<'_> {
             .timeout
             .map(|timeout| tokio::time::Instant::now() + timeout);
         let cancellation = &self.shared.cancellation;
+        let mut waiting = self.shared.waiting.subscribe();
 
         self.shared.say(EventKind::RunStarted {
             phase: self.phase,
             steps: self.introduce(&order),
         });
         loop {
-            while running.len() < self.executor.parallelism.max(1) && !cancellation.is_interrupted()
-            {
+            // Those that wait take nothing that others need.
+            let at_once = self.executor.parallelism.max(1) + *waiting.borrow_and_update();
+            while running.len() < at_once && !cancellation.is_interrupted() {
                 let Some((_, node)) = ready.pop_first() else {
                     break;
                 };
@@ -257,6 +259,7 @@ impl Run<'_> {
                     Some(done) => done,
                     None => break,
                 },
+                Ok(()) = waiting.changed() => continue,
                 () = cancellation.interrupted(), if !told => continue,
                 () = cancellation.stopped() => break,
                 () = past(deadline) => break,

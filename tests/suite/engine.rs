@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use meshctl::engine::{
     Cancellation, Change, Context, Event, EventKind, Executor, Expected, Failure, Graph, Handle,
-    Input, Listener, Observed, Outcome, Report, Result, Step, StepId,
+    Input, Listener, Observed, Outcome, Poll, Report, Result, Step, StepId, Wait,
 };
 use proptest::prelude::*;
 
@@ -372,6 +372,46 @@ fn the_first_interrupt_finishes_what_runs_and_starts_nothing_new() {
     );
     assert!(matches!(report.steps[1].outcome, Outcome::Cancelled));
     assert!(!report.is_success());
+}
+
+#[test]
+fn a_step_that_waits_is_in_nobodys_way() {
+    const STEPS: usize = 6;
+
+    /// Is made once all have begun.
+    struct Patient(usize, Arc<AtomicUsize>);
+    impl Step for Patient {
+        type Outputs = ();
+        fn id(&self) -> StepId {
+            format!("patient/{}", self.0).into()
+        }
+        fn title(&self) -> String {
+            self.id().to_string()
+        }
+        async fn observe(&self, _: &Context) -> Result<Observed<()>> {
+            Ok(Observed::Absent)
+        }
+        async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            let wait = Wait::new("all", Duration::from_secs(60));
+            cx.wait_for(wait, || async {
+                Ok(match self.1.load(Ordering::Relaxed) {
+                    STEPS => Poll::Ready(()),
+                    begun => Poll::Pending(format!("{begun} begun")),
+                })
+            })
+            .await
+        }
+        async fn destroy(&self, _: &Context, _: &Observed<()>) -> Result<()> {
+            Ok(())
+        }
+    }
+    let begun = Arc::new(AtomicUsize::new(0));
+    let mut graph = Graph::new();
+    for step in 0..STEPS {
+        graph.add(|_| Patient(step, begun.clone()));
+    }
+    assert!(block_on(executor(2).up(&graph)).is_success());
 }
 
 #[test]
