@@ -12,8 +12,9 @@ const FIRST: Duration = Duration::from_millis(20);
 /// A distance under which none is kept.
 const NONE: Duration = Duration::from_millis(2);
 
-/// A distance between requests. One that is refused for being one of too many sets it to a quarter more than what was measured:
-/// how often requests were taken since the last refusal. Each that is taken shrinks it by a hundredth.
+/// A distance between requests. One that is refused for being one of too many sets it to a quarter more than what was measured,
+/// how often requests were taken since the last refusal, and at most doubles it: where few were sent, few were taken. Each
+/// that is taken shrinks it by a hundredth.
 #[derive(Debug, Default)]
 pub struct Pace(Mutex<State>);
 
@@ -77,7 +78,9 @@ impl Pace {
         if state.since.is_none_or(|since| since < turn.taken) {
             let measured = state.since.map(|since| (now - since) / state.taken.max(1));
             let longer = measured.map_or(FIRST, |measured| measured.mul_f64(1.25));
-            state.distance = longer.clamp(FIRST.max(state.distance), SLOWEST);
+            let least = FIRST.max(state.distance.mul_f64(1.1));
+            let most = FIRST.max(state.distance * 2);
+            state.distance = longer.clamp(least, most).min(SLOWEST);
             state.since = Some(now);
             state.taken = 0;
             let after = now + state.distance;
