@@ -12,7 +12,7 @@ use crate::engine::Result;
 /// The trust policy that lets those service accounts, and nothing else, assume the role.
 ///
 /// `provider` is the OIDC provider's ARN, `issuer` the cluster's issuer without its scheme, `subjects` the claims
-/// `system:serviceaccount:<namespace>:<name>`.
+/// `system:serviceaccount:<namespace>:<name>`, where `*` stands for any name.
 pub fn trust_policy(provider: &str, issuer: &str, subjects: &[String]) -> Value {
     // IAM gives back a list of one as it was written, so either form compares; one subject reads better plain.
     let subjects = match subjects {
@@ -25,10 +25,11 @@ pub fn trust_policy(provider: &str, issuer: &str, subjects: &[String]) -> Value 
             "Effect": "Allow",
             "Principal": { "Federated": provider },
             "Action": "sts:AssumeRoleWithWebIdentity",
-            "Condition": { "StringEquals": {
-                (format!("{issuer}:aud")): "sts.amazonaws.com",
-                (format!("{issuer}:sub")): subjects,
-            }},
+            "Condition": {
+                "StringEquals": { (format!("{issuer}:aud")): "sts.amazonaws.com" },
+                // Names of service accounts have no wildcards of their own: what has none is compared whole.
+                "StringLike": { (format!("{issuer}:sub")): subjects },
+            },
         }],
     })
 }

@@ -32,7 +32,7 @@ pub struct Place {
 pub struct ServiceAccountRole {
     /// Its name in the environment: `mesh-controller`, made complete by [`Names::role`].
     pub name: &'static str,
-    /// The service accounts that may assume it: namespace and name.
+    /// The service accounts that may assume it: namespace and name, or `*` for all of the namespace.
     pub subjects: Vec<(String, String)>,
     /// Its one policy's template.
     policy: Template,

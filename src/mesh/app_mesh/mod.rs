@@ -240,8 +240,7 @@ impl MeshProvider for AppMesh {
     }
 
     fn roles(&self) -> Vec<ServiceAccountRole> {
-        let namespace = &self.environment().namespace;
-        let proxies = self.environment().services.keys();
+        let namespace = self.environment().namespace.clone();
         vec![
             ServiceAccountRole::new(
                 CONTROLLER_ROLE,
@@ -251,9 +250,9 @@ impl MeshProvider for AppMesh {
             ),
             ServiceAccountRole::new(
                 PROXY_ROLE,
-                proxies
-                    .map(|name| (namespace.clone(), name.clone()))
-                    .collect(),
+                // All of the namespace: whoever may make pods there may give them any of its accounts, and a list of
+                // names would outgrow the 2048 characters of a trust policy with some forty services.
+                vec![(namespace, "*".to_owned())],
                 PROXY_POLICY,
                 self.context(),
             ),
