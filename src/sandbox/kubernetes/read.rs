@@ -205,7 +205,7 @@ pub fn list(api: &Api, info: &Info, resource: &Resource, view: View) -> Result<R
     let start = resumed.as_ref().map(|resumed| &resumed.start);
     let keep = |value: &Value| selection.matches(value);
     let (table, namespace) = (&resource.table, &selection.namespace);
-    let page = match moment {
+    let mut page = match moment {
         None => api.store.page(table, namespace, start, limit, keep),
         Some(revision) => {
             let store = &api.store;
@@ -215,6 +215,10 @@ pub fn list(api: &Api, info: &Info, resource: &Resource, view: View) -> Result<R
             }
         }
     };
+    // One object by its name is no list that could go on.
+    if selection.fields.name_one() && (!resource.namespaced || !namespace.is_empty()) {
+        page.next = None;
+    }
     let mut meta = json!({"resourceVersion": page.revision.to_string()});
     if resource.custom.is_some() && view == View::Plain {
         // Lists of custom resources are written by another hand, which leaves nothing out.

@@ -292,6 +292,12 @@ fn refused(place: &str, value: &str, why: &[String]) -> std::result::Result<(), 
 pub struct Fields(Vec<(String, String, bool)>);
 
 impl Fields {
+    /// Whether only the object of one name can be meant.
+    pub fn name_one(&self) -> bool {
+        let exact = |(field, _, equal): &(String, String, bool)| field == "metadata.name" && *equal;
+        self.0.iter().any(exact)
+    }
+
     /// Reads `metadata.name=x,status.phase!=Running`; only fields that the resource offers are allowed.
     pub fn parse(
         text: &str,

@@ -413,6 +413,7 @@ pub fn drop_old_type(resource: &Resource, old: &Value, new: &mut Value) {
         ("clusterIPs", nameless),
         ("ipFamilies", nameless),
         ("ipFamilyPolicy", nameless),
+        ("internalTrafficPolicy", nameless),
         ("externalTrafficPolicy", reached(old) && !reached(new)),
         (
             "allocateLoadBalancerNodePorts",

@@ -359,9 +359,11 @@ pub fn cells(resource: &Resource, object: &Value) -> Vec<Value> {
                 let found: Vec<String> = list(object, "subjects")
                     .iter()
                     .filter(|subject| subject["kind"] == kind)
-                    .map(|subject| match text(subject, "namespace") {
-                        "" => text(subject, "name").to_owned(),
-                        namespace => format!("{namespace}/{}", text(subject, "name")),
+                    .map(|subject| match kind {
+                        "ServiceAccount" => {
+                            format!("{}/{}", text(subject, "namespace"), text(subject, "name"))
+                        }
+                        _ => text(subject, "name").to_owned(),
                     })
                     .collect();
                 Value::from(found.join(", "))

@@ -98,11 +98,17 @@ pub fn service(object: &Value, name: Value, age: Value) -> Vec<Value> {
             ip => ip,
         })
         .collect();
+    let given = list(object, "spec.externalIPs").iter();
+    let given = given.filter_map(Value::as_str);
+    let addresses: Vec<&str> = match kind {
+        "LoadBalancer" => balancers.into_iter().chain(given).collect(),
+        _ => given.collect(),
+    };
     let external = match kind {
         "ExternalName" => text(object, "spec.externalName").to_owned(),
-        "LoadBalancer" if balancers.is_empty() => "<pending>".into(),
-        "LoadBalancer" => balancers.join(","),
-        _ => "<none>".into(),
+        "LoadBalancer" if addresses.is_empty() => "<pending>".into(),
+        _ if addresses.is_empty() => "<none>".into(),
+        _ => addresses.join(","),
     };
     let ports: Vec<String> = list(object, "spec.ports")
         .iter()

@@ -141,6 +141,11 @@ async fn delete_one(
             "this namespace may not be deleted",
         ));
     }
+    let code = if options.accepted { 202 } else { 200 };
+    if object::terminating(old) && strategy::holds(resource, old) {
+        // Its end has begun, and waits for what is in it.
+        return Ok(Some((code, old.clone())));
+    }
     let mut new = old.clone();
     let propagation = match resource.is("", "namespaces") && options.accepted {
         // A namespace takes it for the opposite of orphaning.
@@ -176,7 +181,6 @@ async fn delete_one(
                 object::set(&mut new, "status.phase", "Terminating");
             }
         }
-        let code = if options.accepted { 202 } else { 200 };
         if new == *old {
             return Ok(Some((code, old.clone())));
         }

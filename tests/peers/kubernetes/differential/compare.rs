@@ -256,6 +256,8 @@ fn walk(path: &str, ours: &Value, theirs: &Value, found: &mut Vec<(String, Strin
                 let path = format!("{path}.{key}");
                 match (a.get(key), b.get(key)) {
                     (Some(a), Some(b)) => walk(&path, a, b, found),
+                    // Whether the real server gets to a regular bookmark before the end is chance.
+                    (Some(_), None) if path == ".body.bookmark" => {}
                     (Some(a), None) => found.push((path, a.to_string(), "absent".into())),
                     (None, Some(b)) => found.push((path, "absent".into(), b.to_string())),
                     (None, None) => {}
