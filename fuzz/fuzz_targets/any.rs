@@ -9,7 +9,9 @@ use meshctl::fuzz::{TARGETS, run};
 const NAME: &str = env!("CARGO_BIN_NAME");
 
 fn begin() {
-    let folder = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let folder = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
     let target = TARGETS.iter().find(|target| target.name == NAME);
     let (Some(folder), Some(target)) = (folder, target) else {
         return;
