@@ -8,7 +8,7 @@ use aws_sdk_eks::Client;
 use aws_sdk_eks::types::{Cluster, ClusterStatus, Update, UpdateStatus};
 
 use super::aws::{failed, is};
-use crate::engine::{Context, Failure, Poll, Result, Wait};
+use crate::engine::{Context, Failure, FailureKind, Poll, Result, Wait};
 
 /// EKS's error code for what does not exist.
 pub const NOT_FOUND: &str = "ResourceNotFoundException";
@@ -30,6 +30,13 @@ pub async fn find_cluster(client: &Client, name: &str) -> Result<Option<Cluster>
         Err(error) if is(&error, NOT_FOUND) => Ok(None),
         Err(error) => Err(failed(cluster_title(name))(error)),
     }
+}
+
+/// A cluster that is there again after its deletion: only another run makes it.
+pub fn made_again(name: &str) -> Failure {
+    let message = "was made again while it was removed: another run is at work on this environment";
+    Failure::of(FailureKind::Blocked, cluster_title(name), message)
+        .hint("let that run end or stop it, then run the same command again")
 }
 
 /// What EKS says is wrong with the cluster.

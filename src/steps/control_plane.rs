@@ -1,8 +1,8 @@
 //! The EKS control plane: the longest wait of all, so it needs nothing but subnets and its role.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use aws_sdk_eks::error::ProvideErrorMetadata;
@@ -430,10 +430,14 @@ impl EksControlPlane {
         let wait = Wait::new(self.title(), Duration::from_secs(40 * 60))
             .hint("`meshctl audit` lists what still holds it; then run `meshctl down` again");
         let asked = AtomicBool::new(false);
+        let first = OnceLock::new();
         cx.wait_for(wait, async || {
             let Some(cluster) = find_cluster(eks, &name).await? else {
                 return Ok(Poll::Ready(()));
             };
+            if first.get_or_init(|| cluster.created_at) != &cluster.created_at {
+                return Err(eks::made_again(&name));
+            }
             let status = match cluster.status() {
                 Some(ClusterStatus::Active | ClusterStatus::Failed) if !asked.load(Relaxed) => {
                     match eks.delete_cluster().name(&name).send().await {

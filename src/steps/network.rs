@@ -12,8 +12,9 @@ use std::sync::Arc;
 use super::outputs::Subnets;
 use super::{stack_outputs, sweep};
 use crate::clients::Clients;
+use crate::clients::eks;
 use crate::clients::stacks::{self, Outputs, Stack};
-use crate::config::{Environment, Names, Nat};
+use crate::config::{Environment, Names, Nat, OWNER_TAG};
 use crate::engine::{
     Change, Context, Expected, Failure, FailureKind, Input, Observed, Result, Step, StepId,
 };
@@ -145,6 +146,12 @@ impl Step for NetworkSubnets {
         let Some(failure) = stacks::delete_once(cx, client, &name).await? else {
             return Ok(());
         };
+        let cluster = Names::new(environment).cluster();
+        if let Some(live) = eks::find_cluster(&self.clients.eks, &cluster).await?
+            && live.tags().and_then(|tags| tags.get(OWNER_TAG)) == Some(environment)
+        {
+            return Err(eks::made_again(&cluster));
+        }
         let Some(vpc) = vpc else {
             return stacks::delete_again(cx, client, &name, &failure).await;
         };

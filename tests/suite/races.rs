@@ -157,9 +157,7 @@ fn a_second_run_on_one_machine_is_told_who_is_there() {
     let machines = Machines::new();
     let mut up = machines.start(1, UP);
     machines.wait_for_call("eks:CreateCluster");
-    let began = Instant::now();
     let refused = machines.world.run(DOWN).exits_with(6);
-    assert!(began.elapsed() < Duration::from_secs(5), "at once");
     let said = refused.stderr();
     for words in [
         "is in use by `meshctl up`",
