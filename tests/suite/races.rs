@@ -13,8 +13,8 @@ use crate::harness::World;
 use crate::lifecycle::last_event;
 use crate::wire::Sandbox;
 
-/// How long anything here may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(180);
+/// How long anything here may take: longer than the longest wait for a finalizer that nobody is left to remove.
+const PATIENCE: Duration = Duration::from_secs(400);
 
 /// A running command and where it writes.
 struct Running {
