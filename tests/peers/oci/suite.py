@@ -21,6 +21,19 @@ OCI = "application/vnd.oci.image.manifest.v1+json"
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 
 
+def exchange(host, method, path, body, headers, is_too_many):
+    """One request, again while it is one of too many: ECR takes ten manifests in a second."""
+    deadline = time.monotonic() + 30
+    while True:
+        connection = http.client.HTTPConnection(host, timeout=30)
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        if not is_too_many(answer.status, content) or time.monotonic() > deadline:
+            return answer.status, answer.headers, content
+        time.sleep(0.1)
+
+
 def digest(content):
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
@@ -80,10 +93,11 @@ class Sandbox:
         headers["authorization"] = (
             f"AWS4-HMAC-SHA256 Credential={key}/{scope}, SignedHeaders={names}, Signature={signing.hex()}"
         )
-        connection = http.client.HTTPConnection(host, timeout=30)
-        connection.request("POST", "/", body, headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
+        def is_too_many(status, body):
+            return status == 400 and b'"ThrottlingException"' in body
+
+        status, _, body = exchange(host, "POST", "/", body, headers, is_too_many)
+        return status, body.decode()
 
     def ecr(self, operation, keys=None, **members):
         target = f"AmazonEC2ContainerRegistry_V20150921.{operation}"
@@ -100,11 +114,9 @@ class Sandbox:
 
     def request(self, method, path, body=None, headers=None, password=None):
         """One request to the registry; returns status, headers and body."""
-        connection = http.client.HTTPConnection(self.host, timeout=30)
         token = base64.b64encode(f"AWS:{password or self.token}".encode()).decode()
-        connection.request(method, path, body, {"authorization": f"Basic {token}", **(headers or {})})
-        answer = connection.getresponse()
-        return answer.status, answer.headers, answer.read()
+        headers = {"authorization": f"Basic {token}", **(headers or {})}
+        return exchange(self.host, method, path, body, headers, lambda status, _: status == 429)
 
     def login(self):
         self.token = self.password()
