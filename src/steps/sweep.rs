@@ -340,12 +340,17 @@ pub(super) async fn network_interfaces(
 }
 
 async fn interfaces(clients: &Clients, vpc: &str) -> Result<Vec<Value>> {
-    let input = json!({ "Filter": [{ "Name": "vpc-id", "Value": [vpc] }] });
-    clients
+    let listed = clients
         .ec2
-        .list("DescribeNetworkInterfaces", input, "networkInterfaceSet")
+        .list("DescribeNetworkInterfaces", of(vpc), "networkInterfaceSet");
+    listed
         .await
         .map_err(failed_ec2(format!("network interfaces of {vpc}")))
+}
+
+/// Asks EC2 for what is in the VPC.
+fn of(vpc: &str) -> Value {
+    json!({ "Filter": [{ "Name": "vpc-id", "Value": [vpc] }] })
 }
 
 fn is_unused(interface: &Value) -> bool {
@@ -405,10 +410,10 @@ pub(super) async fn strangers(
 }
 
 async fn security_groups_of(clients: &Clients, vpc: &str) -> Result<Vec<Value>> {
-    let input = json!({ "Filter": [{ "Name": "vpc-id", "Value": [vpc] }] });
-    clients
+    let listed = clients
         .ec2
-        .list("DescribeSecurityGroups", input, "securityGroupInfo")
+        .list("DescribeSecurityGroups", of(vpc), "securityGroupInfo");
+    listed
         .await
         .map_err(failed_ec2(format!("security groups of {vpc}")))
 }

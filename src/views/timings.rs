@@ -26,6 +26,7 @@ pub fn timings(title: &str, report: &Report) -> String {
     let most = busy.iter().map(|(_, running)| *running).max().unwrap_or(0);
 
     let mut page = page::begin(title, STYLE);
+    page.push_str("<table>");
     for (name, value) in [
         ("took", seconds(report.took)),
         (
@@ -47,11 +48,7 @@ pub fn timings(title: &str, report: &Report) -> String {
             ),
         ),
     ] {
-        let start = match name {
-            "took" => "<table>",
-            _ => "",
-        };
-        let _ = write!(page, "{start}<tr><th>{name}</th><td>{value}</td></tr>");
+        let _ = write!(page, "<tr><th>{name}</th><td>{value}</td></tr>");
     }
     page.push_str("</table><p class=\"key note\"><i style=\"background:var(--canary)\"></i>critical path<i style=\"background:var(--stable);opacity:.55\"></i>other steps<i style=\"background:var(--faint);opacity:.4\"></i>nothing to do<i style=\"background:var(--bad)\"></i>failed</p>");
     let points: Vec<String> = busy

@@ -246,7 +246,7 @@ async fn one(
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[test]
@@ -276,6 +276,16 @@ mod tests {
         assert_eq!(websocket_key(&headers).as_deref(), Some("abc"));
     }
 
+    /// A port that is bound and not listened at: nobody else gets it, and connections are refused.
+    pub(in super::super) fn refusing() -> (tokio::net::TcpSocket, u16) {
+        let silent = tokio::net::TcpSocket::new_v4().expect("a socket");
+        silent
+            .bind(([127, 0, 0, 1], 0).into())
+            .expect("a free port");
+        let closed = silent.local_addr().expect("an address").port();
+        (silent, closed)
+    }
+
     #[tokio::test]
     async fn bytes_go_both_ways_and_errors_are_told() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
@@ -288,12 +298,7 @@ mod tests {
             stream.read_exact(&mut buffer).await.expect("a question");
             stream.write_all(&buffer).await.expect("an answer");
         });
-        // Bound and not listening: nobody else gets the port, and connections are refused.
-        let silent = tokio::net::TcpSocket::new_v4().expect("a socket");
-        silent
-            .bind(([127, 0, 0, 1], 0).into())
-            .expect("a free port");
-        let closed = silent.local_addr().expect("an address").port();
+        let (_silent, closed) = refusing();
         let (client, server) = tokio::io::duplex(1 << 16);
         let server = WebSocketStream::from_raw_socket(server, Role::Server, None).await;
         tokio::spawn(forward(server, [127, 0, 0, 1].into(), vec![port, closed]));

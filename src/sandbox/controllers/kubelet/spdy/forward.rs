@@ -183,6 +183,7 @@ async fn connection(
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::port_forward;
     use super::super::tests::opened;
     use super::*;
 
@@ -236,12 +237,7 @@ mod tests {
             stream.read_to_end(&mut heard).await.expect("a question");
             stream.write_all(&heard).await.expect("an answer");
         });
-        // Bound and not listening: nobody else gets the port, and connections are refused.
-        let silent = tokio::net::TcpSocket::new_v4().expect("a socket");
-        silent
-            .bind(([127, 0, 0, 1], 0).into())
-            .expect("a free port");
-        let closed = silent.local_addr().expect("an address").port();
+        let (_silent, closed) = port_forward::tests::refusing();
         let (client, server) = tokio::io::duplex(1 << 16);
         tokio::spawn(forward(server, [127, 0, 0, 1].into()));
         let (read, mut write) = tokio::io::split(client);
