@@ -3,7 +3,12 @@
 //! Names are App Mesh's own (`cds_egress_MESH_NODE_http_8080`, `lds_egress_0.0.0.0_15001`), since people and tools look
 //! for them in the admin port's answers. What cannot be as on a node, because nothing redirects packets here: each
 //! ingress listener has the application's port on the pod's address, and the egress listener is an HTTP proxy, so that a
-//! destination is told by the Host of a request and not by an address. TCP routes are therefore served as HTTP.
+//! destination is told by the Host of a request and not by an address. TCP routes are therefore served as HTTP. What makes
+//! tunnels through that proxy (`CONNECT`, as gRPC's clients do) comes out at the proxy itself, and is seen there as what
+//! would come without one.
+//!
+//! The router is the only HTTP filter, as in a dump of an App Mesh Envoy's configuration: there is no `grpc_stats`, so no
+//! counter of gRPC's statuses but `rq_success` and `rq_error` of the endpoints.
 
 mod clusters;
 mod routes;
@@ -221,6 +226,16 @@ fn connection_manager(
     manager["codec_type"] = json!("AUTO");
     manager["access_log"] = access_log(spec, settings);
     manager["upgrade_configs"] = json!([{"upgrade_type": "websocket"}]);
+    if !ingress {
+        manager["upgrade_configs"] =
+            json!([{"upgrade_type": "websocket"}, {"upgrade_type": "CONNECT"}]);
+        // Nothing tells of tunnels: without a proxy there are none.
+        let method =
+            json!({"name": ":method", "string_match": {"exact": "CONNECT"}, "invert_match": true});
+        for log in manager["access_log"].as_array_mut().into_iter().flatten() {
+            log["filter"] = json!({"header_filter": {"header": method}});
+        }
+    }
     manager["http_filters"] = json!([{
         "name": "envoy.filters.http.router",
         "typed_config": typed("envoy.extensions.filters.http.router.v3.Router", json!({})),
@@ -229,8 +244,11 @@ fn connection_manager(
     manager["use_remote_address"] = json!(false);
     manager["preserve_external_request_id"] = json!(true);
     if let Some((port, rate)) = settings.tracing {
-        let manifest =
-            json!({"version": 2, "default": {"fixed_target": 0, "rate": rate}, "rules": []});
+        let manifest = json!({
+            "version": 2,
+            "default": {"fixed_target": 0, "rate": rate},
+            "rules": [{"description": "tunnels", "host": "*", "http_method": "CONNECT", "url_path": "*", "fixed_target": 0, "rate": 0}],
+        });
         manager["tracing"] = json!({
             // X-Ray's own sampling decides.
             "random_sampling": {"value": 100},

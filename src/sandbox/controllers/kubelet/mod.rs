@@ -12,6 +12,7 @@ mod container;
 mod environment;
 mod events;
 pub(crate) mod fuzz;
+mod grpc_probe;
 mod images;
 mod node;
 mod pod;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{Container, Probe};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::grpc_probe;
 use crate::sandbox::clock::Clock;
 
 /// Which of a container's probes.
@@ -172,12 +173,15 @@ pub async fn ask(
             )),
         });
     }
-    let number = match (&probe.tcp_socket, &probe.grpc) {
-        (Some(action), _) => port(container, &action.port),
-        (None, Some(action)) => u16::try_from(action.port).ok(),
-        (None, None) => return None,
-    };
-    let Some(number) = number else {
+    if let Some(action) = &probe.grpc {
+        let Ok(number) = u16::try_from(action.port) else {
+            return Some(Err("couldn't find port".to_owned()));
+        };
+        let service = action.service.as_deref().unwrap_or_default();
+        return Some(grpc_probe::check((twin, number).into(), service, timeout).await);
+    }
+    let action = probe.tcp_socket.as_ref()?;
+    let Some(number) = port(container, &action.port) else {
         return Some(Err("couldn't find port".to_owned()));
     };
     let connected =

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Files, Listener, Settings, address, discovery, duration, listeners, milliseconds, typed,
+    Files, Listener, Settings, address, discovery, duration, listeners, milliseconds, routes, typed,
 };
+use crate::sandbox::data_plane::egress;
 use crate::sandbox::data_plane::names::Names;
 
 /// What App Mesh sets where no connection pool limits anything.
@@ -58,6 +59,11 @@ pub fn all(model: &Value, settings: &Settings, names: &Names) -> (Vec<Value>, Fi
             clusters.push(cluster);
         }
     }
+    let mut tunnel = base(routes::TUNNEL, "tcp");
+    tunnel["type"] = json!("STATIC");
+    let egress = SocketAddr::new(settings.twin, egress::PORT);
+    tunnel["load_assignment"] = assignment(routes::TUNNEL, &[egress]);
+    clusters.push(tunnel);
     for name in [
         settings.allow_all(),
         format!("cds_egress_{}_amazonaws", settings.mesh),

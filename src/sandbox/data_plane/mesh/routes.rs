@@ -9,6 +9,8 @@ use crate::sandbox::data_plane::names::Names;
 
 /// The route configuration's name.
 pub const EGRESS: &str = "rds_egress_http";
+/// The cluster of tunnels. It is the sandbox's own: on a node there is no proxy that a client knows of.
+pub const TUNNEL: &str = "sandbox_tunnel";
 /// App Mesh's overall time-out of a request.
 pub const TIMEOUT: &str = "15s";
 
@@ -20,7 +22,8 @@ pub fn egress(model: &Value, settings: &Settings, names: &Names) -> Value {
         let Some(service) = backend["virtualService"].as_str() else {
             continue;
         };
-        let (ports, routes) = provider(backend, settings);
+        let (ports, mut routes) = provider(backend, settings);
+        routes.push(tunnel());
         let mut domains = vec![service.to_owned()];
         domains.extend(ports.iter().map(|port| format!("{service}:{port}")));
         // One domain twice would make Envoy refuse the whole configuration.
@@ -45,6 +48,18 @@ pub fn egress(model: &Value, settings: &Settings, names: &Names) -> Value {
         "envoy.config.route.v3.RouteConfiguration",
         json!({"name": EGRESS, "virtual_hosts": hosts, "validate_clusters": false}),
     )
+}
+
+/// What asks for a tunnel to a backend gets one to this very listener: gRPC's clients do so where there is an HTTP proxy.
+fn tunnel() -> Value {
+    json!({
+        "match": {"connect_matcher": {}},
+        "route": {
+            "cluster": TUNNEL,
+            "timeout": "0s",
+            "upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}],
+        },
+    })
 }
 
 /// Ports and routes of a backend's provider.

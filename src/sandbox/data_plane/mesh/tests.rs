@@ -72,6 +72,23 @@ fn model(weights: [u64; 2], egress: &str) -> Value {
             },
             {"virtualService": "database.demo.svc.cluster.local", "node": "database_demo",
                 "nodes": {"database_demo": node("database.demo.svc.cluster.local")}},
+            {
+                "virtualService": "greeter.demo.svc.cluster.local",
+                "router": {"name": "greeter_demo", "listeners": [{"portMapping": {"port": 9000, "protocol": "grpc"}}],
+                    "routes": [{"name": "greeter", "spec": {"grpcRoute": {
+                        "match": {},
+                        "action": {"weightedTargets": [{"virtualNode": "greeter-v1_demo", "weight": 100}]},
+                        "retryPolicy": {"maxRetries": 2, "perRetryTimeout": {"unit": "ms", "value": 5000},
+                            "httpRetryEvents": ["gateway-error"], "grpcRetryEvents": ["unavailable"]}}}}]},
+                "nodes": {"greeter-v1_demo": {
+                    "listeners": [{
+                        "portMapping": {"port": 9000, "protocol": "grpc"},
+                        "healthCheck": {"protocol": "grpc", "intervalMillis": 5000, "timeoutMillis": 2000,
+                            "healthyThreshold": 2, "unhealthyThreshold": 2},
+                    }],
+                    "serviceDiscovery": {"dns": {"hostname": "greeter-v1.demo.svc.cluster.local"}},
+                }},
+            },
             {"virtualService": "nowhere.demo.svc.cluster.local", "nodes": {}},
         ],
     })
@@ -136,6 +153,35 @@ fn a_service_without_retries_gets_those_that_app_mesh_gives() {
         backend["routes"][1]["route"]["retry_policy"]["per_try_timeout"],
         "2s"
     );
+}
+
+#[test]
+fn grpc_goes_over_http2_and_its_statuses_are_tried_again() {
+    let files = files(
+        &model([1, 0], "DROP_ALL"),
+        &settings(Path::new("/x"), 1),
+        &Names::default(),
+    );
+    let greeter = host(&files, "rds_egress_greeter.demo.svc.cluster.local");
+    let route = &greeter["routes"][0];
+    assert_eq!(route["match"], json!({"prefix": "/", "grpc": {}}));
+    assert_eq!(
+        route["route"]["retry_policy"]["retry_on"],
+        "gateway-error,reset,unavailable"
+    );
+    let name = "cds_egress_m_greeter-v1_demo_grpc_9000";
+    assert_eq!(
+        route["route"]["weighted_clusters"]["clusters"][0]["name"],
+        name
+    );
+    let clusters = files["cds.json"]["resources"].as_array().unwrap();
+    let cluster = clusters.iter().find(|cluster| cluster["name"] == name);
+    let cluster = cluster.unwrap();
+    assert!(cluster["typed_extension_protocol_options"].is_object());
+    assert_eq!(cluster["health_checks"][0]["grpc_health_check"], json!({}));
+    // After all others, since people and `verify` look at the first.
+    let last = greeter["routes"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["match"], json!({"connect_matcher": {}}));
 }
 
 #[test]
