@@ -153,7 +153,7 @@ Register-ArgumentCompleter -Native -CommandName 'meshctl' -ScriptBlock {
             [CompletionResult]::new('--source', '--source', [CompletionResultType]::ParameterName, 'The callers'' Envoys, a Prometheus server, or requests of our own; may be given several times')
             [CompletionResult]::new('--probe-rate', '--probe-rate', [CompletionResultType]::ParameterName, 'Requests a second that the probe sends')
             [CompletionResult]::new('--prometheus-url', '--prometheus-url', [CompletionResultType]::ParameterName, 'The Prometheus server')
-            [CompletionResult]::new('--prometheus-requests', '--prometheus-requests', [CompletionResultType]::ParameterName, 'The counter of requests; $cluster stands for Envoy''s name of a version''s cluster [default: Envoy''s own]')
+            [CompletionResult]::new('--prometheus-requests', '--prometheus-requests', [CompletionResultType]::ParameterName, 'The counter of requests; $cluster stands for Envoy''s name of a version''s cluster, $version for the version [default: Envoy''s own]')
             [CompletionResult]::new('--prometheus-errors', '--prometheus-errors', [CompletionResultType]::ParameterName, 'The counter of failures')
             [CompletionResult]::new('--prometheus-retries', '--prometheus-retries', [CompletionResultType]::ParameterName, 'The counter of tries after a failed one')
             [CompletionResult]::new('--prometheus-latency', '--prometheus-latency', [CompletionResultType]::ParameterName, 'The histogram of latencies in milliseconds')

@@ -146,7 +146,7 @@ set edit:completion:arg-completer[meshctl] = {|@words|
             cand --source 'The callers'' Envoys, a Prometheus server, or requests of our own; may be given several times'
             cand --probe-rate 'Requests a second that the probe sends'
             cand --prometheus-url 'The Prometheus server'
-            cand --prometheus-requests 'The counter of requests; $cluster stands for Envoy''s name of a version''s cluster [default: Envoy''s own]'
+            cand --prometheus-requests 'The counter of requests; $cluster stands for Envoy''s name of a version''s cluster, $version for the version [default: Envoy''s own]'
             cand --prometheus-errors 'The counter of failures'
             cand --prometheus-retries 'The counter of tries after a failed one'
             cand --prometheus-latency 'The histogram of latencies in milliseconds'

@@ -141,7 +141,7 @@ prometheus\t''
 probe\t''"
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l probe-rate -d 'Requests a second that the probe sends' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l prometheus-url -d 'The Prometheus server' -r
-complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l prometheus-requests -d 'The counter of requests; $cluster stands for Envoy\'s name of a version\'s cluster [default: Envoy\'s own]' -r
+complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l prometheus-requests -d 'The counter of requests; $cluster stands for Envoy\'s name of a version\'s cluster, $version for the version [default: Envoy\'s own]' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l prometheus-errors -d 'The counter of failures' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l prometheus-retries -d 'The counter of tries after a failed one' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand canary; and not __fish_seen_subcommand_from status promote abort resume undo simulate replay" -l prometheus-latency -d 'The histogram of latencies in milliseconds' -r

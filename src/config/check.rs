@@ -6,13 +6,19 @@ use std::path::Path;
 
 use super::file::{self, File};
 use super::positions::Key;
-use super::{Environment, Ingress, Service, Source, Version};
+use super::{Environment, Ingress, Protocol, Service, Source, Version};
 
 /// The demo services that `demo:` may name.
 pub(super) const DEMO_SERVICES: [&str; 3] = ["backend", "database", "frontend"];
 
 /// Ports of a pod that its sidecar uses.
 const SIDECAR_PORTS: [u32; 4] = [9901, 15000, 15001, 15003];
+
+/// Where HTTP services are asked for their health.
+const HEALTH_PATH: &str = "/healthz";
+
+/// Where gRPC services are: the method of gRPC's health checking protocol.
+const GRPC_HEALTH_PATH: &str = "/grpc.health.v1.Health/Check";
 
 /// Environment variables that meshctl itself sets.
 const RESERVED_VARIABLES: [&str; 3] = ["POD_IP", "PORT", "VERSION"];
@@ -364,27 +370,57 @@ fn check_services(checker: &mut Checker, file: &File, folder: &Path) -> Vec<Serv
             },
             "15000 is the default",
         );
-        checker.require(
-            service.health_path.starts_with('/'),
-            at("healthPath"),
-            || format!("`{}` is not a path", service.health_path),
-            "it begins with `/`, such as `/healthz`",
-        );
+        let health_path = check_health(checker, service, index);
         check_backends(checker, service, &names, index);
         let source = check_source(checker, service, folder, index);
         let versions = check_versions(checker, service, index);
         services.push(Service {
             name: service.name.clone(),
             port: service.port as u16,
+            protocol: service.protocol,
             backends: service.backends.clone(),
             source,
             versions,
             retries: service.retries as u8,
             timeout_millis: service.timeout_millis,
-            health_path: service.health_path.clone(),
+            health_path,
         });
     }
     services
+}
+
+/// Where it is asked for its health.
+fn check_health(checker: &mut Checker, service: &file::Service, index: usize) -> String {
+    let at = |field: &str| path!["services", index, field];
+    if service.protocol == Protocol::Grpc {
+        if let Some(demo) = &service.demo {
+            checker.problem(
+                at("protocol"),
+                format!("the demo service `{demo}` does not speak gRPC"),
+                Some("leave `protocol` out, or run your own with `path` or `image`".into()),
+            );
+        }
+        checker.require(
+            service.health_path.is_none(),
+            at("healthPath"),
+            || {
+                format!(
+                    "`{}` speaks gRPC, whose health checks have no path",
+                    service.name
+                )
+            },
+            "leave it out: the service is asked for grpc.health.v1.Health/Check",
+        );
+        return GRPC_HEALTH_PATH.into();
+    }
+    let path = service.health_path.as_deref().unwrap_or(HEALTH_PATH);
+    checker.require(
+        path.starts_with('/'),
+        at("healthPath"),
+        || format!("`{path}` is not a path"),
+        "it begins with `/`, such as `/healthz`",
+    );
+    path.into()
 }
 
 fn check_backends(
@@ -577,6 +613,23 @@ fn check_ingress(checker: &mut Checker, file: &File) {
             file.ingress.service
         );
         checker.problem(path!["ingress", "service"], message, hint);
+    }
+    let behind = |service: &&file::Service| service.name == file.ingress.service;
+    if file
+        .services
+        .iter()
+        .find(behind)
+        .is_some_and(|service| service.protocol == Protocol::Grpc)
+    {
+        // "The only supported listener protocol is HTTPS": the target groups of Application Load Balancers, version gRPC.
+        checker.problem(
+            path!["ingress", "service"],
+            format!(
+                "the ingress leads to `{}`, which speaks gRPC",
+                file.ingress.service
+            ),
+            Some("an Application Load Balancer takes gRPC over HTTPS alone, and this one listens for HTTP: put a service that speaks HTTP in front".into()),
+        );
     }
     if let Some(port) = file.ingress.port {
         checker.require(

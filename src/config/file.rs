@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Cluster, Images, Mesh, Network, Tracing};
+use super::{Cluster, Images, Mesh, Network, Protocol, Tracing};
 
 /// An environment: a mesh on an EKS cluster with its services.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -54,6 +54,9 @@ pub(super) struct Service {
     /// The port it listens on.
     #[schemars(range(min = 1, max = 65535))]
     pub port: u32,
+    /// What it speaks there.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// Runs one of the demo services: `frontend`, `backend` or `database`.
     pub demo: Option<String>,
     /// Runs a folder's `main.py` on the base image; relative to this file.
@@ -75,10 +78,10 @@ pub(super) struct Service {
     #[serde(default = "default_timeout_millis")]
     #[schemars(range(min = 100, max = 300_000))]
     pub timeout_millis: u32,
-    /// The path of its health check.
-    #[serde(default = "default_health_path")]
+    /// The path of its health check; `/healthz` when left out. gRPC services have none: they are asked for
+    /// `grpc.health.v1.Health/Check`.
     #[schemars(regex(pattern = r"^/"))]
-    pub health_path: String,
+    pub health_path: Option<String>,
 }
 
 /// One version of a service.
@@ -138,8 +141,4 @@ fn default_retries() -> u32 {
 
 fn default_timeout_millis() -> u32 {
     15_000
-}
-
-fn default_health_path() -> String {
-    "/healthz".into()
 }

@@ -141,6 +141,8 @@ pub struct Service {
     pub name: String,
     /// The port it listens on.
     pub port: u16,
+    /// What it speaks there.
+    pub protocol: Protocol,
     /// The services it calls, by name.
     pub backends: Vec<String>,
     /// What its containers run.
@@ -151,8 +153,29 @@ pub struct Service {
     pub retries: u8,
     /// The longest a request to it may take, in milliseconds.
     pub timeout_millis: u32,
-    /// The path of its health check.
+    /// The path of its health check: for gRPC that of the method which the health checking protocol has for it.
     pub health_path: String,
+}
+
+/// What a service speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http,
+    /// gRPC, over HTTP/2 without TLS. The service has to serve gRPC's own health checks, `grpc.health.v1.Health`.
+    Grpc,
+}
+
+impl Protocol {
+    /// As the environment's file has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Http => "http",
+            Protocol::Grpc => "grpc",
+        }
+    }
 }
 
 impl Service {

@@ -13,7 +13,7 @@ use crate::clients::Clients;
 use crate::clients::kube::{
     Access, Certificate, Cluster, ENVIRONMENT, FIELD_MANAGER, MANAGED_BY, Reference, Template,
 };
-use crate::config::{Environment, Names, Provider, Service, Version};
+use crate::config::{Environment, Names, Protocol, Provider, Service, Version};
 use crate::engine::{Context, Graph, Handle, Needs, Result};
 
 /// Where AWS resources are, for their ARNs.
@@ -115,6 +115,8 @@ pub struct Counters {
     pub callers: Vec<String>,
     /// The port of Envoy's administration, on the pod's own loopback.
     pub admin_port: u16,
+    /// What the service speaks: with gRPC the status of an answer stands in its trailers, not in its HTTP status.
+    pub protocol: Protocol,
     /// Envoy's name of the cluster of each version: version and name.
     pub clusters: Vec<(String, String)>,
 }

@@ -8,7 +8,7 @@ use super::outputs::Image;
 use super::{ingress, load_balancer_controller, namespace, service_names, workload};
 use crate::clients::kube::{Access, Certificate};
 use crate::clients::{Clients, Credentials, Settings};
-use crate::config::{Environment, Names};
+use crate::config::{Environment, Names, Protocol};
 use crate::mesh::{self, MeshProvider, Place, labels};
 
 async fn provider(environment: &Environment) -> Arc<dyn MeshProvider> {
@@ -101,6 +101,35 @@ async fn the_demos_pods_and_the_way_in() {
     }
     made.extend(ingress::manifests(&environment).expect("rendered"));
     insta::assert_snapshot!(yaml(&made));
+}
+
+#[tokio::test]
+async fn a_grpc_service_is_asked_for_its_health_by_grpc() {
+    let mut environment = Environment::demo();
+    let backend = environment.services.get_mut("backend").expect("there");
+    backend.protocol = Protocol::Grpc;
+    let backend = backend.clone();
+    let mesh = provider(&environment).await;
+    let image = Image {
+        reference: "registry.example/backend@sha256:00".into(),
+    };
+    let pods = workload::manifests(&environment, &*mesh, &backend, &image).expect("rendered");
+    let container = pods[0]
+        .pointer("/spec/template/spec/containers/0")
+        .expect("a container");
+    for probe in ["readinessProbe", "livenessProbe"] {
+        assert_eq!(container[probe]["grpc"], json!({"port": 8080}));
+        assert!(container[probe]["httpGet"].is_null());
+    }
+    assert_eq!(container["ports"][0]["name"], "grpc");
+    let names = service_names::manifests(&environment, &*mesh, &backend, &access());
+    let names = names.expect("rendered");
+    let port = names.last().expect("a Service").pointer("/spec/ports/0");
+    let port = port.expect("a port");
+    assert_eq!(
+        [&port["name"], &port["targetPort"], &port["appProtocol"]],
+        ["grpc", "grpc", "kubernetes.io/h2c"]
+    );
 }
 
 #[tokio::test]

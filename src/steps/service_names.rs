@@ -51,6 +51,7 @@ pub(super) fn manifests(
         "namespace": environment.namespace,
         "name": service.name,
         "port": service.port,
+        "protocol": service.protocol,
         "role_arn": role,
         "versions": versions,
     }))

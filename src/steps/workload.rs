@@ -65,6 +65,7 @@ pub(super) fn manifests(
             "pod_annotations": mesh.pod_annotations(),
             "image": image.reference,
             "port": service.port,
+            "protocol": service.protocol,
             "env": env,
             "health_path": service.health_path,
         }))?);

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::proxies::Pod;
 use super::{Finding, Verify};
 use crate::check::Verdict;
-use crate::config::{Egress, Service};
+use crate::clients::kube::PodAnswer;
+use crate::config::{Egress, Protocol, Service};
 
 /// What became of a request that was handed to a proxy as if its service had sent it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,15 +20,9 @@ enum Passage {
 }
 
 impl Passage {
-    fn of(asked: Result<crate::clients::kube::PodAnswer, String>) -> Self {
+    fn of(asked: Result<PodAnswer, String>) -> Self {
         match asked {
-            // A proxy that has no route says so by itself.
-            Ok(answer) if answer.status == 404 && answer.server == "envoy" => {
-                match answer.body.is_empty() {
-                    true => Passage::Refused,
-                    false => Passage::Answered(404),
-                }
-            }
+            Ok(answer) if is_refusal(&answer) => Passage::Refused,
             Ok(answer) => Passage::Answered(answer.status),
             Err(why) if why.contains("connection") => Passage::Refused,
             Err(why) => Passage::Unknown(why),
@@ -41,6 +36,17 @@ impl Passage {
             Passage::Unknown(why) => json!({ "trouble": why }),
         }
     }
+}
+
+/// Whether a proxy has no route, which it says by itself: with a bare 404, or to a gRPC client with the status
+/// UNIMPLEMENTED, which is what gRPC makes of a 404. What a service said itself comes with the time that it took.
+fn is_refusal(answer: &PodAnswer) -> bool {
+    let own = answer.header("x-envoy-upstream-service-time").is_none();
+    let bare = match answer.header("grpc-status") {
+        Some(status) => status == "12" && own,
+        None => answer.status == 404 && answer.body.is_empty(),
+    };
+    bare && answer.header("server") == Some("envoy")
 }
 
 impl Verify<'_> {
@@ -106,29 +112,60 @@ impl Verify<'_> {
     async fn hand_over(&self, pod: &Pod, to: &Service) -> Passage {
         let (namespace, port) = (&self.environment.namespace, self.mesh.proxies().egress_port);
         let host = self.mesh.route(to).host;
-        let path = &to.health_path;
-        Passage::of(
-            self.cluster
-                .ask_pod(namespace, &pod.name, port, &host, path)
-                .await,
-        )
+        let (cluster, path) = (self.cluster, &to.health_path);
+        Passage::of(match to.protocol {
+            Protocol::Http => {
+                cluster
+                    .ask_pod(namespace, &pod.name, port, &host, path)
+                    .await
+            }
+            // Routes to gRPC services take nothing else.
+            Protocol::Grpc => {
+                cluster
+                    .call_pod(namespace, &pod.name, port, &host, path)
+                    .await
+            }
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clients::kube::PodAnswer;
 
     #[test]
     fn a_proxys_refusal_is_told_from_a_services_answer() {
-        let answer = |status, server: &str, body: &'static str| {
+        let given = |status, headers: &[(&'static str, &str)], body: &'static str| {
+            let headers = headers
+                .iter()
+                .map(|(name, value)| {
+                    let name = hyper::header::HeaderName::from_static(name);
+                    (name, value.parse().expect("a header"))
+                })
+                .collect();
             Ok(PodAnswer {
                 status,
-                server: server.into(),
+                headers,
                 body: body.into(),
             })
         };
+        let answer = |status, server: &str, body| given(status, &[("server", server)], body);
+        let grpc = |status: &str, more: &[(&'static str, &str)]| {
+            let own = [("server", "envoy"), ("grpc-status", status)];
+            given(200, &[&own[..], more].concat(), "")
+        };
+        assert_eq!(Passage::of(grpc("12", &[])), Passage::Refused);
+        let took = [("x-envoy-upstream-service-time", "3")];
+        assert_eq!(
+            Passage::of(grpc("12", &took)),
+            Passage::Answered(200),
+            "the service has no such method, but it was reached"
+        );
+        assert_eq!(
+            Passage::of(grpc("14", &[])),
+            Passage::Answered(200),
+            "the proxy has a route and nobody at its end"
+        );
         assert_eq!(Passage::of(answer(404, "envoy", "")), Passage::Refused);
         assert_eq!(
             Passage::of(answer(404, "envoy", "not here")),

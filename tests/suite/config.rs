@@ -84,7 +84,7 @@ fn weights_outside_the_scale_are_refused() {
             told.contains("is not a whole number from 0 to 100"),
             "{told}"
         );
-        assert!(told.starts_with("meshctl.yaml:53:17: "), "{told}");
+        assert!(told.starts_with("meshctl.yaml:54:17: "), "{told}");
     }
     insta::assert_snapshot!(mistakes(&changed("weight: 100", "weight: 101")));
 }

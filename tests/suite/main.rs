@@ -20,6 +20,8 @@ mod foreign;
 mod generated;
 #[cfg(feature = "sandbox")]
 mod grants;
+#[cfg(feature = "sandbox")]
+mod grpc;
 mod harness;
 #[cfg(feature = "sandbox")]
 mod kubernetes;

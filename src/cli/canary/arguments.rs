@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::cli::args::parse_duration;
 use crate::cli::{Error, Exit};
+use crate::config::Protocol;
 use crate::rollout::auto::plan::{Guard, Interrupted, Latency, Plan, Policy, Slowdown};
 use crate::rollout::auto::source::{Kind, Queries};
 
@@ -69,7 +70,7 @@ pub(super) struct Sources {
     /// The Prometheus server
     #[arg(long, value_name = "URL", env = "MESHCTL_PROMETHEUS_URL")]
     prometheus_url: Option<String>,
-    /// The counter of requests; $cluster stands for Envoy's name of a version's cluster [default: Envoy's own]
+    /// The counter of requests; $cluster stands for Envoy's name of a version's cluster, $version for the version [default: Envoy's own]
     #[arg(long, value_name = "QUERY")]
     prometheus_requests: Option<String>,
     /// The counter of failures
@@ -122,6 +123,17 @@ fn invalid(message: impl ToString) -> Error {
     Error::new(Exit::Invalid, message).hint("nothing was touched; see meshctl canary --help")
 }
 
+/// Nothing that a mesh's Envoys give Prometheus tells of gRPC's statuses.
+fn no_grpc_metrics() -> Error {
+    Error::new(
+        Exit::Invalid,
+        "the mesh's Envoys give Prometheus no gRPC statuses: --source prometheus needs --prometheus-requests and --prometheus-errors",
+    )
+    .hint(
+        r#"with gRPC's own server metrics: --prometheus-requests 'grpc_server_handled_total{version="$version"}' --prometheus-errors 'grpc_server_handled_total{version="$version",grpc_code=~"Unknown|DeadlineExceeded|Unimplemented|Internal|Unavailable|DataLoss"}'; or --source envoy, which reads the callers' Envoys themselves"#,
+    )
+}
+
 impl Judging {
     /// The plan, checked.
     pub(super) fn plan(&self) -> Result<Plan, Error> {
@@ -171,8 +183,8 @@ impl Judging {
 }
 
 impl Sources {
-    /// The sources of samples.
-    pub(super) fn kinds(&self) -> Result<Vec<Kind>, Error> {
+    /// The sources of samples of a service that speaks this.
+    pub(super) fn kinds(&self, protocol: Protocol) -> Result<Vec<Kind>, Error> {
         let mut kinds: Vec<Kind> = Vec::new();
         for name in &self.source {
             let kind = match name {
@@ -185,7 +197,14 @@ impl Sources {
                         .prometheus_url
                         .clone()
                         .ok_or_else(|| invalid("--source prometheus needs --prometheus-url"))?;
-                    let usual = Queries::default();
+                    let asked = (&self.prometheus_requests, &self.prometheus_errors);
+                    let usual = match (protocol, asked) {
+                        (Protocol::Http, _) => Queries::default(),
+                        (Protocol::Grpc, (Some(requests), Some(errors))) => {
+                            Queries::for_grpc(requests.clone(), errors.clone())
+                        }
+                        (Protocol::Grpc, _) => return Err(no_grpc_metrics()),
+                    };
                     let or = |asked: &Option<String>, usual| asked.clone().unwrap_or(usual);
                     Kind::Prometheus {
                         url,

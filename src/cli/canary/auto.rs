@@ -47,7 +47,7 @@ pub(super) async fn begin(
     printer: &Printer,
 ) -> Result<Exit, Error> {
     let plan = judging.plan()?;
-    let kinds = sources.kinds()?;
+    let kinds = sources.kinds(service.protocol)?;
     let _hold = hold(scene, "canary")?;
     let [stable, canary, ..] = service.versions.as_slice() else {
         return Err(Error::new(

@@ -4,7 +4,8 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::HeaderMap;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
@@ -24,13 +25,18 @@ const LARGEST: usize = 4 << 20;
 pub struct PodAnswer {
     /// The HTTP status.
     pub status: u16,
-    /// The `server` header.
-    pub server: String,
+    /// The headers.
+    pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
 }
 
 impl PodAnswer {
+    /// A header, where there is one and it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
     /// The body of a success as JSON.
     ///
     /// # Errors
@@ -56,11 +62,46 @@ impl Cluster {
         host: &str,
         path: &str,
     ) -> Result<PodAnswer, String> {
-        let words = |error: &dyn std::fmt::Display| error.to_string();
-        let request = hyper::Request::get(path)
+        let request = hyper::Request::get(path).header("host", host);
+        self.send_to_pod(namespace, pod, port, request, Bytes::new())
+            .await
+    }
+
+    /// Calls a method of gRPC with an empty message through a proxy of a pod. Proxies take gRPC over HTTP/1.1 too; what
+    /// its answer then lacks are the trailers, and so the status of an answer that has a body.
+    ///
+    /// # Errors
+    /// Why there is no answer, in words.
+    pub async fn call_pod(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+        host: &str,
+        method: &str,
+    ) -> Result<PodAnswer, String> {
+        let request = hyper::Request::post(method)
             .header("host", host)
+            .header("te", "trailers")
+            .header("content-type", "application/grpc");
+        // Not compressed, and no bytes long.
+        let message = Bytes::from_static(&[0; 5]);
+        self.send_to_pod(namespace, pod, port, request, message)
+            .await
+    }
+
+    async fn send_to_pod(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+        request: hyper::http::request::Builder,
+        body: Bytes,
+    ) -> Result<PodAnswer, String> {
+        let words = |error: &dyn std::fmt::Display| error.to_string();
+        let request = request
             .header("connection", "close")
-            .body(Empty::<Bytes>::new())
+            .body(Full::new(body))
             .map_err(|error| words(&error))?;
         in_time(async {
             let pods = self.pods(namespace).await?;
@@ -112,7 +153,7 @@ async fn in_time<T>(asked: impl Future<Output = Result<T, String>>) -> Result<T,
 
 async fn answer_of(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: hyper::Request<Empty<Bytes>>,
+    request: hyper::Request<Full<Bytes>>,
 ) -> Result<PodAnswer, String> {
     let words = |error: hyper::Error| error.to_string();
     let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
@@ -124,14 +165,12 @@ async fn answer_of(
     let answered = async {
         let answer = sender.send_request(request).await.map_err(words)?;
         let status = answer.status().as_u16();
-        let server = answer.headers().get("server");
-        let server = server.and_then(|server| server.to_str().ok());
-        let server = server.unwrap_or_default().to_owned();
+        let headers = answer.headers().clone();
         let body = Limited::new(answer.into_body(), LARGEST).collect().await;
         let body = body.map_err(|error| error.to_string())?.to_bytes();
         Ok(PodAnswer {
             status,
-            server,
+            headers,
             body,
         })
     };

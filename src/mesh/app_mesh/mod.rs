@@ -181,6 +181,7 @@ impl AppMesh {
         context["service"] = json!({
             "name": service.name,
             "port": service.port,
+            "protocol": service.protocol,
             "backends": service.backends,
             "versions": versions,
             "virtual": self.is_called(&service.name),
@@ -384,14 +385,15 @@ impl MeshProvider for AppMesh {
         Counters {
             callers: callers.map(|other| format!("app={}", other.name)).collect(),
             admin_port: ADMIN_PORT,
+            protocol: service.protocol,
             clusters: service
                 .versions
                 .iter()
                 .map(|version| {
                     let node = workload(&service.name, &version.name);
                     let mesh = self.mesh();
-                    let cluster =
-                        format!("cds_egress_{mesh}_{node}_{namespace}_http_{}", service.port);
+                    let (protocol, port) = (service.protocol.name(), service.port);
+                    let cluster = format!("cds_egress_{mesh}_{node}_{namespace}_{protocol}_{port}");
                     (version.name.clone(), cluster)
                 })
                 .collect(),

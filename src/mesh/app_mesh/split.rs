@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{API, AppMesh};
 use crate::clients::aws;
 use crate::clients::kube::{Cluster, Reference, Trouble, condition};
-use crate::config::Service;
+use crate::config::{Protocol, Service};
 use crate::engine::{Context, Failure, FailureKind, Poll, Result, Wait};
 use crate::mesh::{SplitState, Weights, workload};
 
@@ -51,10 +51,20 @@ fn weights_of<'a>(
         .collect()
 }
 
-/// The targets of the router's route and their weights.
+/// The kind of route that a service's router has.
+fn kind_of(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Http => "httpRoute",
+        Protocol::Grpc => "grpcRoute",
+    }
+}
+
+/// The targets of the router's route and their weights, whatever protocol it has been made for.
 fn targets(router: &Value) -> Vec<(String, i64)> {
-    let targets = router.pointer("/spec/routes/0/httpRoute/action/weightedTargets");
-    let targets = targets.and_then(Value::as_array).into_iter().flatten();
+    let route = &router["spec"]["routes"][0];
+    let mut kinds = [Protocol::Http, Protocol::Grpc].into_iter().map(kind_of);
+    let targets = kinds.find_map(|kind| route[kind]["action"]["weightedTargets"].as_array());
+    let targets = targets.into_iter().flatten();
     targets
         .map(|target| {
             let node = target["virtualNodeRef"]["name"]
@@ -177,8 +187,12 @@ async fn accepted(app_mesh: &AppMesh, service: &Service) -> Result<Option<Weight
     };
     let suffix = format!("_{namespace}");
     Ok(route.and_then(|route| {
-        let action = route.spec?.http_route?.action?;
-        let targets = action.weighted_targets.iter().map(|target| {
+        let spec = route.spec?;
+        let targets = match service.protocol {
+            Protocol::Http => spec.http_route?.action?.weighted_targets,
+            Protocol::Grpc => spec.grpc_route?.action?.weighted_targets,
+        };
+        let targets = targets.iter().map(|target| {
             let node = target.virtual_node.strip_suffix(&suffix);
             (
                 node.unwrap_or(&target.virtual_node),
@@ -241,7 +255,8 @@ async fn write(
             json!({"virtualNodeRef": {"name": workload(&service.name, version)}, "weight": weight})
         })
         .collect();
-    let Some(action) = routes.pointer_mut("/0/httpRoute/action") else {
+    let at = format!("/0/{}/action", kind_of(service.protocol));
+    let Some(action) = routes.pointer_mut(&at) else {
         return Err(not_there(service));
     };
     action["weightedTargets"] = json!(targets);

@@ -1,15 +1,20 @@
 use aws_sdk_appmesh::config::{BehaviorVersion, Region};
 
 use super::*;
+use crate::config::Protocol;
 use crate::mesh::Place;
 
 pub(super) fn app_mesh() -> AppMesh {
+    app_mesh_of(&Environment::demo())
+}
+
+fn app_mesh_of(environment: &Environment) -> AppMesh {
     let config = aws_sdk_appmesh::Config::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-west-1"))
         .build();
     AppMesh::with(
-        &Environment::demo(),
+        environment,
         aws_sdk_appmesh::Client::from_conf(config),
         None,
     )
@@ -50,6 +55,27 @@ fn the_demos_services() {
         );
     }
     insta::assert_snapshot!(yaml(&all));
+}
+
+#[test]
+fn a_grpc_services_resources() {
+    let mut environment = Environment::demo();
+    let backend = environment
+        .services
+        .get_mut("backend")
+        .expect("it is there");
+    backend.protocol = Protocol::Grpc;
+    let backend = backend.clone();
+    let app_mesh = app_mesh_of(&environment);
+    let manifests = app_mesh
+        .service_manifests(&backend, &initial_weights(&backend))
+        .expect("rendered");
+    insta::assert_snapshot!(yaml(&manifests));
+    let clusters = app_mesh.counters(&backend).clusters;
+    assert_eq!(
+        clusters[1].1,
+        "cds_egress_meshctl-demo_backend-v2_demo_grpc_8080"
+    );
 }
 
 #[test]

@@ -16,7 +16,8 @@ const INTERVAL: Duration = Duration::from_secs(5);
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// What is asked, `$cluster` standing for Envoy's name of a version's cluster. Each is to give counters, not rates.
+/// What is asked, `$cluster` standing for Envoy's name of a version's cluster and `$version` for the version's own. Each is
+/// to give counters, not rates.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Queries {
@@ -43,6 +44,20 @@ impl Default for Queries {
             ),
             retries: of("envoy_cluster_upstream_rq_retry", ""),
             latency: of("envoy_cluster_upstream_rq_time_bucket", ""),
+        }
+    }
+}
+
+impl Queries {
+    /// As [`Queries::default`] for a service that speaks gRPC, with what counts its requests and those that failed: a
+    /// status is in no metric of an Envoy without the filter `grpc_stats`, and App Mesh's have none (see [`super::Envoy`]).
+    /// Who serves calls counts each try as one, so none are added.
+    pub fn for_grpc(requests: String, errors: String) -> Self {
+        Queries {
+            requests,
+            errors,
+            retries: "vector(0)".into(),
+            ..Queries::default()
         }
     }
 }
@@ -186,7 +201,10 @@ impl Source for Prometheus {
             let Some(side) = self.versions.side(&version) else {
                 continue;
             };
-            let query = |template: &str| template.replace("$cluster", &cluster);
+            let query = |template: &str| {
+                let query = template.replace("$cluster", &cluster);
+                query.replace("$version", &version)
+            };
             let queries = self.queries.clone();
             let mut grown = [0; 3];
             let asked = [&queries.requests, &queries.errors, &queries.retries];
@@ -214,6 +232,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::config::Protocol;
 
     fn prometheus() -> Prometheus {
         prometheus_at("http://127.0.0.1:1", &["one"])
@@ -224,6 +243,7 @@ mod tests {
         let counters = Counters {
             callers: Vec::new(),
             admin_port: 9901,
+            protocol: Protocol::Http,
             clusters: clusters
                 .map(|(version, cluster)| (version.into(), (*cluster).into()))
                 .collect(),
