@@ -62,6 +62,18 @@ pub const TARGETS: &[Target] = &[
         samples: &[b"1.5Gi", b"-100m", b"+1e-3", b"9223372036854775807E"],
     },
     Target {
+        name: "time",
+        run: kubernetes::time,
+        samples: &[b"2026-01-31T23:59:59Z", b"2026-01-31T23:59:59.123456+14:30"],
+    },
+    Target {
+        name: "object",
+        run: kubernetes::object,
+        samples: &[
+            br#"{"spec":{"replicas":1,"template":{"spec":{"containers":[{"name":"a","env":[{"name":"b","value":"1"}],"resources":{"limits":{"cpu":"100m","memory":1}},"ports":[{"containerPort":80}],"livenessProbe":{"tcpSocket":{"port":"http"}}}]}}},"status":{"conditions":[{"type":"A","lastUpdateTime":"2026-01-01T00:00:00+01:00"}]}}"#,
+        ],
+    },
+    Target {
         name: "continue_token",
         run: kubernetes::continue_token,
         samples: &[b"eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6NSwic3RhcnQiOiJhL2JcdTAwMDAifQ"],

@@ -21,7 +21,7 @@ use super::status::{Result, Status};
 use super::store::Store;
 use super::write::Call;
 use super::{Keys, ServerOptions, UserInfo, VERSION};
-use super::{auth, discovery, openapi, proxy, rbac, read, subresource, write};
+use super::{auth, discovery, openapi, proxy, rbac, read, scale, subresource, write};
 use crate::sandbox::faults::{Refusal, Visit};
 use crate::sandbox::http::{self, Breaker};
 
@@ -289,7 +289,7 @@ async fn change(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Resul
         }
         ("update", "status") if resource.status => write::replace(call, headers, body).await,
         ("patch", "status") if resource.status => write::patch(call, headers, body).await,
-        (_, "scale") if resource.scale.is_some() => subresource::scale(call, headers, body).await,
+        (_, "scale") if resource.scale.is_some() => scale::answer(call, headers, body).await,
         _ => subresource::other(call, headers, body).await,
     }
 }

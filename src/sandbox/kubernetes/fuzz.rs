@@ -4,11 +4,12 @@ use hyper::Method;
 use serde_json::Value;
 
 use super::apply::{self, Writer};
+use super::decode::{self, Reader};
 use super::keys::Subject;
 use super::pages::Resumed;
 use super::request::Info;
 use super::selector::{Fields, Labels};
-use super::{gojson, patch, protobuf, quantity, resources, typed};
+use super::{gojson, gotime, patch, protobuf, quantity, resources, typed};
 
 /// What Go calls JSON is JSON, and the other way round as far as the parser goes.
 pub fn json(bytes: &[u8]) {
@@ -90,6 +91,36 @@ pub fn quantity(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     if let Ok(canonical) = quantity::canonical(&text) {
         assert_eq!(quantity::canonical(&canonical).as_ref(), Ok(&canonical));
+    }
+}
+
+/// A time that was written again is written so for ever.
+pub fn time(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    for micro in [false, true] {
+        if let Ok(canonical) = gotime::canonical(&text, micro) {
+            assert_eq!(
+                gotime::canonical(&canonical, micro).as_ref(),
+                Ok(&canonical)
+            );
+        }
+    }
+}
+
+/// An object that was brought into the shape of its kind has that shape.
+pub fn object(bytes: &[u8]) {
+    let object: Option<Value> = serde_json::from_slice(bytes).ok();
+    let schema = resources::builtin_schema("apps/v1", "Deployment");
+    let (Some(object), Some(schema)) = (object, schema) else {
+        return;
+    };
+    for reader in [Reader::Json, Reader::Converter] {
+        let mut once = object.clone();
+        if decode::decode(&schema, &mut once, reader).is_ok() {
+            let mut twice = once.clone();
+            assert_eq!(decode::decode(&schema, &mut twice, reader), Ok(Vec::new()));
+            assert_eq!(twice, once);
+        }
     }
 }
 

@@ -95,6 +95,7 @@ impl Named {
                 );
             }
             Shape::String("") => json!({"type": "string"}),
+            Shape::String("micro-time") => json!({"type": "string", "format": "date-time"}),
             Shape::String(format) => json!({"type": "string", "format": format}),
             Shape::IntOrString => {
                 return self.plain(

@@ -173,18 +173,25 @@ pub fn strategic(schema: &Schema, object: &mut Value, patch: &Value) -> Result<(
             map.shift_remove(key);
             continue;
         }
+        // What was not there is taken as it is, whether its items can be told apart or not.
+        if !map.contains_key(key) {
+            map.insert(key.clone(), plain(value));
+            continue;
+        }
         let field = below(schema, key);
         let order = changes
             .get(&format!("$setElementOrder/{key}"))
             .and_then(Value::as_array);
         match value {
             Value::Object(_) => {
-                strategic(field, map.entry(key.clone()).or_insert(Value::Null), value)?;
+                if let Some(place) = map.get_mut(key) {
+                    strategic(field, place, value)?;
+                }
             }
             Value::Array(items) if field.list != ListType::Atomic => {
-                let place = map
-                    .entry(key.clone())
-                    .or_insert_with(|| Value::Array(Vec::new()));
+                let Some(place) = map.get_mut(key) else {
+                    continue;
+                };
                 if !place.is_array() {
                     *place = Value::Array(Vec::new());
                 }

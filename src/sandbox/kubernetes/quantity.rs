@@ -26,9 +26,7 @@ enum Form {
 
 /// A quantity in its canonical form; what upstream says when it is none.
 pub fn canonical(text: &str) -> Result<String, String> {
-    let (nanos, form) = parse(text).ok_or_else(|| {
-        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'".to_owned()
-    })?;
+    let (nanos, form) = parse(text)?;
     if nanos == 0 {
         return Ok("0".into());
     }
@@ -68,25 +66,44 @@ pub fn canonical(text: &str) -> Result<String, String> {
     })
 }
 
-fn parse(text: &str) -> Option<(i128, Form)> {
-    let (negative, rest) = match text.as_bytes().first()? {
-        b'-' => (true, &text[1..]),
-        b'+' => (false, &text[1..]),
-        _ => (false, text),
+/// What is no quantity at all.
+const MALFORMED: &str =
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+/// What has a unit that nobody knows.
+const UNKNOWN: &str = "unable to parse quantity's suffix";
+
+fn parse(text: &str) -> Result<(i128, Form), String> {
+    let (negative, rest) = match text.as_bytes().first() {
+        None => return Err(MALFORMED.into()),
+        Some(b'-') => (true, &text[1..]),
+        Some(b'+') => (false, &text[1..]),
+        Some(_) => (false, text),
     };
-    let end = rest
-        .find(|c: char| !c.is_ascii_digit() && c != '.')
-        .unwrap_or(rest.len());
-    let (number, suffix) = rest.split_at(end);
-    let (whole, part) = number.split_once('.').unwrap_or((number, ""));
-    if whole.is_empty() && part.is_empty() || part.contains('.') {
-        return None;
+    let digits = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let (whole, rest) = rest.split_at(digits(rest));
+    let (part, suffix) = match rest.strip_prefix('.') {
+        Some(rest) => rest.split_at(digits(rest)),
+        None => ("", rest),
+    };
+    let after = suffix.trim_start_matches(|c| "eEinumkKMGTP".contains(c));
+    let after = after.strip_prefix(['-', '+']).unwrap_or(after);
+    if digits(after) < after.len() {
+        return Err(MALFORMED.into());
     }
-    // As digits and a power of ten.
-    let digits: i128 = format!("{whole}{part}").parse().ok()?;
-    let places = u32::try_from(part.len()).ok()?;
+    // No digit at all counts as none.
+    let number = format!("0{whole}{part}").parse();
+    let (value, form) = number
+        .ok()
+        .and_then(|number| scaled(number, part.len(), suffix))
+        .ok_or(UNKNOWN)?;
+    Ok((if negative { -value } else { value }, form))
+}
+
+/// Digits, of which so many stand after the point, with their unit.
+fn scaled(digits: i128, places: usize, suffix: &str) -> Option<(i128, Form)> {
+    let places = i32::try_from(places).ok()?;
     let scaled = |power: i32| -> Option<i128> {
-        let power = power - i32::try_from(places).ok()?;
+        let power = power - places;
         if power >= 0 {
             digits.checked_mul(10_i128.checked_pow(power.unsigned_abs())?)
         } else {
@@ -95,16 +112,17 @@ fn parse(text: &str) -> Option<(i128, Form)> {
             Some((digits + by - 1) / by)
         }
     };
-    let (value, form) = if let Some(at) = BINARY.iter().position(|one| *one == suffix) {
-        let factor = 1024_i128.checked_pow(u32::try_from(at).ok()? + 1)?;
-        (scaled(9)?.checked_mul(factor)?, Form::Binary)
-    } else if let Some((_, power)) = DECIMAL.iter().find(|(one, _)| *one == suffix) {
-        (scaled(i32::try_from(*power).ok()?)?, Form::Decimal)
-    } else {
-        let power: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
-        (scaled(power.checked_add(9)?)?, Form::Exponent)
-    };
-    Some((if negative { -value } else { value }, form))
+    Some(
+        if let Some(at) = BINARY.iter().position(|one| *one == suffix) {
+            let factor = 1024_i128.checked_pow(u32::try_from(at).ok()? + 1)?;
+            (scaled(9)?.checked_mul(factor)?, Form::Binary)
+        } else if let Some((_, power)) = DECIMAL.iter().find(|(one, _)| *one == suffix) {
+            (scaled(i32::try_from(*power).ok()?)?, Form::Decimal)
+        } else {
+            let power: i32 = suffix.strip_prefix(['e', 'E'])?.parse().ok()?;
+            (scaled(power.checked_add(9)?)?, Form::Exponent)
+        },
+    )
 }
 
 #[cfg(test)]
@@ -128,6 +146,11 @@ mod tests {
         ] {
             assert_eq!(canonical(given).as_deref(), Ok(expected), "{given}");
         }
-        assert!(canonical("x").is_err());
+        for wrong in ["x", "", "5x", "1.2.3", "true", "[]", "5 "] {
+            assert_eq!(canonical(wrong), Err(super::MALFORMED.into()), "{wrong}");
+        }
+        for wrong in ["5KiKi", "1e", "1ee3", "1m5"] {
+            assert_eq!(canonical(wrong), Err(super::UNKNOWN.into()), "{wrong}");
+        }
     }
 }

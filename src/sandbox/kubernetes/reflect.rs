@@ -230,7 +230,10 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
     ) -> Result<V::Value, Never> {
         let shape = match name {
             "Time" | "MicroTime" => {
-                self.note(Shape::String("date-time"));
+                self.note(Shape::String(match name {
+                    "Time" => "date-time",
+                    _ => "micro-time",
+                }));
                 return visitor
                     .visit_newtype_struct(StrDeserializer::new("1970-01-01T00:00:00Z"))
                     .map_err(|_: serde::de::value::Error| Never);

@@ -6,13 +6,11 @@ use serde_json::{Value, json};
 
 use super::auth;
 use super::object;
-use super::options;
-use super::patch;
 use super::rbac;
 use super::read::find;
 use super::status::{Cause, Result, Status};
 use super::store::{Clash, Expected};
-use super::write::{Call, DeleteOptions, decode, delete, modify, write};
+use super::write::{Call, DeleteOptions, decode, delete, write};
 
 /// Answers the reviews, which store nothing.
 pub async fn review(call: &mut Call<'_>, body: Value) -> Result<(u16, Value)> {
@@ -156,12 +154,13 @@ async fn evict(call: &mut Call<'_>, body: &Value) -> Result<(u16, Value)> {
         }
     }
     let body = body["deleteOptions"].clone();
-    let options = if body.is_object() {
+    let mut options = if body.is_object() {
         let bytes = Bytes::from(body.to_string());
         super::write::delete_options(call.info, &HeaderMap::new(), &bytes)?
     } else {
         DeleteOptions::default()
     };
+    options.dry_run |= call.dry_run;
     delete(call, &options).await?;
     Ok((
         201,
@@ -187,98 +186,6 @@ fn finalize(call: &mut Call<'_>, body: Value) -> Result<(u16, Value)> {
     let written = write(call.api, &resource, &stored, new);
     let answer = written.map_err(|Clash| Status::modified("", "namespaces", &call.info.name))?;
     Ok((200, answer))
-}
-
-/// The scale of a workload or of a custom resource that has one.
-pub async fn scale(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Value)> {
-    let resource = call.resource.clone();
-    let Some(paths) = resource.scale.clone() else {
-        return Err(Status::no_resource());
-    };
-    let shown = |object: &Value| -> Value {
-        let number = |path: &str| {
-            object::at(object, path)
-                .and_then(Value::as_i64)
-                .unwrap_or(0)
-        };
-        let meta = &object["metadata"];
-        let mut scale = json!({
-            "kind": "Scale", "apiVersion": "autoscaling/v1",
-            "metadata": {
-                "name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"],
-                "resourceVersion": meta["resourceVersion"], "creationTimestamp": meta["creationTimestamp"],
-            },
-            "spec": {},
-            "status": {"replicas": number(&paths.status)},
-        });
-        if number(&paths.spec) != 0 {
-            scale["spec"]["replicas"] = number(&paths.spec).into();
-        }
-        let selector = match &paths.selector {
-            Some(path) if resource.custom.is_some() => object::at(object, path)
-                .and_then(Value::as_str)
-                .unwrap_or("")
-                .to_owned(),
-            _ => selector_text(&object["spec"]["selector"]),
-        };
-        if !selector.is_empty() {
-            scale["status"]["selector"] = selector.into();
-        }
-        scale
-    };
-    if call.info.verb == "get" {
-        let stored = find(call.api, call.info, &resource)?;
-        return Ok((200, shown(&stored.value)));
-    }
-    let kind = headers
-        .get("content-type")
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("")
-        .to_owned();
-    let body: Value = match call.info.verb {
-        "update" => {
-            options::writing(call.info, "UpdateOptions", None)?;
-            decode(headers, body, "Scale")?
-        }
-        "patch" => serde_yaml::from_slice(body)
-            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?,
-        _ => return Err(Status::method_not_allowed()),
-    };
-    let update = call.info.verb == "update";
-    let stored = modify(call, &mut |_, old| {
-        let mut scale = shown(old);
-        if update {
-            scale = body.clone();
-        } else if kind.starts_with("application/json-patch") {
-            patch::json(&mut scale, &body)?;
-        } else {
-            patch::merge(&mut scale, &body);
-        }
-        let replicas = object::at(&scale, "spec.replicas")
-            .and_then(Value::as_i64)
-            .unwrap_or(0);
-        // Of a custom resource the rules of its definition say so.
-        if replicas < 0 && resource.custom.is_none() {
-            return Err(Status::invalid(
-                "autoscaling",
-                "Scale",
-                object::name(old),
-                &[Cause::invalid(
-                    "spec.replicas",
-                    &replicas.into(),
-                    "must be greater than or equal to 0",
-                )],
-            ));
-        }
-        let mut new = old.clone();
-        if let Some(wanted) = object::at(&scale, "metadata.resourceVersion") {
-            object::set(&mut new, "metadata.resourceVersion", wanted.clone());
-        }
-        object::set(&mut new, &paths.spec, replicas);
-        Ok(new)
-    })
-    .await?;
-    Ok((200, shown(&stored)))
 }
 
 /// A label selector as the text that list requests take.

@@ -70,8 +70,10 @@ fn visit(schema: &Schema, value: &Value, path: &str, wrong: &mut Vec<String>) {
         (Shape::Bool, Value::Bool(_))
         | (Shape::Integer(_) | Shape::Number, Value::Number(_))
         | (Shape::String(_), Value::String(_))
-        | (Shape::String("quantity"), Value::Number(_))
-        | (Shape::IntOrString, Value::Number(_) | Value::String(_))
+        | (
+            Shape::String("quantity") | Shape::IntOrString,
+            Value::Bool(_) | Value::Number(_) | Value::String(_),
+        )
         | (Shape::Any, _)
         | (_, Value::Null) => {}
         (shape, _) => {
@@ -80,7 +82,10 @@ fn visit(schema: &Schema, value: &Value, path: &str, wrong: &mut Vec<String>) {
                 Shape::Integer(_) | Shape::Number => {
                     format!("expected numeric (int or float), got {}", go_type(value))
                 }
-                Shape::String(_) | Shape::IntOrString => format!(
+                Shape::String("quantity") | Shape::IntOrString => {
+                    format!("expected any scalar, got {}", got(value))
+                }
+                Shape::String(_) => format!(
                     "expected string, got &value.valueUnstructured{{Value:{}}}",
                     go_syntax(value)
                 ),
@@ -118,6 +123,7 @@ fn go_syntax(value: &Value) -> String {
             items.sort();
             format!("{}{{{}}}", go_type(value), items.join(", "))
         }
+        Value::Null => "interface {}(nil)".into(),
         other => other.to_string(),
     }
 }

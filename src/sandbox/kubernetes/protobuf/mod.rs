@@ -233,14 +233,21 @@ fn value(schema: &Schema, field: Field<'_>) -> Option<Value> {
         (Shape::Bool, Field::Number(number)) => (number != 0).into(),
         (Shape::Integer(_), Field::Number(number)) => number.cast_signed().into(),
         (Shape::String("byte"), Field::Bytes(bytes)) => STANDARD.encode(bytes).into(),
-        (Shape::String("date-time"), Field::Bytes(bytes)) => {
-            let seconds = fields(bytes)?
-                .into_iter()
-                .find_map(|(number, field)| match field {
-                    Field::Number(seconds) if number == 1 => Some(seconds.cast_signed()),
-                    _ => None,
-                });
-            match seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {
+        (Shape::String(format @ ("date-time" | "micro-time")), Field::Bytes(bytes)) => {
+            let (mut seconds, mut nanoseconds) = (None, 0);
+            for (place, field) in fields(bytes)? {
+                match (place, field) {
+                    (1, Field::Number(number)) => seconds = Some(number.cast_signed()),
+                    (2, Field::Number(number)) => nanoseconds = i32::try_from(number).unwrap_or(0),
+                    _ => {}
+                }
+            }
+            let moment =
+                seconds.and_then(|seconds| jiff::Timestamp::new(seconds, nanoseconds).ok());
+            match moment {
+                Some(moment) if *format == "micro-time" => {
+                    moment.strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string().into()
+                }
                 Some(moment) => object::stamp(moment).into(),
                 None => Value::Null,
             }

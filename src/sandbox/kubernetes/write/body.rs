@@ -4,6 +4,7 @@ use hyper::HeaderMap;
 use hyper::body::Bytes;
 use serde_json::{Map, Value};
 
+use super::super::decode::whole_numbers;
 use super::super::resources::Resource;
 use super::super::status::{Result, Status};
 use super::super::{gojson, object, protobuf, resources};
@@ -169,7 +170,6 @@ fn object_text(body: &Bytes, kind: &str) -> Result<Value> {
             )));
         }
     }
-    whole_numbers(&mut value);
     Ok(value)
 }
 
@@ -180,10 +180,8 @@ pub(super) fn json_text(body: &Bytes) -> Result<Value> {
             "error decoding patch: {error}"
         )));
     }
-    let mut value = serde_json::from_slice(body)
-        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-    whole_numbers(&mut value);
-    Ok(value)
+    serde_json::from_slice(body)
+        .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
 }
 
 pub(super) fn yaml_text(body: &Bytes) -> Result<Value> {
@@ -193,24 +191,8 @@ pub(super) fn yaml_text(body: &Bytes) -> Result<Value> {
     Ok(value)
 }
 
-/// Writes 9.0 as 9, as Go does: the two are one value and are to be equal.
-fn whole_numbers(value: &mut Value) {
-    match value {
-        Value::Number(number) if number.is_f64() => {
-            if let Some(float) = number.as_f64()
-                && float.fract() == 0.0
-                && float.abs() < 9e15
-            {
-                *value = Value::from(float as i64);
-            }
-        }
-        Value::Array(list) => list.iter_mut().for_each(whole_numbers),
-        Value::Object(map) => map.values_mut().for_each(whole_numbers),
-        _ => {}
-    }
-}
-
-pub(super) fn content_type(headers: &HeaderMap) -> String {
+/// The media type of a body, without what follows it.
+pub fn content_type(headers: &HeaderMap) -> String {
     headers
         .get("content-type")
         .and_then(|value| value.to_str().ok())

@@ -25,7 +25,7 @@ pub async fn create(
 }
 
 /// The object that a create or a replace brings along, in its shape.
-pub(super) fn whole(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<Value> {
+pub fn whole(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<Value> {
     let resource = call.resource.clone();
     let nothing = resource.custom.is_some() && body.trim_ascii() == b"null";
     if nothing && call.validation == FieldValidation::Ignore {
@@ -55,7 +55,7 @@ pub(super) async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Val
     ] {
         object::remove(&mut object, &format!("metadata.{field}"));
     }
-    address(call, &mut object)?;
+    place(call, &mut object)?;
     let prefix = object::text(&object, "metadata.generateName").to_owned();
     let shown = match object::name(&object) {
         "" => prefix.clone(),
@@ -128,7 +128,7 @@ fn exists(call: &Call<'_>, name: &str) -> Status {
 }
 
 /// Puts the namespace of the path into an object, and refuses another one.
-pub(super) fn address(call: &Call<'_>, object: &mut Value) -> Result<()> {
+pub fn place(call: &Call<'_>, object: &mut Value) -> Result<()> {
     let wanted = call.namespace();
     let found = object::namespace(object);
     if call.resource.namespaced {

@@ -74,7 +74,8 @@ pub fn delete_options(info: &Info, headers: &HeaderMap, body: &Bytes) -> Result<
 /// Answers a delete.
 pub async fn delete(call: &mut Call<'_>, options: &DeleteOptions) -> Result<(u16, Value)> {
     let resource = call.resource.clone();
-    call.dry_run |= options.dry_run;
+    // What the query says counts for nothing beside a body.
+    call.dry_run = options.dry_run;
     for _ in 0..20 {
         let stored = read::find(call.api, call.info, &resource)?;
         if let Some(answer) = delete_one(call, &stored, options).await? {
@@ -254,7 +255,7 @@ pub async fn delete_collection(
     options: &DeleteOptions,
 ) -> Result<(u16, Value)> {
     let resource = call.resource.clone();
-    call.dry_run |= options.dry_run;
+    call.dry_run = options.dry_run;
     let mut gone = Vec::new();
     for stored in read::selected(call.api, call.info, &resource)? {
         let mut stored = Cow::Borrowed(&stored);

@@ -12,22 +12,23 @@ use std::sync::Arc;
 use hyper::HeaderMap;
 use serde_json::Value;
 
-pub use body::decode;
-pub use create::create;
+pub use body::{content_type, decode};
+pub use create::{create, place, whole};
 pub use delete::{DeleteOptions, delete, delete_collection, delete_options};
-pub use patch::patch;
+pub use patch::{Configuration, accepted, patch, patched};
 pub use update::{modify, replace, write};
 
 use body::identify;
 
 use super::admission::Attributes;
 use super::api::Api;
-use super::apply::{self, Writer};
+use super::apply::{self, Writer, scaled};
 use super::crd::instance;
+use super::decode::{self as shape, Reader};
 use super::request::Info;
 use super::resources::Resource;
 use super::status::{Cause, Result, Status};
-use super::{UserInfo, defaults, object, schema, strategy, validation, warnings};
+use super::{UserInfo, defaults, object, strategy, validation, warnings};
 
 /// What happens to fields that a kind does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +62,8 @@ pub struct Call<'a> {
     pub warnings: Vec<String>,
     /// Whether this is server-side apply.
     pub applying: bool,
+    /// Whether the object comes out of upstream's converter, not of its decoder.
+    pub converted: bool,
     /// Whether what was applied has fields that are not kept.
     pub pruned: bool,
 }
@@ -99,6 +102,7 @@ impl<'a> Call<'a> {
             validation,
             warnings: Vec::new(),
             applying: false,
+            converted: false,
             pruned: false,
         })
     }
@@ -157,12 +161,17 @@ impl<'a> Call<'a> {
             ))
         };
         let Some(custom) = &resource.custom else {
-            return schema::decode(resource.schema(), object).map_err(mistyped);
+            let reader = match self.applying || self.converted {
+                true => Reader::Converter,
+                false => Reader::Json,
+            };
+            return shape::decode(resource.schema(), object, reader).map_err(mistyped);
         };
+        shape::whole_numbers(object);
         let mut unknown = Vec::new();
         if let Some(metadata) = object.get_mut("metadata") {
-            let found =
-                schema::decode(&super::reflect::object_meta(), metadata).map_err(mistyped)?;
+            let found = shape::decode(&super::reflect::object_meta(), metadata, Reader::Json)
+                .map_err(mistyped)?;
             unknown.extend(found.into_iter().map(|field| format!("metadata.{field}")));
         }
         unknown.extend(instance::prune(&custom.schema, object));
@@ -272,7 +281,7 @@ impl<'a> Call<'a> {
         if let Some(scale) = &self.resource.scale
             && self.info.subresource == "scale"
         {
-            return apply::track_scale(old, new, &writer, &scale.spec);
+            return scaled::track(old, new, &writer, &scale.spec);
         }
         let status = self.resource.status;
         apply::track(self.resource.schema(), old, new, &writer, status);

@@ -10,7 +10,7 @@ use super::super::resources::Resource;
 use super::super::status::{Cause, Result, Status};
 use super::super::store::{Clash, Expected, Stored};
 use super::super::{admission, gojson, object, options, strategy};
-use super::create::{address, insert, whole};
+use super::create::{insert, place, whole};
 use super::same::same;
 use super::{Call, changed};
 
@@ -23,10 +23,14 @@ pub async fn replace(
     options::writing(call.info, "UpdateOptions", None)?;
     let resource = call.resource.clone();
     let mut body = whole(call, headers, body)?;
-    address(call, &mut body)?;
-    let (place, name) = (call.namespace(), &call.info.name);
+    place(call, &mut body)?;
+    let (namespace, name) = (call.namespace(), &call.info.name);
     if strategy::creates_on_update(&resource)
-        && call.api.store.get(&resource.table, place, name).is_none()
+        && call
+            .api
+            .store
+            .get(&resource.table, namespace, name)
+            .is_none()
     {
         let uid = object::uid(&body);
         if !uid.is_empty() {

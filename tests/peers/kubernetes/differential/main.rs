@@ -10,6 +10,7 @@
 
 #![expect(clippy::print_stderr, reason = "the test says what it did")]
 
+mod cases;
 mod compare;
 mod definitions;
 mod generate;
@@ -144,7 +145,7 @@ async fn play_all(players: Players, sequences: Vec<Vec<play::Request>>) {
     while let Some(differences) = playing.join_next().await {
         found.extend(differences.expect("a sequence"));
     }
-    eprintln!("{count} requests for the past: {} differ", found.len());
+    eprintln!("{count} fixed requests: {} differ", found.len());
     for one in &found {
         eprintln!("\n{}\n{one}", one.request);
     }
@@ -152,6 +153,21 @@ async fn play_all(players: Players, sequences: Vec<Vec<play::Request>>) {
         found.is_empty(),
         "the embedded server differs from the real one"
     );
+}
+
+#[test]
+fn what_differed_once_is_answered_alike() {
+    let Some((assets, runtime)) = ready() else {
+        return;
+    };
+    runtime.block_on(async {
+        let real = peers::Real::start(&assets).await;
+        let embedded = peers::Embedded::start().await;
+        let players = Players::new(embedded.side(), real.side()).await;
+        play_all(players, cases::all()).await;
+        embedded.stop().await;
+        real.stop().await;
+    });
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Server-side apply, and who owns which fields.
 
+pub mod scaled;
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -127,6 +129,11 @@ fn owned(object: &Value) -> Value {
     object
 }
 
+/// Whether two versions of an object have the same of what can be owned.
+pub fn same(old: &Value, new: &Value) -> bool {
+    owned(old) == owned(new)
+}
+
 /// What a write through this endpoint can own: the main resource no status, where that is a resource of its own, and
 /// the status nothing of the specification.
 fn reached(object: &Value, writer: &Writer<'_>, status: bool) -> Value {
@@ -206,52 +213,6 @@ pub fn track(schema: &Schema, old: &Value, new: &mut Value, writer: &Writer<'_>,
     write(new, managers);
 }
 
-/// Records a write to the scale of an object, whose replicas are at a path.
-///
-/// The scale has a record of its own, made from the object's: who owns the replicas owns those of the scale, and where
-/// nobody is known to own them nobody is recorded. Back in the object's record they belong to an entry of their own, without
-/// a time, even if nothing changed; beside another entry of the same manager it is lost with the next write.
-pub fn track_scale(old: &Value, new: &mut Value, writer: &Writer<'_>, path: &str) {
-    let mut replicas = FieldSet::default();
-    path.split('.')
-        .fold(&mut replicas, |set, name| {
-            set.child(Element::Field(name.to_owned()))
-        })
-        .member = true;
-    let mut managers = read(old);
-    let owns = |manager: &Manager| !manager.fields.intersection(&replicas).is_empty();
-    let owner = |manager: &Manager| Manager {
-        fields: replicas.clone(),
-        time: None,
-        ..manager.clone()
-    };
-    let mut scalers: Vec<Manager> = managers.iter().filter(|one| owns(one)).map(owner).collect();
-    if !scalers.is_empty() && object::at(old, path) != object::at(new, path) {
-        scalers.clear();
-        // A scale of zero has no replicas that anybody could own.
-        if object::at(new, path).and_then(Value::as_i64) != Some(0) {
-            scalers.push(Manager {
-                name: writer.manager.to_owned(),
-                operation: "Update",
-                api_version: writer.api_version.to_owned(),
-                subresource: writer.subresource.to_owned(),
-                time: None,
-                fields: replicas.clone(),
-            });
-        }
-    }
-    for manager in managers.iter_mut().filter(|one| owns(one)) {
-        // An applier is known by the same name in both records, since that says no version.
-        let kept = |one: &Manager| one.operation == "Apply" && one.is(manager);
-        match scalers.iter().position(kept) {
-            Some(place) => drop(scalers.remove(place)),
-            None => manager.fields.subtract(&replicas),
-        }
-    }
-    managers.extend(scalers);
-    write(new, managers);
-}
-
 /// The metadata as a whole belongs to nobody.
 fn without_metadata(mut difference: Difference) -> Difference {
     let place = Element::Field("metadata".into());
@@ -294,6 +255,9 @@ fn zero(schema: &Schema, object: &Value) -> Value {
         _ => json!({}),
     };
     let mut zero = json!({"metadata": {}, "spec": spec, "status": {}});
+    if object::text(object, "kind") == "Scale" {
+        zero["status"] = json!({"replicas": 0});
+    }
     if matches!(object::text(object, "kind"), "Service" | "Ingress") {
         zero["status"] = json!({"loadBalancer": {}});
     }
@@ -354,7 +318,7 @@ pub fn apply(
             name: "before-first-apply".to_owned(),
             operation: "Update",
             api_version: writer.api_version.to_owned(),
-            subresource: String::new(),
+            subresource: writer.subresource.to_owned(),
             time: Some(object::now()),
             fields: before.changed,
         });
@@ -408,7 +372,7 @@ pub fn apply(
     settle(&mut managers, writer, "Apply", &difference);
     let now = object::now();
     // Who applies what is there already leaves no time.
-    let changes = live.is_null() || owned(live) != owned(&merged);
+    let changes = live.is_null() || !same(live, &merged);
     match managers.iter_mut().find(|manager| is_own(manager)) {
         Some(manager) => {
             if changes {
@@ -554,56 +518,5 @@ fn hollow(value: &Value) -> bool {
         Value::Object(map) => map.is_empty(),
         Value::Array(list) => list.is_empty(),
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_owned_the_replicas_of_a_scale_loses_them_with_the_write_after_next() {
-        let entry = |manager: &str, subresource: &str, time: Option<&str>, fields: Value| {
-            let mut entry =
-                json!({"manager": manager, "operation": "Update", "apiVersion": "apps/v1"});
-            if let Some(time) = time {
-                entry["time"] = time.into();
-            }
-            entry["fieldsType"] = "FieldsV1".into();
-            entry["fieldsV1"] = fields;
-            if !subresource.is_empty() {
-                entry["subresource"] = subresource.into();
-            }
-            entry
-        };
-        let (replicas, paused) = (json!({"f:replicas": {}}), json!({"f:paused": {}}));
-        let both = json!({"f:spec": {"f:paused": {}, "f:replicas": {}}});
-        let object = |replicas: i64, managers: Value| json!({"metadata": {"managedFields": managers}, "spec": {"replicas": replicas}});
-        let time = Some("2026-01-01T00:00:00Z");
-        let scaled = |old: &Value, replicas: i64, manager: &str| {
-            let mut new = object(replicas, Value::Null);
-            let writer = Writer {
-                manager,
-                api_version: "apps/v1",
-                subresource: "scale",
-            };
-            track_scale(old, &mut new, &writer, "spec.replicas");
-            new
-        };
-        // These are what a real server answered.
-        let made = object(1, json!([entry("m", "", time, both)]));
-        let rest = entry("m", "", time, json!({"f:spec": paused}));
-        let unchanged = scaled(&made, 1, "other");
-        let alone = entry("m", "", None, json!({"f:spec": replicas}));
-        assert_eq!(unchanged["metadata"]["managedFields"], json!([alone, rest]));
-        let twice = scaled(&unchanged, 1, "m");
-        assert_eq!(twice["metadata"]["managedFields"], json!([rest]));
-        let untracked = scaled(&twice, 2, "m");
-        assert_eq!(untracked["metadata"]["managedFields"], json!([rest]));
-        let changed = scaled(&made, 2, "other");
-        let new = entry("other", "scale", None, json!({"f:spec": replicas}));
-        assert_eq!(changed["metadata"]["managedFields"], json!([new, rest]));
-        let none = scaled(&made, 0, "other");
-        assert_eq!(none["metadata"]["managedFields"], json!([rest]));
     }
 }

@@ -1,0 +1,500 @@
+//! Brings objects of built-in kinds into the shape of their Go types, as upstream does in two ways: its JSON decoder, and
+//! the converter that strategic patches and server-side apply go through. Each has its own words for what does not fit, and
+//! its own order: the decoder goes on after most mistakes and tells the first one, but a type that reads itself (a quantity,
+//! a time) ends it at once; the converter ends at the first one.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
+use serde_json::{Value, json};
+
+use super::schema::{Schema, Shape};
+use super::{gojson, gotime, quantity};
+
+/// Who reads an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reader {
+    /// The decoder of JSON.
+    Json,
+    /// The converter of what was read already.
+    Converter,
+}
+
+/// Brings an object of a built-in kind into the shape of its type: unknown fields and nulls go away, empty lists and maps
+/// too. Returns the unknown fields.
+pub fn decode(schema: &Schema, value: &mut Value, reader: Reader) -> Result<Vec<String>, String> {
+    let mut walk = Walk {
+        reader,
+        path: String::new(),
+        fields: String::new(),
+        owner: "",
+        unknown: Vec::new(),
+        saved: None,
+    };
+    walk.visit(schema, value)?;
+    match walk.saved {
+        Some(wrong) => Err(wrong),
+        None => Ok(walk.unknown),
+    }
+}
+
+struct Walk {
+    reader: Reader,
+    /// With indexes, for unknown fields.
+    path: String,
+    /// Without, as Go's decoder says it.
+    fields: String,
+    owner: &'static str,
+    unknown: Vec<String>,
+    /// The first mistake that did not end the walk.
+    saved: Option<String>,
+}
+
+type Step = Result<(), String>;
+
+/// Go takes what is left over in the last letter of base64 for nothing.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true),
+);
+
+impl Walk {
+    fn visit(&mut self, schema: &Schema, value: &mut Value) -> Step {
+        match (&schema.shape, &*value) {
+            (_, Value::Null) | (Shape::Bool, Value::Bool(_)) => Ok(()),
+            (Shape::Any, _) | (Shape::Number, Value::Number(_)) => {
+                whole_numbers(value);
+                Ok(())
+            }
+            (Shape::String("quantity"), given) => {
+                let text = match given {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                *value = quantity::canonical(text.trim())?.into();
+                Ok(())
+            }
+            (Shape::String(format @ ("date-time" | "micro-time")), Value::String(text)) => {
+                let time = gotime::canonical(text, *format == "micro-time")?;
+                *value = match time.starts_with("0001-01-01T00:00:00") {
+                    // Go's zero is no time.
+                    true => Value::Null,
+                    false => time.into(),
+                };
+                Ok(())
+            }
+            (Shape::String("date-time" | "micro-time"), other) => {
+                Err(self.cannot(gojson::kind(other), "string"))
+            }
+            (Shape::String("byte"), Value::String(_) | Value::Array(_)) => self.bytes(value),
+            (Shape::String("byte"), _) => self.mistyped(value, "slice", "[]uint8"),
+            (Shape::String(_), Value::String(_)) => Ok(()),
+            (Shape::IntOrString, Value::String(_)) => Ok(()),
+            (Shape::IntOrString, Value::Number(number)) => {
+                match number.as_i64().map(i32::try_from) {
+                    Some(Ok(_)) => Ok(()),
+                    _ => Err(self.cannot(&format!("number {number}"), "int32")),
+                }
+            }
+            (Shape::IntOrString, other) => Err(self.cannot(gojson::kind(other), "int32")),
+            (Shape::Integer(bits), Value::Number(_)) => self.integer(value, *bits),
+            (Shape::List(items), Value::Array(_)) => self.list(items, value),
+            (Shape::Map(values), Value::Object(_)) => self.map(values, value),
+            (Shape::Struct(name, fields), Value::Object(_)) => {
+                let owner = std::mem::replace(&mut self.owner, name);
+                let result = self.structure(schema, name, fields, value);
+                self.owner = owner;
+                result
+            }
+            (Shape::Bool, _) => self.mistyped(value, "", "bool"),
+            (Shape::Integer(bits), _) => self.mistyped(value, "", &format!("int{bits}")),
+            (Shape::Number, _) => self.mistyped(value, "", "float64"),
+            (Shape::String(_), _) => self.mistyped(value, "", self.named()),
+            (Shape::List(items), _) => {
+                self.mistyped(value, "slice", &format!("[]{}", go_type(items)))
+            }
+            (Shape::Map(values), _) => self.mistyped(value, "map", &map_type(values)),
+            (Shape::Struct(name, _), _) => self.mistyped(value, "struct", &format!("v1.{name}")),
+        }
+    }
+
+    /// A value of another type. `kind` is what the converter calls the wanted one, empty for scalars.
+    fn mistyped(&mut self, value: &Value, kind: &str, wanted: &str) -> Step {
+        if self.reader == Reader::Json {
+            let wrong = self.cannot(gojson::kind(value), wanted);
+            self.saved.get_or_insert(wrong);
+            return Ok(());
+        }
+        let got = match value {
+            Value::Null => "invalid",
+            Value::Bool(_) => "bool",
+            Value::Number(number) if number.is_f64() => "float64",
+            Value::Number(_) => "int64",
+            Value::String(_) => "string",
+            Value::Array(_) => "slice",
+            Value::Object(_) => "map",
+        };
+        Err(match kind {
+            // Of scalars only whole numbers and strings have a way from one to the other in Go, and it is not taken.
+            "" if got == "int64" && !matches!(wanted, "bool") => {
+                format!("cannot convert {got} to {wanted}")
+            }
+            "" => format!("unrecognized type: {}", plain(wanted)),
+            "struct" => format!("cannot restore struct from: {got}"),
+            kind => format!("cannot restore {kind} from {got}"),
+        })
+    }
+
+    fn integer(&mut self, value: &mut Value, bits: u8) -> Step {
+        let Value::Number(number) = &*value else {
+            return Ok(());
+        };
+        let whole = number.as_i64();
+        if whole.is_some_and(|number| bits == 64 || i32::try_from(number).is_ok()) {
+            return Ok(());
+        }
+        match (self.reader, whole) {
+            (Reader::Json, _) => {
+                let wrong = self.cannot(&format!("number {number}"), &format!("int{bits}"));
+                self.saved.get_or_insert(wrong);
+                Ok(())
+            }
+            // The converter cuts off what does not fit, but for fractions.
+            (Reader::Converter, Some(whole)) => {
+                *value = i64::from(whole as i32).into();
+                Ok(())
+            }
+            (Reader::Converter, None) => {
+                let whole = number.as_f64().filter(|number| number.fract() == 0.0);
+                let Some(whole) = whole else {
+                    return Err(format!("cannot convert float64 to int{bits}"));
+                };
+                *value = match bits {
+                    64 => (whole as i64).into(),
+                    _ => i64::from(whole as i64 as i32).into(),
+                };
+                Ok(())
+            }
+        }
+    }
+
+    /// Bytes: base64, or a list of numbers, which is a list of bytes too.
+    fn bytes(&mut self, value: &mut Value) -> Step {
+        let bytes = match &*value {
+            Value::String(text) => {
+                let text: String = text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+                match BASE64.decode(&text) {
+                    Ok(bytes) => bytes,
+                    Err(_) if self.reader == Reader::Json => {
+                        self.saved.get_or_insert(bad_base64(&text));
+                        return Ok(());
+                    }
+                    Err(_) => {
+                        return Err(format!("error decoding from json: {}", bad_base64(&text)));
+                    }
+                }
+            }
+            Value::Array(list) => {
+                let mut bytes = Vec::with_capacity(list.len());
+                for item in list {
+                    bytes.push(self.byte(item)?);
+                }
+                bytes
+            }
+            _ => return Ok(()),
+        };
+        *value = BASE64.encode(bytes).into();
+        Ok(())
+    }
+
+    fn byte(&mut self, item: &Value) -> Result<u8, String> {
+        match (item, self.reader) {
+            (Value::Null, _) => Ok(0),
+            (Value::Number(number), Reader::Json) => {
+                let byte = number.as_u64().and_then(|number| u8::try_from(number).ok());
+                if byte.is_none() {
+                    let wrong = self.cannot(&format!("number {number}"), "uint8");
+                    self.saved.get_or_insert(wrong);
+                }
+                Ok(byte.unwrap_or(0))
+            }
+            (Value::Number(number), Reader::Converter) => {
+                match (number.as_i64(), number.as_f64()) {
+                    (Some(number), _) => Ok(number as u8),
+                    (None, Some(number)) if number.fract() == 0.0 => Ok(number as i64 as u8),
+                    _ => Err("cannot convert float64 to uint8".into()),
+                }
+            }
+            (other, _) => self.mistyped(other, "", "uint8").map(|()| 0),
+        }
+    }
+
+    fn list(&mut self, items: &Schema, value: &mut Value) -> Step {
+        for (index, item) in value.as_array_mut().into_iter().flatten().enumerate() {
+            // Nothing is the empty value in a list of Go.
+            match items.shape {
+                Shape::String("") if item.is_null() => *item = "".into(),
+                Shape::Struct(..) if item.is_null() => *item = json!({}),
+                _ => {}
+            }
+            let length = self.path.len();
+            self.path.push_str(&format!("[{index}]"));
+            self.visit(items, item)?;
+            self.path.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn map(&mut self, values: &Schema, value: &mut Value) -> Step {
+        let Value::Object(map) = value else {
+            return Ok(());
+        };
+        for (key, item) in map.iter_mut() {
+            // In a map of Go a null is the empty value.
+            match values.shape {
+                Shape::String("quantity") if item.is_null() => *item = "0".into(),
+                Shape::String(_) if item.is_null() => *item = "".into(),
+                _ => {}
+            }
+            // Go's decoder names the map, not the key.
+            let length = self.path.len();
+            self.path.push_str(&format!(".{key}"));
+            self.visit(values, item)?;
+            self.path.truncate(length);
+        }
+        Ok(())
+    }
+
+    fn structure(
+        &mut self,
+        schema: &Schema,
+        name: &str,
+        fields: &std::collections::BTreeMap<String, std::sync::Arc<Schema>>,
+        value: &mut Value,
+    ) -> Step {
+        let Value::Object(map) = value else {
+            return Ok(());
+        };
+        let mut drop = Vec::new();
+        for (key, item) in map.iter_mut() {
+            let Some(field) = fields.get(key) else {
+                if !schema.preserve {
+                    drop.push(key.clone());
+                    if !item.is_null() {
+                        self.enter(key, |walk| {
+                            let path = walk.path.clone();
+                            walk.unknown.push(path);
+                        });
+                    }
+                }
+                continue;
+            };
+            self.enter(key, |walk| walk.visit(field, item))?;
+            let empty = match item {
+                Value::Null => true,
+                // A role without rules says so.
+                Value::Array(list) => {
+                    list.is_empty()
+                        && !(key == "rules" && name.ends_with("Role") || key == "managedFields")
+                }
+                Value::Object(map) => map.is_empty() && matches!(field.shape, Shape::Map(_)),
+                _ => false,
+            };
+            if empty {
+                drop.push(key.clone());
+            }
+        }
+        for key in drop {
+            map.shift_remove(&key);
+        }
+        Ok(())
+    }
+
+    fn enter<T>(&mut self, key: &str, visit: impl FnOnce(&mut Walk) -> T) -> T {
+        let (path, fields) = (self.path.len(), self.fields.len());
+        for text in [&mut self.path, &mut self.fields] {
+            if !text.is_empty() {
+                text.push('.');
+            }
+        }
+        self.path.push_str(key);
+        if let Some(embedded) = embedded(self.owner, key) {
+            self.fields.push_str(embedded);
+            self.fields.push('.');
+        }
+        self.fields.push_str(key);
+        let result = visit(self);
+        self.path.truncate(path);
+        self.fields.truncate(fields);
+        result
+    }
+
+    /// What a type says that reads itself, or the decoder.
+    fn cannot(&self, got: &str, expected: &str) -> String {
+        if self.owner.is_empty() || self.reader == Reader::Converter {
+            return format!("json: cannot unmarshal {got} into Go value of type {expected}");
+        }
+        format!(
+            "json: cannot unmarshal {got} into Go struct field {}.{} of type {expected}",
+            self.owner, self.fields
+        )
+    }
+
+    /// The Go types of strings that are more than strings.
+    fn named(&self) -> &'static str {
+        let field = self.path.rsplit('.').next().unwrap_or("");
+        match (self.owner, field) {
+            ("Secret", "type") => "v1.SecretType",
+            ("ServiceSpec", "type") => "v1.ServiceType",
+            ("ServiceSpec", "sessionAffinity") => "v1.ServiceAffinity",
+            ("ServiceSpec", "externalTrafficPolicy") => "v1.ServiceExternalTrafficPolicy",
+            ("ServicePort" | "ContainerPort", "protocol") => "v1.Protocol",
+            ("Container", "imagePullPolicy") => "v1.PullPolicy",
+            ("PodSpec", "restartPolicy") => "v1.RestartPolicy",
+            ("PodSpec", "dnsPolicy") => "v1.DNSPolicy",
+            ("DeploymentStrategy", "type") => "v1.DeploymentStrategyType",
+            ("Toleration", "operator") => "v1.TolerationOperator",
+            ("Toleration", "effect") => "v1.TaintEffect",
+            ("LabelSelectorRequirement", "operator") => "v1.LabelSelectorOperator",
+            ("ObjectMeta" | "OwnerReference", "uid") => "types.UID",
+            _ => "string",
+        }
+    }
+}
+
+/// Writes 9.0 as 9, as Go does where any number may stand: the two are one value and are to be equal.
+pub fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            if let Some(float) = number.as_f64()
+                && float.fract() == 0.0
+                && float.abs() < 9e15
+            {
+                *value = Value::from(float as i64);
+            }
+        }
+        Value::Array(list) => list.iter_mut().for_each(whole_numbers),
+        Value::Object(map) => map.values_mut().for_each(whole_numbers),
+        _ => {}
+    }
+}
+
+/// The structure within a structure that a field belongs to in Go, which JSON does not show.
+fn embedded(owner: &str, field: &str) -> Option<&'static str> {
+    match (owner, field) {
+        ("Volume", "name") | ("EphemeralContainer", "targetContainerName") => None,
+        ("Volume", _) => Some("VolumeSource"),
+        ("EphemeralContainer", _) => Some("EphemeralContainerCommon"),
+        ("Probe", "exec" | "httpGet" | "tcpSocket" | "grpc") => Some("ProbeHandler"),
+        (
+            "SecretKeySelector"
+            | "ConfigMapKeySelector"
+            | "SecretEnvSource"
+            | "ConfigMapEnvSource"
+            | "SecretProjection"
+            | "ConfigMapProjection"
+            | "ConfigMapVolumeSource",
+            "name",
+        ) => Some("LocalObjectReference"),
+        _ => None,
+    }
+}
+
+/// What kind of type a named type is.
+fn plain(wanted: &str) -> &str {
+    match wanted.contains('.') {
+        true => "string",
+        false => wanted,
+    }
+}
+
+/// Where Go's decoder stops.
+fn bad_base64(text: &str) -> String {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let bytes = text.as_bytes();
+    let at = bytes
+        .iter()
+        .position(|byte| !good(*byte))
+        .unwrap_or(bytes.len() / 4 * 4);
+    format!("illegal base64 data at input byte {at}")
+}
+
+fn go_type(schema: &Schema) -> String {
+    match &schema.shape {
+        Shape::Any => "interface {}".into(),
+        Shape::Bool => "bool".into(),
+        Shape::Integer(bits) => format!("int{bits}"),
+        Shape::Number => "float64".into(),
+        Shape::String("byte") => "[]uint8".into(),
+        Shape::String(_) => "string".into(),
+        Shape::IntOrString => "intstr.IntOrString".into(),
+        Shape::List(items) => format!("[]{}", go_type(items)),
+        Shape::Map(values) => map_type(values),
+        Shape::Struct(name, _) => format!("v1.{name}"),
+    }
+}
+
+fn map_type(values: &Schema) -> String {
+    match values.shape {
+        Shape::String("quantity") => "v1.ResourceList".into(),
+        _ => format!("map[string]{}", go_type(values)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
+
+    use super::*;
+    use crate::sandbox::kubernetes::reflect;
+
+    /// A deployment with one container.
+    fn containing(container: Value) -> Value {
+        json!({"spec": {"template": {"spec": {"containers": [container]}}}})
+    }
+
+    fn read(mut object: Value, reader: Reader) -> Result<Value, String> {
+        decode(&reflect::of::<Deployment>(), &mut object, reader).map(|_| object)
+    }
+
+    #[test]
+    fn a_type_that_reads_itself_is_heard_before_a_mistake_that_came_first() {
+        let number = json!({"env": [{"name": "A", "value": 1}]});
+        let first = "json: cannot unmarshal number into Go struct field EnvVar.spec.template.spec.containers.env.value of type string";
+        assert_eq!(read(containing(number), Reader::Json), Err(first.into()));
+        let both = json!({
+            "env": [{"name": "A", "value": 1}],
+            "resources": {"requests": {"cpu": "x"}},
+        });
+        let quantity = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+        assert_eq!(
+            read(containing(both.clone()), Reader::Json),
+            Err(quantity.into())
+        );
+        assert_eq!(
+            read(containing(both), Reader::Converter),
+            Err("cannot convert int64 to string".into())
+        );
+    }
+
+    #[test]
+    fn bytes_are_base64_or_a_list_of_numbers() {
+        let read = |given: Value, reader| {
+            let mut secret = json!({"data": {"one": given}});
+            decode(&reflect::of::<Secret>(), &mut secret, reader)?;
+            Ok::<Value, String>(secret["data"]["one"].take())
+        };
+        for reader in [Reader::Json, Reader::Converter] {
+            assert_eq!(read(json!([]), reader), Ok(json!("")));
+            assert_eq!(read(json!([0, 1, 2]), reader), Ok(json!("AAEC")));
+            assert_eq!(read(json!("AAEC"), reader), Ok(json!("AAEC")));
+            assert_eq!(read(json!("AAF="), reader), Ok(json!("AAE=")));
+        }
+        let wrong =
+            "json: cannot unmarshal number 300 into Go struct field Secret.data of type uint8";
+        assert_eq!(read(json!([300, "x"]), Reader::Json), Err(wrong.into()));
+        let wrong = "json: cannot unmarshal string into Go struct field Secret.data of type uint8";
+        assert_eq!(read(json!(["x"]), Reader::Json), Err(wrong.into()));
+        assert_eq!(read(json!([300]), Reader::Converter), Ok(json!("LA==")));
+    }
+}
