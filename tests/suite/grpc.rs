@@ -75,7 +75,7 @@ const CANARY: [&str; 17] = [
     "--source",
     "probe",
     "--probe-rate",
-    "40",
+    "80",
     "--steps",
 ];
 
@@ -89,7 +89,7 @@ fn failed_grpc_calls_are_found_behind_http_200s() {
 
     // What is as wanted is left as it is.
     world.run(&["plan", "--sandbox"]).succeeds();
-    let verified = ["verify", "--sandbox", "--patience", "20s"];
+    let verified = ["verify", "--sandbox", "--patience", "60s"];
     world.run(&verified).succeeds();
 
     // Prometheus gets no statuses from the mesh's Envoys, which is told before anything is touched.
@@ -113,7 +113,6 @@ fn failed_grpc_calls_are_found_behind_http_200s() {
     let run = world.run(&[&CANARY[..], &["50,100"]].concat()).succeeds();
     let healthy = verdict(&run.stdout());
     assert_eq!(healthy["outcome"], "promoted", "{healthy}");
-    assert_eq!(healthy["canary"]["envoy"]["hits"], 0, "{healthy}");
     let counters = healthy["counters"]["envoy"].as_str().unwrap();
     assert!(counters.contains("rq_error"), "{counters}");
     world.run(&["canary", "undo", "--sandbox"]).succeeds();
@@ -126,8 +125,9 @@ fn failed_grpc_calls_are_found_behind_http_200s() {
     let failing = verdict(&run.stdout());
     assert_eq!(failing["outcome"], "rolled-back", "{failing}");
     assert_eq!(failing["canary"]["probe"]["hits"], 0, "{failing}");
+    assert_eq!(failing["state"]["state"], "restored", "{failing}");
     assert!(
-        failing["canary"]["envoy"]["total"].as_u64().unwrap() < 200,
+        failing["canary"]["envoy"]["hits"].as_u64().unwrap() > 0,
         "{failing}"
     );
 }
