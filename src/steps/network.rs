@@ -37,11 +37,21 @@ pub fn stack(environment: &Environment) -> Stack {
             ("EnvironmentName", environment.name.clone()),
             ("ClusterName", names.cluster()),
             ("VpcCidr", environment.network.cidr.clone()),
+            ("SubnetBits", subnet_bits(&environment.network.cidr)),
             ("NatGateways", nat.to_owned()),
         ]),
         names_iam: false,
         keeps_progress: true,
     }
+}
+
+/// How many bits of an address are left in a subnet: six need eighths, and CloudFormation cannot count.
+fn subnet_bits(cidr: &str) -> String {
+    let prefix = cidr
+        .rsplit('/')
+        .next()
+        .and_then(|prefix| prefix.parse().ok());
+    (29 - prefix.unwrap_or(16_u8).clamp(16, 20)).to_string()
 }
 
 fn subnets(stack: &Stack, outputs: &Outputs) -> Result<Subnets> {
@@ -248,6 +258,12 @@ mod tests {
             },
             drift: drift.iter().map(|&line| line.to_owned()).collect(),
         }
+    }
+
+    #[test]
+    fn subnets_are_eighths_of_the_network() {
+        assert_eq!(subnet_bits("10.42.0.0/16"), "13");
+        assert_eq!(subnet_bits("192.168.16.0/20"), "9");
     }
 
     #[test]

@@ -144,6 +144,20 @@ async fn up_twice_changes_nothing_and_down_twice_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn every_size_that_a_network_may_have_is_divided_among_six_subnets() {
+    let mut scene = Scene::new().await;
+    for prefix in 16..=20 {
+        let mut environment = (*scene.environment).clone();
+        environment.name = format!("of-{prefix}");
+        environment.network.cidr = format!("10.7.0.0/{prefix}");
+        scene.environment = Arc::new(environment);
+        assert_well(&scene.up().await);
+        assert!(!scene.up().await.has_changes());
+        assert_well(&scene.down().await);
+    }
+}
+
+#[tokio::test]
 async fn a_stack_that_rolled_back_says_why_and_is_made_again() {
     let scene = Scene::new().await;
     let iam = &scene.clients.iam;
