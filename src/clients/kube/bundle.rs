@@ -107,13 +107,16 @@ impl<'a> Bundle<'a> {
                 }
             }
         }
-        Ok(if missing == self.manifests.len() && waiting.is_none() {
-            Observed::Absent
-        } else if let (true, Some(waiting)) = (drift.is_empty(), waiting) {
-            Observed::Pending(waiting)
-        } else {
-            Observed::Ready { outputs: (), drift }
-        })
+        // Where nothing is wanted nothing is missing.
+        Ok(
+            if missing > 0 && missing == self.manifests.len() && waiting.is_none() {
+                Observed::Absent
+            } else if let (true, Some(waiting)) = (drift.is_empty(), waiting) {
+                Observed::Pending(waiting)
+            } else {
+                Observed::Ready { outputs: (), drift }
+            },
+        )
     }
 
     async fn look(&self, manifest: &Value) -> Result<Seen, Trouble> {
