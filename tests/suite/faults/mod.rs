@@ -1,5 +1,7 @@
 //! The faults that the sandbox makes on purpose: what they look like to a client, and what the tool makes of them.
 
+mod drive;
 mod rehearsal;
 mod schedule;
+mod seeds;
 pub mod state;

@@ -12,20 +12,16 @@
 //! `up kubernetes:patch`.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::drive::{self, Blow, End};
 use super::state::Everything;
 use crate::harness::World;
-use crate::wire::Sandbox;
 
-/// How much faster than real time.
-const SPEED: &str = "20000";
-/// How long one command may take, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(240);
 /// How long a state may take to become what it is to be, once the command has ended.
 const SETTLING: Duration = Duration::from_secs(60);
 
@@ -69,56 +65,6 @@ impl Phase {
     }
 }
 
-/// What is done to a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Blow {
-    /// Refused, and nothing is done.
-    Error,
-    /// Done, and the answer lost with the connection.
-    Lost,
-    /// Done, and the tool killed before it knows.
-    Kill,
-    /// Done slowly, and a person asks the tool to stop meanwhile.
-    Interrupt,
-    /// Done, with no answer, and a person presses Ctrl-C until the tool ends.
-    Stop,
-}
-
-impl Blow {
-    const ALL: [Blow; 5] = [
-        Blow::Error,
-        Blow::Lost,
-        Blow::Kill,
-        Blow::Interrupt,
-        Blow::Stop,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Blow::Error => "denied",
-            Blow::Lost => "lost",
-            Blow::Kill => "killed",
-            Blow::Interrupt => "interrupted",
-            Blow::Stop => "stopped",
-        }
-    }
-
-    /// What a rule makes of the call.
-    fn kind(self) -> &'static str {
-        match self {
-            Blow::Error => "denied",
-            Blow::Lost => "lost",
-            Blow::Interrupt => "slow",
-            Blow::Kill | Blow::Stop => "unanswered",
-        }
-    }
-
-    /// Whether it comes from a person at the keyboard.
-    fn is_signal(self) -> bool {
-        matches!(self, Blow::Interrupt | Blow::Stop)
-    }
-}
-
 /// One call and what is done to it.
 #[derive(Clone, Debug)]
 struct Trial {
@@ -146,14 +92,6 @@ struct Bench {
     after: Vec<Everything>,
 }
 
-/// How a command ended.
-#[derive(Debug)]
-enum End {
-    /// By itself: its code, what it said, and how long after the first Ctrl-C.
-    Exit(i32, String, Duration),
-    Killed,
-}
-
 impl Bench {
     /// Runs the life cycle without faults. The calls that change something come with it, by phase.
     fn new() -> (Self, Vec<(Phase, Vec<String>)>) {
@@ -164,14 +102,14 @@ impl Bench {
             after: Vec::new(),
         };
         let mut calls = Vec::new();
-        bench.start();
+        drive::start(&bench.world);
         for (index, phase) in Phase::ALL.into_iter().enumerate() {
             bench.stop();
             bench.copy("state", &format!("copies/{index}"));
             bench.resume(phase);
             let end = bench.run(phase, None);
             assert!(matches!(end, End::Exit(0, ..)), "{}: {end:?}", phase.name());
-            let journal = bench.control("GET", "journal", &Value::Null);
+            let journal = drive::control(&bench.world, "GET", "journal", &Value::Null);
             let made = journal.as_array().unwrap().iter().filter(|entry| {
                 let status = entry["status"].as_u64().unwrap_or_default();
                 entry["internal"] == false && (200..400).contains(&status)
@@ -185,14 +123,9 @@ impl Bench {
         (bench, calls)
     }
 
-    fn start(&self) {
-        let start = ["sandbox", "start", "--speed", SPEED, "--no-data-plane"];
-        self.world.run(&start).succeeds();
-    }
-
     /// Starts it and waits until a command finds everything as it is to be, webhooks included.
     fn resume(&self, phase: Phase) {
-        self.start();
+        drive::start(&self.world);
         let began = Instant::now();
         while matches!(phase, Phase::Canary | Phase::Promote)
             && self.world.run(&["plan", "--sandbox"]).code() != 0
@@ -211,11 +144,6 @@ impl Bench {
             .current_dir(self.world.path())
             .status();
         assert!(copied.unwrap().success(), "cp {from} {to}");
-    }
-
-    /// Asks the sandbox itself.
-    fn control(&self, method: &str, what: &str, body: &Value) -> Value {
-        Sandbox::of(&self.world).control(method, what, body)
     }
 
     /// The state once it stays as it is.
@@ -237,86 +165,13 @@ impl Bench {
 
     /// Runs a command; it gets a blow once a rule has struck.
     fn run(&self, phase: Phase, blow: Option<(u64, Blow)>) -> End {
-        let output = self.world.path().join("output");
-        let file = std::fs::File::create(&output).unwrap();
-        let mut child = self
-            .world
-            .command(phase.arguments())
-            .stdout(Stdio::from(file.try_clone().unwrap()))
-            .stderr(Stdio::from(file))
-            .spawn()
-            .unwrap();
-        let began = Instant::now();
-        // When Ctrl-C was pressed first and last.
-        let mut signalled = None::<(Instant, Instant)>;
-        let said = || std::fs::read_to_string(&output).unwrap_or_default();
-        loop {
-            if let Some(status) = child.try_wait().unwrap() {
-                let since = signalled.map_or(Duration::ZERO, |(first, _)| first.elapsed());
-                return End::Exit(status.code().unwrap_or(-1), said(), since);
-            }
-            match blow {
-                Some((rule, Blow::Kill)) if self.has_struck(rule) => {
-                    child.kill().unwrap();
-                    child.wait().unwrap();
-                    return End::Killed;
-                }
-                Some((rule, blow)) if blow.is_signal() && self.has_struck(rule) => {
-                    let is_due = match signalled {
-                        None => true,
-                        Some((_, last)) => {
-                            blow == Blow::Stop && last.elapsed() > Duration::from_millis(300)
-                        }
-                    };
-                    if is_due {
-                        interrupt(&child);
-                        let now = Instant::now();
-                        signalled = Some((signalled.map_or(now, |(first, _)| first), now));
-                    }
-                }
-                // Without a data plane nobody can measure what has been shifted, which the command would still try.
-                None if phase
-                    .weight()
-                    .is_some_and(|weight| self.weight() == Some(weight)) =>
-                {
-                    child.kill().unwrap();
-                    child.wait().unwrap();
-                    return End::Exit(0, said(), Duration::ZERO);
-                }
-                _ => {}
-            }
-            assert!(
-                began.elapsed() < PATIENCE,
-                "{} does not end: {}",
-                phase.name(),
-                said()
-            );
-            std::thread::sleep(Duration::from_millis(match phase.weight() {
-                Some(_) if blow.is_none() => 300,
-                _ => 20,
-            }));
-        }
-    }
-
-    fn has_struck(&self, rule: u64) -> bool {
-        let rules = self.control("GET", "faults", &Value::Null);
-        let mut rules = rules.as_array().unwrap().iter();
-        rules.any(|known| known["id"] == rule && known["struck"] == 1)
-    }
-
-    /// The weight of the second version, once the mesh has taken it.
-    fn weight(&self) -> Option<u64> {
-        let status = self
-            .world
-            .run(&["canary", "status", "--sandbox", "--output", "json"]);
-        let mut lines = status.stdout();
-        lines = lines
-            .lines()
-            .find(|line| line.contains("\"canary-status\""))?
-            .to_owned();
-        let status: Value = serde_json::from_str(&lines).ok()?;
-        let status = &status["status"];
-        (status["settled"] == true).then(|| status["versions"][1]["weight"].as_u64())?
+        // Without a data plane nobody can measure what has been shifted, which the command would still try.
+        let is_shifted = || drive::weight(&self.world, "backend") == phase.weight();
+        let enough: Option<&dyn Fn() -> bool> = match phase.weight() {
+            Some(_) if blow.is_none() => Some(&is_shifted),
+            _ => None,
+        };
+        drive::run(&self.world, phase.arguments(), blow, enough)
     }
 
     /// Tries one call. `Ok(false)` when the run did not come to it.
@@ -330,37 +185,33 @@ impl Bench {
             // Time enough to press Ctrl-C.
             rule["seconds"] = json!(0.5);
         }
-        let id = self.control("POST", "faults", &rule)["id"]
-            .as_u64()
-            .unwrap();
+        let id = drive::add_fault(&self.world, &rule);
         let ends_by_itself = matches!(trial.blow, Blow::Error | Blow::Lost);
         let first = self.run(trial.phase, (!ends_by_itself).then_some((id, trial.blow)));
-        if !self.has_struck(id) {
+        if !drive::has_struck(&self.world, id) {
             return Ok(false);
         }
-        self.control("DELETE", "faults", &json!([]));
-        let told = |end: &End| match end {
-            End::Exit(code, said, _) => format!("exit {code}\n{said}"),
-            End::Killed => "killed".to_owned(),
-        };
+        drive::clear_faults(&self.world);
+        if let End::Endless(_) = first {
+            return Err(first.to_string());
+        }
         if trial.blow.is_signal()
             && let Some(wrong) = wrong_end(trial, &first)
         {
-            return Err(format!("{wrong}: {}", told(&first)));
+            return Err(format!("{wrong}: {}", first));
         }
         let again = self.run(trial.phase, None);
         let End::Exit(0, ..) = again else {
-            let (first, again) = (told(&first), told(&again));
             return Err(format!(
                 "the same command again fails: {again}\n--- first: {first}"
             ));
         };
         self.becomes(&self.after[index])
-            .map_err(|difference| format!("{difference}--- first: {}", told(&first)))?;
+            .map_err(|difference| format!("{difference}--- first: {}", first))?;
         if trial.phase != Phase::Down {
             let down = self.run(Phase::Down, None);
             let End::Exit(0, ..) = down else {
-                return Err(format!("down fails: {}", told(&down)));
+                return Err(format!("down fails: {}", down));
             };
         }
         let audit = self.world.run(&["audit", "--sandbox"]);
@@ -388,14 +239,6 @@ impl Bench {
             std::thread::sleep(Duration::from_millis(200));
         }
     }
-}
-
-/// Ctrl-C.
-fn interrupt(child: &std::process::Child) {
-    let sent = Command::new("kill")
-        .args(["-INT", &child.id().to_string()])
-        .status();
-    assert!(sent.unwrap().success());
 }
 
 /// What is wrong with how a run ended that somebody interrupted.

@@ -162,6 +162,15 @@ impl Everything {
         }
     }
 
+    /// What the other has and this has not.
+    pub fn gained(&self, other: &Everything) -> String {
+        let (mut mine, mut theirs) = (BTreeSet::new(), BTreeSet::new());
+        lines("", &self.0, &mut mine);
+        lines("", &other.0, &mut theirs);
+        let gained = theirs.difference(&mine).map(|line| format!("{line}\n"));
+        gained.collect()
+    }
+
     /// The state of a world's sandbox as it is now; none while a file is being replaced or a cluster comes up.
     pub fn of(world: &World) -> Option<Everything> {
         let file = world.sandbox_directory().join("state.json");
