@@ -5,12 +5,15 @@
 
 #![expect(clippy::print_stdout, reason = "the table is the benchmark's output")]
 
+mod scale;
+mod world;
+
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
+
+use world::{Bench, memory};
 
 /// Modelled time passes this many times faster; the second is the default.
 const SPEEDS: [f64; 2] = [20.0, 60.0];
@@ -20,9 +23,20 @@ fn main() {
     if std::env::args().any(|argument| argument == "--test" || argument == "--list") {
         return;
     }
-    let bench = Bench {
-        folder: tempfile::tempdir().expect("a temporary folder"),
-    };
+    let mut arguments = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench");
+    if arguments.next().as_deref() == Some("scale") {
+        let sizes: Vec<usize> = arguments
+            .map(|size| size.parse().expect("a number of services"))
+            .collect();
+        return scale::measure(if sizes.is_empty() {
+            &scale::SIZES
+        } else {
+            &sizes
+        });
+    }
+    let bench = Bench::new();
     println!("| What | Figure |\n|---|---|");
     bench.start();
     bench.sandbox();
@@ -36,10 +50,6 @@ fn row(what: &str, figure: String) {
     println!("| {what} | {figure} |");
 }
 
-struct Bench {
-    folder: tempfile::TempDir,
-}
-
 /// A run of `up`.
 struct Up {
     speed: f64,
@@ -47,61 +57,6 @@ struct Up {
 }
 
 impl Bench {
-    fn command(&self, arguments: &[&str]) -> Command {
-        let named = std::env::var_os("MESHCTL").map(PathBuf::from);
-        let program = named.unwrap_or_else(|| env!("CARGO_BIN_EXE_meshctl").into());
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .env("MESHCTL_STATE_DIR", self.folder.path())
-            .current_dir(self.folder.path())
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, arguments: &[&str]) -> (Output, Duration) {
-        let began = Instant::now();
-        let output = self.command(arguments).output().expect("meshctl runs");
-        let took = began.elapsed();
-        assert!(
-            output.status.success(),
-            "meshctl {}: {}",
-            arguments.join(" "),
-            String::from_utf8_lossy(&output.stderr)
-        );
-        (output, took)
-    }
-
-    /// The NDJSON events of a run.
-    fn events(&self, arguments: &[&str]) -> (Vec<Value>, Duration) {
-        let (output, took) = self.run(&[arguments, &["--output", "json"]].concat());
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let events = text
-            .lines()
-            .map(|line| serde_json::from_str(line).expect("JSON"));
-        (events.collect(), took)
-    }
-
-    fn condition(&self) -> Value {
-        let (events, _) = self.events(&["sandbox", "status"]);
-        let condition = events
-            .into_iter()
-            .find(|event| event["event"] == "sandbox-condition");
-        condition.expect("a condition")["condition"].clone()
-    }
-
-    /// Calls that meshctl itself has made so far; the controllers of the cluster make theirs under roles.
-    fn calls(&self) -> u64 {
-        let condition = self.condition();
-        let callers = condition["calls"].as_object().expect("callers");
-        let own = callers
-            .iter()
-            .filter(|(caller, _)| caller.contains(":user/"));
-        own.flat_map(|(_, calls)| calls.as_object().expect("calls").values())
-            .filter_map(Value::as_u64)
-            .sum()
-    }
-
     fn start(&self) {
         let took = median((0..50).map(|_| self.run(&["--version"]).1));
         row(
@@ -115,7 +70,9 @@ impl Bench {
         let took = median((0..10).map(|_| {
             let (_, took) = self.run(&["sandbox", "start", "--no-data-plane"]);
             let (events, _) = self.events(&["sandbox", "status"]);
-            idle = events[0]["pid"].as_u64().and_then(resident);
+            idle = events[0]["pid"]
+                .as_u64()
+                .and_then(|pid| memory(pid, "VmRSS"));
             self.run(&["sandbox", "reset"]);
             took
         }));
@@ -176,13 +133,6 @@ impl Bench {
     }
 }
 
-impl Drop for Bench {
-    fn drop(&mut self) {
-        // Runs after a failed assertion too: no process outlives the benchmark.
-        let _ = self.command(&["sandbox", "reset"]).output();
-    }
-}
-
 /// The longest chain of dependent steps by the seconds they took: no schedule of the same steps ends sooner.
 fn critical_path(events: &[Value]) -> f64 {
     let took: HashMap<&str, f64> = events
@@ -227,11 +177,4 @@ fn median(times: impl Iterator<Item = Duration>) -> Duration {
 
 fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
-}
-
-/// A process's resident memory in KiB, where the system says so.
-fn resident(pid: u64) -> Option<u64> {
-    let status = std::fs::read_to_string(PathBuf::from(format!("/proc/{pid}/status"))).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }
