@@ -92,6 +92,9 @@ struct Serve {
     /// The folder of a real Kubernetes control plane
     #[arg(long)]
     kubernetes: Option<PathBuf>,
+    /// The process with which it ends
+    #[arg(long)]
+    parent: Option<u32>,
     #[command(flatten)]
     start: Start,
 }
@@ -210,6 +213,7 @@ pub(super) async fn run(args: Sandbox, printer: &Printer) -> Result<Exit, Error>
         Command::Serve(args) => {
             let options = Options {
                 kubernetes: args.kubernetes,
+                parent: args.parent,
                 ..args.start.options()
             };
             crate::sandbox::serve(&args.directory, options, std::io::stdout())
@@ -388,10 +392,23 @@ async fn start(args: &Start, printer: &Printer) -> Result<Profile, Error> {
     if let Some(assets) = kubernetes_assets() {
         arguments.extend(["--kubernetes".into(), assets.display().to_string()]);
     }
+    if let Some(parent) = std::env::var_os(PARENT).filter(|value| !value.is_empty()) {
+        let parent = parent.to_str().and_then(|pid| pid.parse::<u32>().ok());
+        let parent = parent.ok_or_else(|| {
+            Error::new(
+                Exit::Invalid,
+                format!("{PARENT} is not the number of a process"),
+            )
+        })?;
+        arguments.extend(["--parent".into(), parent.to_string()]);
+    }
     control::start(&directory, &executable, &arguments)
         .await
         .map_err(failed)
 }
+
+/// The process without which the sandbox is not needed any more.
+const PARENT: &str = "MESHCTL_SANDBOX_PARENT";
 
 fn this_program() -> Result<PathBuf, Error> {
     std::env::current_exe()

@@ -55,6 +55,8 @@ pub struct Options {
     /// A folder with `etcd` and `kube-apiserver`, and perhaps `kube-controller-manager` and `kube-scheduler`: new
     /// clusters are run by them instead of by the embedded API server.
     pub kubernetes: Option<PathBuf>,
+    /// A process without which it is not needed any more: it stops when that one has ended.
+    pub parent: Option<u32>,
 }
 
 impl Default for Options {
@@ -65,6 +67,7 @@ impl Default for Options {
             region: "us-west-2".into(),
             data_plane: true,
             kubernetes: None,
+            parent: None,
         }
     }
 }
@@ -154,6 +157,8 @@ struct Sandbox {
     stopped: watch::Receiver<bool>,
     /// SIGTERM and SIGINT, caught before anybody is told that the sandbox is ready.
     signals: Option<(Signal, Signal)>,
+    /// See [`Options::parent`].
+    parent: Option<u32>,
     /// Held for the life of the process: who finds it free knows that no sandbox runs.
     _lock: std::fs::File,
 }
@@ -233,6 +238,7 @@ async fn start(directory: &Path, options: &Options) -> Result<Sandbox, Error> {
         parts,
         stop,
         stopped,
+        parent: options.parent,
         signals: signal(SignalKind::terminate())
             .and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)))
             .ok(),
@@ -251,7 +257,11 @@ impl Sandbox {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! { () = asked(&mut self.stopped) => {} () = interrupted => {} }
+        tokio::select! {
+            () = asked(&mut self.stopped) => {}
+            () = interrupted => {}
+            () = ended(self.parent) => {}
+        }
         self.stop.send_replace(true);
         while let Some(part) = self.parts.pop() {
             tracing::info!("stopping the {}", part.name);
@@ -264,6 +274,18 @@ impl Sandbox {
             tracing::error!("cannot save the state: {error}");
         }
     }
+}
+
+/// Waits until a process has ended; for ever without one.
+async fn ended(process: Option<u32>) {
+    let Some(process) = process else {
+        return std::future::pending().await;
+    };
+    let started = data_plane::process::started_at(process);
+    while started.is_some() && data_plane::process::started_at(process) == started {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tracing::info!("process {process} has ended");
 }
 
 /// How the sandbox is, for `meshctl sandbox status`.

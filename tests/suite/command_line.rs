@@ -1,8 +1,13 @@
 //! What a user is told before anything is touched: wrong arguments, wrong files, wrong places.
 
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
 use serde_json::Value;
 
 use crate::harness::{Profile, World};
+use crate::wire::Sandbox;
 
 #[test]
 fn wrong_values_end_with_a_documented_code_and_name_what_is_wrong() {
@@ -261,6 +266,33 @@ fn init_writes_a_file_that_is_read_again_and_keeps_one_that_is_there() {
     let run = world.run(&["init"]).exits_with(4);
     assert!(run.stderr().contains("--force"), "{}", run.stderr());
     world.run(&["init", "--force"]).succeeds();
+}
+
+#[test]
+fn a_sandbox_ends_with_the_process_that_it_was_started_for() {
+    let world = World::without_data_plane();
+    let mut owner = Command::new("sleep").arg("600").spawn().unwrap();
+    let start = |parent: String| {
+        let mut command = world.command(&["sandbox", "start", "--no-data-plane"]);
+        command
+            .env("MESHCTL_SANDBOX_PARENT", parent)
+            .output()
+            .unwrap()
+    };
+    let refused = start("me".into());
+    assert_eq!(refused.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("MESHCTL_SANDBOX_PARENT"));
+    assert!(start(owner.id().to_string()).status.success());
+    let endpoint = Sandbox::of(&world).aws();
+    let is_running = || TcpStream::connect(endpoint).is_ok();
+    assert!(is_running());
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    let began = Instant::now();
+    while is_running() {
+        assert!(began.elapsed() < Duration::from_secs(30), "it goes on");
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 #[test]

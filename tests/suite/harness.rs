@@ -68,6 +68,8 @@ impl World {
             .env("HOME", self.path())
             .env("MESHCTL_STATE_DIR", self.path().join("state"))
             .env("XDG_CACHE_HOME", cache.unwrap_or_default())
+            // A test that is killed cannot stop anything any more.
+            .env("MESHCTL_SANDBOX_PARENT", std::process::id().to_string())
             .stdin(Stdio::null());
         if let Some(assets) = &self.kubernetes {
             command.env("KUBEBUILDER_ASSETS", assets);

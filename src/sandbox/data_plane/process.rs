@@ -201,7 +201,7 @@ async fn copy_lines(output: impl AsyncRead + Unpin, log: Log) {
 }
 
 /// When a process started, in whatever form the system tells it: together with the id it identifies a process.
-fn started_at(pid: u32) -> Option<String> {
+pub fn started_at(pid: u32) -> Option<String> {
     if let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) {
         // The name in parentheses may hold spaces; the start time is the 20th field after it.
         return stat
