@@ -175,7 +175,9 @@ pub fn strategic(schema: &Schema, object: &mut Value, patch: &Value) -> Result<(
         }
         // What was not there is taken as it is, whether its items can be told apart or not.
         if !map.contains_key(key) {
-            map.insert(key.clone(), plain(value));
+            if let Some(value) = kept(value) {
+                map.insert(key.clone(), value);
+            }
             continue;
         }
         let field = below(schema, key);
@@ -285,17 +287,17 @@ fn plain(value: &Value) -> Value {
         Value::Object(map) => Value::Object(
             map.iter()
                 .filter(|(key, value)| !key.starts_with('$') && !value.is_null())
-                .map(|(key, value)| (key.clone(), plain(value)))
+                .filter_map(|(key, value)| Some((key.clone(), kept(value)?)))
                 .collect(),
         ),
-        Value::Array(list) => Value::Array(
-            list.iter()
-                .filter(|item| item["$patch"] != "delete")
-                .map(plain)
-                .collect(),
-        ),
+        Value::Array(list) => Value::Array(list.iter().filter_map(kept).collect()),
         other => other.clone(),
     }
+}
+
+/// What stays of a value for which nothing was there: of what holds a directive nothing does.
+fn kept(value: &Value) -> Option<Value> {
+    value.get("$patch").is_none().then(|| plain(value))
 }
 
 #[cfg(test)]
@@ -303,6 +305,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_list_that_was_not_there_is_taken_without_its_directives() {
+        let schema = Schema::default();
+        let mut object = json!({"status": {}});
+        let patch = json!({"status": {
+            "podIPs": [{"$patch": "replace"}, {"ip": "10.0.0.1"}],
+            "gone": {"$patch": "delete"},
+        }});
+        strategic(&schema, &mut object, &patch).expect("a patch");
+        assert_eq!(object, json!({"status": {"podIPs": [{"ip": "10.0.0.1"}]}}));
+    }
 
     #[test]
     fn a_small_patch_does_not_make_a_gigantic_object() {
