@@ -185,6 +185,8 @@ pub fn on_purpose(service: &dyn Service, refusal: Refusal) -> Fault {
         (Refusal::Denied, protocol) => {
             return access_denied(protocol, "Denied by a fault rule of the sandbox".into());
         }
+        // How a service that has ended answers is not documented for any.
+        (Refusal::Ended, _) => (410, "GoneException", "This service has ended"),
         (Refusal::Expired, protocol) => return Rejection::ExpiredToken.fault(protocol),
     };
     Fault::new(status, code, message)

@@ -188,7 +188,8 @@ impl Known {
         Visit {
             call: self.name(),
             is_internal: iam::is_internal(&world.state(), &self.caller.arn),
-            changes: !is_read(&self.decoded.operation),
+            changes: !is_read(&self.decoded.operation)
+                && !self.decoded.operation.starts_with("Detect"),
         }
     }
 }

@@ -50,6 +50,8 @@ pub enum Refusal {
     Denied,
     /// Expired credentials.
     Expired,
+    /// A service that is no more.
+    Ended,
 }
 
 /// What happens to a call.

@@ -30,6 +30,8 @@ pub enum Kind {
     Denied,
     /// Refused because the credentials have expired; nothing is done.
     Expired,
+    /// Refused as by a service that is no more, 410; nothing is done.
+    Ended,
     /// The connection is reset; nothing is done.
     Reset,
     /// No answer ever comes; nothing is done.
@@ -54,12 +56,13 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Kind; 15] = [
+    pub const ALL: [Kind; 16] = [
         Kind::Throttling,
         Kind::Unavailable,
         Kind::InternalError,
         Kind::Denied,
         Kind::Expired,
+        Kind::Ended,
         Kind::Reset,
         Kind::TimeOut,
         Kind::Lost,
@@ -80,6 +83,7 @@ impl Kind {
             Kind::InternalError => "internal-error",
             Kind::Denied => "denied",
             Kind::Expired => "expired",
+            Kind::Ended => "ended",
             Kind::Reset => "reset",
             Kind::TimeOut => "time-out",
             Kind::Lost => "lost",
@@ -101,6 +105,7 @@ impl Kind {
             Kind::InternalError => "refused as by a server with a defect, 500",
             Kind::Denied => "refused for want of permission, which nobody tries again",
             Kind::Expired => "refused because the credentials have expired",
+            Kind::Ended => "refused as by a service that is no more, 410",
             Kind::Reset => "connection reset before anything is done",
             Kind::TimeOut => "nothing is done and no answer comes",
             Kind::Lost => "done, and the connection reset before the answer",
@@ -122,6 +127,7 @@ impl Kind {
             Kind::InternalError => Some(Refusal::Internal),
             Kind::Denied => Some(Refusal::Denied),
             Kind::Expired => Some(Refusal::Expired),
+            Kind::Ended => Some(Refusal::Ended),
             _ => None,
         }
     }

@@ -145,6 +145,7 @@ fn on_purpose(refusal: Refusal) -> Status {
             "forbidden: denied by a fault rule of the sandbox",
         ),
         Refusal::Expired => Status::unauthorized(),
+        Refusal::Ended => Status::new(410, "Gone", "gone: ended by a fault rule of the sandbox"),
     }
 }
 

@@ -124,6 +124,7 @@ impl Registry {
                 faults::Refusal::Internal => (500, "UNKNOWN", "unknown error"),
                 faults::Refusal::Denied => (403, "DENIED", "Denied by a fault rule of the sandbox"),
                 faults::Refusal::Expired => (403, "DENIED", EXPIRED),
+                faults::Refusal::Ended => (410, "UNSUPPORTED", "this service has ended"),
             };
             answer::refuse(status, code, message)
         };

@@ -381,6 +381,58 @@ def test_change_sets(aws):
     delete(aws, "changing")
 
 
+def drift(aws, stack):
+    """Detects a stack's drift; returns its status and the drifts of its resources by their logical names."""
+    cfn = aws.cloudformation
+    begun = cfn.detect_stack_drift(StackName=stack)["StackDriftDetectionId"]
+    for _ in range(SOON["MaxAttempts"]):
+        asked = cfn.describe_stack_drift_detection_status(StackDriftDetectionId=begun)
+        if asked["DetectionStatus"] != "DETECTION_IN_PROGRESS":
+            break
+        aws.pause()
+    assert asked["DetectionStatus"] == "DETECTION_COMPLETE"
+    page = cfn.describe_stack_resource_drifts(StackName=stack, MaxResults=1)
+    found = page["StackResourceDrifts"]
+    while "NextToken" in page:
+        page = cfn.describe_stack_resource_drifts(StackName=stack, MaxResults=1, NextToken=page["NextToken"])
+        found += page["StackResourceDrifts"]
+    return asked["StackDriftStatus"], {each["LogicalResourceId"]: each for each in found}
+
+
+def test_drift_is_detected_and_taken_back(aws):
+    cfn = aws.cloudformation
+    create(aws, "drifting", FIRST, Parameters=NAME)
+    whole, found = drift(aws, "drifting")
+    assert whole == "IN_SYNC" and {each["StackResourceDriftStatus"] for each in found.values()} == {"IN_SYNC"}
+    vpc = cfn.describe_stack_resource(StackName="drifting", LogicalResourceId="Vpc")["StackResourceDetail"]
+    assert vpc["DriftInformation"]["StackResourceDriftStatus"] == "IN_SYNC"
+    aws.ec2.create_tags(Resources=[vpc["PhysicalResourceId"]], Tags=[{"Key": "Name", "Value": "other"}])
+    one = cfn.detect_stack_resource_drift(StackName="drifting", LogicalResourceId="Vpc")["StackResourceDrift"]
+    assert one["PropertyDifferences"] == [{"PropertyPath": "/Tags/0/Value", "ExpectedValue": "first", "ActualValue": "other",
+                                           "DifferenceType": "NOT_EQUAL"}]
+    assert json.loads(one["ActualProperties"])["CidrBlock"] == "10.9.0.0/16"
+    subnet = cfn.describe_stack_resource(StackName="drifting", LogicalResourceId="Subnet")["StackResourceDetail"]
+    aws.ec2.delete_subnet(SubnetId=subnet["PhysicalResourceId"])
+    whole, found = drift(aws, "drifting")
+    assert whole == cfn.describe_stacks(StackName="drifting")["Stacks"][0]["DriftInformation"]["StackDriftStatus"] == "DRIFTED"
+    assert {name: each["StackResourceDriftStatus"] for name, each in found.items()} == {"Vpc": "MODIFIED", "Subnet": "DELETED"}
+
+    cfn.create_change_set(StackName="drifting", ChangeSetName="back", UsePreviousTemplate=True, DeploymentMode="REVERT_DRIFT",
+                          Parameters=[{"ParameterKey": "Name", "UsePreviousValue": True}])
+    wait(cfn, "change_set_create_complete", StackName="drifting", ChangeSetName="back")
+    shown = cfn.describe_change_set(StackName="drifting", ChangeSetName="back")
+    assert (shown["DeploymentMode"], shown["StackDriftStatus"]) == ("REVERT_DRIFT", "DRIFTED")
+    assert {change["ResourceChange"]["ResourceDriftStatus"] for change in shown["Changes"]} == {"MODIFIED", "DELETED"}
+    cfn.execute_change_set(StackName="drifting", ChangeSetName="back")
+    wait(cfn, "stack_update_complete", StackName="drifting")
+    assert drift(aws, "drifting")[0] == "IN_SYNC"
+    with refused("ValidationError", "does not exist"):
+        cfn.detect_stack_drift(StackName="absent")
+    with refused("ValidationError", "does not exist"):
+        cfn.detect_stack_resource_drift(StackName="drifting", LogicalResourceId="Absent")
+    delete(aws, "drifting")
+
+
 def test_deploy_and_the_rest_that_people_type(aws, tmp_path):
     file = tmp_path / "template.yaml"
     file.write_text(FIRST)

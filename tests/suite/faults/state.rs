@@ -22,6 +22,7 @@ const PASSING: &[&str] = &[
     "updates",
     "change_sets",
     "change_set",
+    "detections",
     "fingerprint",
     "last_used",
     "leaving",

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::super::{Call, Fault};
+use super::drift::Drift;
 use super::functions::plain;
 use super::requests::{
     begin_creation, begin_update, check, definition, differs, find, new_stack, required,
@@ -15,7 +16,7 @@ use super::resources::handler;
 use super::stack::{Definition, OnFailure, Stack, moment};
 use super::template::single;
 use super::views::tags;
-use super::{engine, invalid, parameters};
+use super::{drift, engine, invalid, parameters};
 use crate::sandbox::clock::Millis;
 use crate::sandbox::state::State;
 
@@ -35,6 +36,9 @@ pub struct ChangeSet {
     reason: Option<String>,
     execution: String,
     created_at: Millis,
+    /// What a drift-aware one takes back; none for the others.
+    #[serde(default)]
+    reverts: Option<Vec<Drift>>,
 }
 
 const NOTHING: &str = "The submitted information didn't contain changes. Submit different information to create a change set.";
@@ -81,8 +85,25 @@ pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<Value, Fault>
     }
     let definition = definition(call, (!reviewed).then_some(&stack))?;
     check(state, call, &definition, &stack)?;
-    let empty = !reviewed && !differs(&stack, &definition);
-    let changes = changes(state, call, &stack, &definition);
+    let reverts = match call.text("DeploymentMode").as_deref() {
+        Some("REVERT_DRIFT") if reviewed => Some(Vec::new()),
+        Some("REVERT_DRIFT") => Some(drift::to_revert(state, call, &stack)),
+        _ => None,
+    };
+    let has_drift = reverts.as_ref().is_some_and(|found| !found.is_empty());
+    let empty = !reviewed && !differs(&stack, &definition) && !has_drift;
+    let mut changes = changes(state, call, &stack, &definition);
+    for drift in reverts.iter().flatten() {
+        let is_told =
+            |change: &Value| change["ResourceChange"]["LogicalResourceId"] == drift.logical();
+        match changes.iter_mut().find(|change| is_told(change)) {
+            Some(change) => {
+                change["ResourceChange"]["ResourceDriftStatus"] =
+                    drift.change()["ResourceChange"]["ResourceDriftStatus"].clone();
+            }
+            None => changes.push(drift.change()),
+        }
+    }
     let uuid = state.unique_uuid();
     let id = format!(
         "arn:aws:cloudformation:{}:{}:changeSet/{name}/{uuid}",
@@ -113,6 +134,7 @@ pub(super) fn create(state: &mut State, call: &Call<'_>) -> Result<Value, Fault>
             reason: empty.then(|| NOTHING.to_owned()),
             execution: if empty { "UNAVAILABLE" } else { "AVAILABLE" }.into(),
             created_at: now,
+            reverts,
         },
     );
     Ok(json!({"Id": id, "StackId": stack.id}))
@@ -257,7 +279,7 @@ pub(super) fn describe(state: &State, call: &Call<'_>) -> Result<Value, Fault> {
         .iter()
         .map(|(name, value)| json!({"ParameterKey": name, "ParameterValue": value}))
         .collect();
-    Ok(json!({
+    let mut shown = json!({
         "ChangeSetName": set.name,
         "ChangeSetId": set.id,
         "StackId": set.stack,
@@ -274,7 +296,13 @@ pub(super) fn describe(state: &State, call: &Call<'_>) -> Result<Value, Fault> {
         "Tags": tags(&set.definition.tags),
         "Changes": set.changes,
         "IncludeNestedStacks": false,
-    }))
+    });
+    if let Some(reverts) = &set.reverts {
+        let is_in_sync = reverts.is_empty();
+        shown["DeploymentMode"] = json!("REVERT_DRIFT");
+        shown["StackDriftStatus"] = json!(if is_in_sync { "IN_SYNC" } else { "DRIFTED" });
+    }
+    Ok(shown)
 }
 
 pub(super) fn list(state: &State, call: &Call<'_>) -> Result<Value, Fault> {
@@ -338,6 +366,17 @@ pub(super) fn execute(state: &mut State, call: &Call<'_>) -> Result<Value, Fault
         state.cloudformation.stacks.insert(stack.id.clone(), stack);
     } else {
         updatable(&stack)?;
+        if let Some(stack) = state.cloudformation.stacks.get_mut(&set.stack) {
+            for drift in set.reverts.iter().flatten() {
+                let resources = &mut stack.resources;
+                if let Some(found) = resources
+                    .iter_mut()
+                    .find(|one| one.logical == drift.logical())
+                {
+                    drift.admit(found);
+                }
+            }
+        }
         begin_update(
             state,
             call,

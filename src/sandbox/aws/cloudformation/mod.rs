@@ -4,6 +4,7 @@
 //! stacks about tick by tick, and `requests`, `change_sets` and `views` are the API.
 
 mod change_sets;
+mod drift;
 mod engine;
 mod functions;
 mod parameters;
@@ -80,10 +81,14 @@ impl super::Service for Service {
             "DeleteChangeSet",
             "DeleteStack",
             "DescribeChangeSet",
+            "DescribeStackDriftDetectionStatus",
             "DescribeStackEvents",
             "DescribeStackResource",
+            "DescribeStackResourceDrifts",
             "DescribeStackResources",
             "DescribeStacks",
+            "DetectStackDrift",
+            "DetectStackResourceDrift",
             "ExecuteChangeSet",
             "GetTemplate",
             "GetTemplateSummary",
@@ -131,6 +136,15 @@ impl super::Service for Service {
             "DescribeStackResource" => views::describe_resource(state, call),
             "DescribeStackResources" => views::describe_resources(state, call),
             "DescribeStacks" => views::describe(state, call),
+            "DescribeStackDriftDetectionStatus" => {
+                drift::describe_detection(&state.cloudformation, call)
+            }
+            "DescribeStackResourceDrifts" => {
+                let stack = requests::id_of(state, call, requests::does_not_exist)?;
+                drift::describe(&state.cloudformation, &stack, call)
+            }
+            "DetectStackDrift" => drift::detect(state, call),
+            "DetectStackResourceDrift" => drift::detect_one(state, call),
             "ExecuteChangeSet" => change_sets::execute(state, call),
             "GetTemplate" => views::template(state, call),
             "GetTemplateSummary" => views::template_summary(state, call),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::super::Caller;
+use super::drift::Detection;
 use super::template::Template;
 use crate::sandbox::clock::Millis;
 
@@ -65,6 +66,8 @@ pub struct Stack {
     pub change_set: Option<String>,
     /// Names of other stacks' exports that it imports.
     pub imports: BTreeSet<String>,
+    /// The last detections of drift.
+    pub detections: Vec<Detection>,
 }
 
 /// What a stack is made from and with.

@@ -7,13 +7,23 @@ use super::functions::{plain, scalar};
 use super::requests::{does_not_exist, find, id_of, required, with_id_does_not_exist};
 use super::stack::{OnFailure, Resource, Stack, moment};
 use super::template::Template;
-use super::{engine, invalid};
+use super::{drift, engine, invalid};
+use crate::sandbox::clock::Millis;
 use crate::sandbox::state::State;
 
 /// How many entries a page has.
-const PAGE: usize = 100;
+pub(super) const PAGE: usize = 100;
 
 fn page(call: &Call<'_>, member: &str, all: Vec<Value>) -> Result<Value, Fault> {
+    page_of(call, member, all, PAGE)
+}
+
+pub(super) fn page_of(
+    call: &Call<'_>,
+    member: &str,
+    all: Vec<Value>,
+    most: usize,
+) -> Result<Value, Fault> {
     let start = match call.text("NextToken") {
         None => 0,
         Some(token) => token
@@ -22,25 +32,28 @@ fn page(call: &Call<'_>, member: &str, all: Vec<Value>) -> Result<Value, Fault> 
             .ok_or_else(|| invalid("Invalid value for NextToken"))?,
     };
     let total = all.len();
-    let items: Vec<Value> = all.into_iter().skip(start).take(PAGE).collect();
+    let items: Vec<Value> = all.into_iter().skip(start).take(most).collect();
     let end = start + items.len();
     let next = (end < total).then(|| format!("page-{end:x}"));
     Ok(json!({ member: items, "NextToken": next }))
 }
 
 pub(super) fn describe(state: &State, call: &Call<'_>) -> Result<Value, Fault> {
+    let now = call.world.clock.now();
     let stacks: Vec<Value> = match call.text("StackName") {
         Some(name) => {
             let stack =
                 find(state, call, &name).ok_or_else(|| invalid(with_id_does_not_exist(&name)))?;
-            vec![render(stack)]
+            vec![render(stack, now)]
         }
-        None => engine::live(state, call.region).map(render).collect(),
+        None => engine::live(state, call.region)
+            .map(|stack| render(stack, now))
+            .collect(),
     };
     page(call, "Stacks", stacks)
 }
 
-fn render(stack: &Stack) -> Value {
+fn render(stack: &Stack, now: Millis) -> Value {
     let hidden = |name: &str| {
         let declared = stack.definition.template.section("Parameters").get(name);
         declared
@@ -86,7 +99,7 @@ fn render(stack: &Stack) -> Value {
         "RoleARN": stack.role,
         "Tags": tags(&stack.definition.tags),
         "EnableTerminationProtection": stack.protected,
-        "DriftInformation": {"StackDriftStatus": "NOT_CHECKED"},
+        "DriftInformation": drift::of_stack(stack, now),
     })
 }
 
@@ -118,7 +131,7 @@ pub(super) fn list(state: &State, call: &Call<'_>) -> Result<Value, Fault> {
                 "DeletionTime": stack.deleted_at.map(moment),
                 "StackStatus": stack.status,
                 "StackStatusReason": stack.reason,
-                "DriftInformation": {"StackDriftStatus": "NOT_CHECKED"},
+                "DriftInformation": drift::of_stack(stack, call.world.clock.now()),
             })
         })
         .collect();
@@ -151,7 +164,7 @@ pub(super) fn describe_events(state: &State, call: &Call<'_>) -> Result<Value, F
     page(call, "StackEvents", events)
 }
 
-fn render_resource(stack: &Stack, resource: &Resource, time: &str) -> Value {
+fn render_resource(call: &Call<'_>, stack: &Stack, resource: &Resource, time: &str) -> Value {
     json!({
         "StackName": stack.name,
         "StackId": stack.id,
@@ -161,7 +174,7 @@ fn render_resource(stack: &Stack, resource: &Resource, time: &str) -> Value {
         time: moment(resource.changed_at),
         "ResourceStatus": resource.status,
         "ResourceStatusReason": resource.reason,
-        "DriftInformation": {"StackResourceDriftStatus": "NOT_CHECKED"},
+        "DriftInformation": drift::of_resource(stack, resource, call.world.clock.now()),
     })
 }
 
@@ -195,7 +208,7 @@ pub(super) fn describe_resources(state: &State, call: &Call<'_>) -> Result<Value
                 .as_ref()
                 .is_none_or(|logical| resource.logical == *logical)
         })
-        .map(|resource| render_resource(stack, resource, "Timestamp"))
+        .map(|resource| render_resource(call, stack, resource, "Timestamp"))
         .collect();
     if let (Some(logical), true) = (&logical, found.is_empty()) {
         return Err(invalid(format!(
@@ -218,7 +231,7 @@ pub(super) fn describe_resource(state: &State, call: &Call<'_>) -> Result<Value,
                 stack.name
             ))
         })?;
-    let mut detail = render_resource(stack, resource, "LastUpdatedTimestamp");
+    let mut detail = render_resource(call, stack, resource, "LastUpdatedTimestamp");
     let written = stack.definition.template.section("Resources").get(&logical);
     detail["Metadata"] = json!(
         written
@@ -233,7 +246,7 @@ pub(super) fn list_resources(state: &State, call: &Call<'_>) -> Result<Value, Fa
     let stack = &state.cloudformation.stacks[&id];
     let all = begun(stack)
         .map(|resource| {
-            let mut summary = render_resource(stack, resource, "LastUpdatedTimestamp");
+            let mut summary = render_resource(call, stack, resource, "LastUpdatedTimestamp");
             summary["StackName"] = Value::Null;
             summary["StackId"] = Value::Null;
             summary

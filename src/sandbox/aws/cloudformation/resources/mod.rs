@@ -3,9 +3,11 @@
 mod compute;
 mod groups;
 mod identity;
+mod live;
 mod network;
 mod storage;
 
+pub(super) use live::live;
 pub(super) use network::system_tags;
 
 use serde_json::{Map, Value, json};

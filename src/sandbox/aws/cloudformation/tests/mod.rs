@@ -1,5 +1,6 @@
 //! Stacks from beginning to end, through the services that they are made of.
 
+mod drift;
 mod updates;
 
 use std::time::{Duration, Instant};
