@@ -192,7 +192,9 @@ pub(super) fn conclude(report: &Report, printer: &Printer, again: &str) -> Exit 
             true => failure.to_string(),
             false => format!("{}: {failure}", step.title),
         };
-        printer.error(&message, failure.hint.as_deref());
+        let onward = format!("mend the cause, then `{again}` goes on from here");
+        let hint = failure.hint.as_deref().unwrap_or(&onward);
+        printer.error(&message, Some(hint));
     }
     let mut skipped: BTreeMap<&StepId, usize> = BTreeMap::new();
     for step in &report.steps {

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_eks::Client;
 use aws_sdk_eks::types::{Cluster, ClusterStatus, Update, UpdateStatus};
+use aws_smithy_types::DateTime;
 
 use super::aws::{failed, is};
+use crate::config::OWNER_TAG;
 use crate::engine::{Context, Failure, FailureKind, Poll, Result, Wait};
 
 /// EKS's error code for what does not exist.
@@ -32,11 +34,30 @@ pub async fn find_cluster(client: &Client, name: &str) -> Result<Option<Cluster>
     }
 }
 
-/// A cluster that is there again after its deletion: only another run makes it.
-pub fn made_again(name: &str) -> Failure {
+/// Something that is there again after its deletion: only another run makes it.
+pub fn made_again(what: &str) -> Failure {
     let message = "was made again while it was removed: another run is at work on this environment";
-    Failure::of(FailureKind::Blocked, cluster_title(name), message)
+    Failure::of(FailureKind::Blocked, what, message)
         .hint("let that run end or stop it, then run the same command again")
+}
+
+/// Ends well where the environment has no cluster, after which nothing of it can be in the way any more.
+///
+/// # Errors
+/// A cluster that another run made again; when EKS does not answer.
+pub async fn refuse_made_again(client: &Client, name: &str, environment: &str) -> Result<()> {
+    match find_cluster(client, name).await? {
+        Some(live)
+            if live
+                .tags()
+                .and_then(|tags| tags.get(OWNER_TAG))
+                .map(String::as_str)
+                == Some(environment) =>
+        {
+            Err(made_again(&cluster_title(name)))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What EKS says is wrong with the cluster.
@@ -139,32 +160,41 @@ pub async fn update_done(
     .await
 }
 
-/// What a look at something that is to go finds.
+/// How something is that is to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Going {
     /// EKS is at work on it.
     Busy,
-    /// EKS has given its deletion up.
-    GivenUp,
-    /// It is there, as it always was.
-    There,
+    /// EKS is not, be it that nobody has asked or that it has given the deletion up.
+    Still,
+}
+
+/// What a look at something that is to go finds.
+#[derive(Clone, Debug)]
+pub struct Remains {
+    /// How it is.
+    pub going: Going,
+    /// EKS's own words for that.
+    pub words: String,
+    /// When it was made, which tells it from another of its name.
+    pub made: Option<DateTime>,
 }
 
 /// How EKS took the wish to delete something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
     /// It has begun.
     Begun,
     /// There is nothing to delete any more.
     Gone,
-    /// Not now: something else goes on with it.
-    Refused,
+    /// Not now, in EKS's words: something else goes on with it.
+    Refused(String),
 }
 
 /// How often one run asks for a deletion: what EKS gave up once often works the next time.
 const DELETIONS: u32 = 3;
-/// How long a look may still show the last failure of a deletion that has been asked for again.
-const SHOWN: Duration = Duration::from_secs(10);
+/// How long a look may still show what was before a deletion was asked for, or before something else was deleted.
+pub const SHOWN: Duration = Duration::from_secs(10);
 
 /// How far a deletion has come.
 struct Deletion {
@@ -172,12 +202,38 @@ struct Deletion {
     at: Instant,
     /// Whether EKS has been seen at work since it was last asked.
     seen: bool,
+    /// When what is deleted was made.
+    made: Option<DateTime>,
+}
+
+impl Deletion {
+    /// Whether it has to be asked for now.
+    fn is_due(&mut self, remains: &Remains) -> Due {
+        match remains.going {
+            Going::Busy => {
+                self.seen = true;
+                Due::NotNow
+            }
+            Going::Still if self.asked == 0 => Due::Now,
+            Going::Still if !self.seen && self.at.elapsed() < SHOWN => Due::NotNow,
+            Going::Still if self.asked < DELETIONS => Due::Now,
+            Going::Still => Due::NeverAgain,
+        }
+    }
+}
+
+/// Whether a deletion has to be asked for.
+enum Due {
+    Now,
+    NotNow,
+    NeverAgain,
 }
 
 /// Deletes something of EKS and returns when it is gone. What EKS gives up is asked for again, some times.
 ///
 /// # Errors
-/// EKS's own words about a deletion that it gives up each time; a passed deadline.
+/// Another one of its name, which another run made meanwhile; EKS's own words about a deletion that it gives up each
+/// time; a passed deadline.
 pub async fn delete<Look, Looked, Ask, Asking>(
     cx: &Context,
     what: &str,
@@ -187,55 +243,52 @@ pub async fn delete<Look, Looked, Ask, Asking>(
 ) -> Result<()>
 where
     Look: Fn() -> Looked,
-    Looked: Future<Output = Result<Option<(Going, String)>>>,
+    Looked: Future<Output = Result<Option<Remains>>>,
     Ask: Fn() -> Asking,
     Asking: Future<Output = Result<Asked>>,
 {
     let hint = "`meshctl audit` lists what may still use it; then run the same command again";
-    let deletion = &Mutex::new(Deletion {
-        asked: 0,
-        at: Instant::now(),
-        seen: false,
-    });
+    let deletion = &Mutex::new(None::<Deletion>);
     let (look, ask) = (&look, &ask);
     let wait = Wait::new(what, deadline).hint(hint);
     cx.wait_for(wait, || async move {
-        let Some((going, words)) = look().await? else {
+        let Some(remains) = look().await? else {
             return Ok(Poll::Ready(()));
         };
-        let is_due = {
+        let (due, asked) = {
             let mut deletion = deletion.lock().expect("no panic while locked");
-            match going {
-                Going::Busy => {
-                    deletion.seen = true;
-                    false
-                }
-                Going::There => deletion.asked == 0,
-                Going::GivenUp if deletion.asked == 0 => true,
-                Going::GivenUp if !deletion.seen && deletion.at.elapsed() < SHOWN => false,
-                Going::GivenUp if deletion.asked < DELETIONS => true,
-                Going::GivenUp => {
-                    let message = format!("{words}, after {DELETIONS} tries");
-                    return Err(Failure::new(what, message).hint(hint));
-                }
+            let deletion = deletion.get_or_insert_with(|| Deletion {
+                asked: 0,
+                at: Instant::now(),
+                seen: false,
+                made: remains.made,
+            });
+            if deletion.made != remains.made {
+                return Err(made_again(what));
             }
+            (deletion.is_due(&remains), deletion.asked)
         };
-        if !is_due {
-            return Ok(Poll::Pending(words));
+        let words = remains.words;
+        match due {
+            Due::NotNow => return Ok(Poll::Pending(words)),
+            Due::NeverAgain => {
+                let message = format!("{words}, after {DELETIONS} tries");
+                return Err(Failure::new(what, message).hint(hint));
+            }
+            Due::Now => {}
         }
         Ok(match ask().await? {
             Asked::Gone => Poll::Ready(()),
-            Asked::Refused => Poll::Pending(words),
+            Asked::Refused(why) => Poll::Pending(why),
             Asked::Begun => {
-                let mut deletion = deletion.lock().expect("no panic while locked");
-                *deletion = Deletion {
-                    asked: deletion.asked + 1,
-                    at: Instant::now(),
-                    seen: false,
-                };
-                Poll::Pending(match going {
-                    Going::GivenUp => format!("{words}; asked for again"),
-                    _ => "DELETING".to_owned(),
+                if let Some(deletion) = &mut *deletion.lock().expect("no panic while locked") {
+                    deletion.asked += 1;
+                    deletion.at = Instant::now();
+                    deletion.seen = false;
+                }
+                Poll::Pending(match asked {
+                    0 => "DELETING".to_owned(),
+                    _ => format!("{words}; asked for again"),
                 })
             }
         })
@@ -251,8 +304,16 @@ mod tests {
     use super::*;
     use crate::engine::{Cancellation, FailureKind, Silence};
 
-    /// Deletes something whose deletion fails the first times, and says how often it was asked for.
-    async fn delete_failing(failures: u32) -> (Result<()>, u32) {
+    fn remains(going: Going, words: &str, made: i64) -> Option<Remains> {
+        Some(Remains {
+            going,
+            words: words.to_owned(),
+            made: Some(DateTime::from_secs(made)),
+        })
+    }
+
+    /// Deletes something that goes on as told once EKS has been seen at work; says how often it was asked for.
+    async fn delete_ending(end: impl Fn(u32) -> Option<Remains>) -> (Result<()>, u32) {
         let cx = Context::detached("test", Arc::new(Silence), Cancellation::new());
         let (asked, looks) = (AtomicU32::new(0), AtomicU32::new(0));
         let look = async || {
@@ -260,12 +321,9 @@ mod tests {
             // One look at the work, the next one at its end.
             let is_over = looks.fetch_add(1, Relaxed) % 2 == 1;
             Ok(match asked {
-                0 => Some((Going::There, "ACTIVE".to_owned())),
-                _ if !is_over => Some((Going::Busy, "DELETING".to_owned())),
-                asked if asked <= failures => {
-                    Some((Going::GivenUp, "DELETE_FAILED: in use".to_owned()))
-                }
-                _ => None,
+                0 => remains(Going::Still, "ACTIVE", 1),
+                _ if !is_over => remains(Going::Busy, "DELETING", 1),
+                asked => end(asked),
             })
         };
         let ask = async || {
@@ -279,19 +337,36 @@ mod tests {
 
     #[tokio::test]
     async fn a_deletion_that_is_given_up_is_asked_for_again_and_not_for_ever() {
-        for failures in 0..DELETIONS {
-            let (ended, asked) = delete_failing(failures).await;
-            assert!(ended.is_ok(), "{failures}: {ended:?}");
-            assert_eq!(asked, failures + 1);
+        // Some say so, others are as if nobody had ever asked.
+        for words in ["DELETE_FAILED: in use", "ACTIVE"] {
+            let failing = |failures: u32| {
+                move |asked: u32| match asked <= failures {
+                    true => remains(Going::Still, words, 1),
+                    false => None,
+                }
+            };
+            for failures in 0..DELETIONS {
+                let (ended, asked) = delete_ending(failing(failures)).await;
+                assert!(ended.is_ok(), "{failures}: {ended:?}");
+                assert_eq!(asked, failures + 1);
+            }
+            let (ended, asked) = delete_ending(failing(DELETIONS)).await;
+            let failure = ended.expect_err("it never goes");
+            assert_eq!(failure.kind, FailureKind::Service);
+            assert!(failure.message.contains(words), "{failure}");
+            assert!(failure.hint.is_some(), "what to do next");
+            assert_eq!(asked, DELETIONS);
         }
-        let (ended, asked) = delete_failing(DELETIONS).await;
-        let failure = ended.expect_err("it never goes");
-        assert_eq!(failure.kind, FailureKind::Service);
-        assert!(
-            failure.message.contains("DELETE_FAILED: in use"),
-            "{failure}"
-        );
-        assert!(failure.hint.is_some(), "what to do next");
-        assert_eq!(asked, DELETIONS);
+    }
+
+    #[tokio::test]
+    async fn what_another_run_makes_again_is_not_waited_for() {
+        for (going, words) in [(Going::Busy, "CREATING"), (Going::Still, "ACTIVE")] {
+            let (ended, asked) = delete_ending(|_| remains(going, words, 2)).await;
+            let failure = ended.expect_err("another run is at work");
+            assert_eq!(failure.kind, FailureKind::Blocked);
+            assert!(failure.message.contains("made again"), "{failure}");
+            assert_eq!(asked, 1, "nobody deletes what another run makes");
+        }
     }
 }

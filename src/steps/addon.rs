@@ -8,8 +8,8 @@ use aws_sdk_eks::types::{Addon, AddonStatus, ResolveConflicts};
 
 use super::outputs::ControlPlane;
 use crate::clients::Clients;
-use crate::clients::aws::{failed, foreign, is};
-use crate::clients::eks::{self, Asked, Going, Updated};
+use crate::clients::aws::{failed, foreign, is, message};
+use crate::clients::eks::{self, Asked, Going, Remains, Updated};
 use crate::clients::stacks::token;
 use crate::config::{Environment, Names, OWNER_TAG};
 use crate::engine::{
@@ -104,10 +104,13 @@ impl ClusterAddon {
             Ok(self.find().await?.map(|addon| {
                 let going = match addon.status() {
                     Some(AddonStatus::Deleting) => Going::Busy,
-                    Some(AddonStatus::DeleteFailed) => Going::GivenUp,
-                    _ => Going::There,
+                    _ => Going::Still,
                 };
-                (going, words(&addon))
+                Remains {
+                    going,
+                    words: words(&addon),
+                    made: addon.created_at,
+                }
             }))
         };
         let ask = async || {
@@ -116,7 +119,7 @@ impl ClusterAddon {
             match request.addon_name(self.name).send().await {
                 Ok(_) => Ok(Asked::Begun),
                 Err(error) if is(&error, eks::NOT_FOUND) => Ok(Asked::Gone),
-                Err(error) if is(&error, eks::IN_USE) => Ok(Asked::Refused),
+                Err(error) if is(&error, eks::IN_USE) => Ok(Asked::Refused(message(&error))),
                 Err(error) => Err(failed(self.resource())(error)),
             }
         };

@@ -1,16 +1,22 @@
 //! The way to the cluster: a token that is accepted and rights that have taken effect.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use aws_sdk_eks::types::ClusterStatus;
 
 use super::outputs::ControlPlane;
 use crate::clients::Clients;
+use crate::clients::eks::{cluster_title, find_cluster};
 use crate::clients::kube::{self, Cluster, Reference, Trouble};
 use crate::config::Environment;
 use crate::engine::{
     Change, Context, Expected, Failure, FailureKind, Input, Observed, Poll, Result, Step, StepId,
     Wait,
 };
+
+/// How often EKS is asked, while the API does not answer, whether there still is a cluster.
+const ASKED: Duration = Duration::from_secs(1);
 
 /// The cluster's API, answering.
 pub struct KubernetesApi {
@@ -40,6 +46,28 @@ impl KubernetesApi {
             )
             .hint("sign in (`aws sso login`, `aws configure`) or name a profile with --profile")
         })
+    }
+}
+
+impl KubernetesApi {
+    /// Ends well as long as EKS has the cluster that is waited for.
+    async fn refuse_gone(&self, plane: &ControlPlane) -> Result<()> {
+        let found = find_cluster(&self.clients.eks, &plane.name).await?;
+        let how = match &found {
+            None => "was deleted meanwhile",
+            Some(cluster) if cluster.status() == Some(&ClusterStatus::Deleting) => {
+                "is being deleted"
+            }
+            Some(cluster) if cluster.endpoint() != Some(&plane.endpoint) => {
+                "was made again meanwhile"
+            }
+            Some(_) => return Ok(()),
+        };
+        let message = format!("{how}: another run is at work on this environment");
+        Err(
+            Failure::of(FailureKind::Blocked, cluster_title(&plane.name), message)
+                .hint("let that run end or stop it, then run the same command again"),
+        )
     }
 }
 
@@ -89,18 +117,34 @@ impl Step for KubernetesApi {
         let wait = Wait::new(self.title(), Duration::from_secs(180)).hint(
             "this machine must be able to reach the endpoint (cluster.publicAccessCidrs), and the identity in use needs an access entry",
         );
-        cx.wait_for(wait, || async {
-            match look(&cluster).await {
-                Ok(()) => Ok(Poll::Ready(())),
-                Err(trouble @ Trouble::Unreachable(_)) => Ok(Poll::Pending(trouble.to_string())),
+        let plane = &self.control_plane.get(cx)?;
+        let (asked, cluster) = (&Mutex::new(Instant::now()), &cluster);
+        cx.wait_for(wait, || async move {
+            let trouble = match look(cluster).await {
+                Ok(()) => return Ok(Poll::Ready(())),
                 // Access entries are eventually consistent.
-                Err(trouble) if matches!(trouble.code(), 401 | 403) => {
-                    Ok(Poll::Pending(trouble.to_string()))
+                Err(trouble)
+                    if matches!(trouble, Trouble::Unreachable(_))
+                        || matches!(trouble.code(), 401 | 403) =>
+                {
+                    trouble
                 }
-                Err(trouble) => Err(trouble.failure(self.title())),
+                Err(trouble) => return Err(trouble.failure(self.title())),
+            };
+            let is_due = {
+                let mut asked = asked.lock().expect("no panic while locked");
+                let is_due = asked.elapsed() > ASKED;
+                if is_due {
+                    *asked = Instant::now();
+                }
+                is_due
+            };
+            if is_due {
+                self.refuse_gone(plane).await?;
             }
+            Ok(Poll::Pending(trouble.to_string()))
         })
         .await?;
-        Ok(cluster)
+        Ok(cluster.clone())
     }
 }

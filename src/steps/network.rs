@@ -9,12 +9,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aws_sdk_cloudformation::types::StackStatus;
+
 use super::outputs::Subnets;
 use super::{stack_outputs, sweep};
 use crate::clients::Clients;
 use crate::clients::eks;
 use crate::clients::stacks::{self, Outputs, Stack};
-use crate::config::{Environment, Names, Nat, OWNER_TAG};
+use crate::config::{Environment, Names, Nat};
 use crate::engine::{
     Change, Context, Expected, Failure, FailureKind, Input, Observed, Result, Step, StepId,
 };
@@ -104,6 +106,30 @@ pub struct NetworkSubnets {
     pub clients: Arc<Clients>,
 }
 
+impl NetworkSubnets {
+    /// A deletion that failed can only be gone on with, which cannot end while a cluster lives in the network.
+    async fn refuse_half_deleted(&self, stack: &Stack) -> Result<()> {
+        let found = stacks::find(&self.clients.cloudformation, &stack.name).await?;
+        let Some(found) = found.filter(|found| found.status == StackStatus::DeleteFailed) else {
+            return Ok(());
+        };
+        let cluster = Names::new(&self.environment.name).cluster();
+        if eks::find_cluster(&self.clients.eks, &cluster)
+            .await?
+            .is_none()
+        {
+            return Ok(());
+        }
+        let status = found.status.as_str();
+        let message = format!("{status}: it was half deleted under the cluster that lives in it");
+        Err(
+            Failure::of(FailureKind::Blocked, stack.title(), message).hint(
+                "nothing but its deletion can go on: `meshctl down`, then `meshctl up` makes all of it anew",
+            ),
+        )
+    }
+}
+
 impl Step for NetworkSubnets {
     type Outputs = Subnets;
 
@@ -135,6 +161,7 @@ impl Step for NetworkSubnets {
     async fn apply(&self, cx: &Context, _: &Change) -> Result<Subnets> {
         let stack = stack(&self.environment);
         let client = &self.clients.cloudformation;
+        self.refuse_half_deleted(&stack).await?;
         let id = stack.begin(cx, client).await?;
         let wanted: Vec<&str> = ["Vpc"].into_iter().chain(PUBLIC).chain(PRIVATE).collect();
         let made = stack.resources(cx, client, &id, &wanted).await?;
@@ -157,11 +184,7 @@ impl Step for NetworkSubnets {
             return Ok(());
         };
         let cluster = Names::new(environment).cluster();
-        if let Some(live) = eks::find_cluster(&self.clients.eks, &cluster).await?
-            && live.tags().and_then(|tags| tags.get(OWNER_TAG)) == Some(environment)
-        {
-            return Err(eks::made_again(&cluster));
-        }
+        eks::refuse_made_again(&self.clients.eks, &cluster, environment).await?;
         let Some(vpc) = vpc else {
             return stacks::delete_again(cx, client, &name, &failure).await;
         };

@@ -35,6 +35,11 @@ impl Objects for Definitions {
         let manifests = CRDS.manifests(self.app_mesh.context())?;
         Ok(Bundle::new("App Mesh's kinds", cluster, manifests))
     }
+
+    async fn remove(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
+        let kinds = CRDS.manifests(self.app_mesh.context())?;
+        dead::remove_kinds(cx, cluster, &kinds).await
+    }
 }
 
 /// The manifests of the controller and of its webhooks.
@@ -164,6 +169,6 @@ impl Objects for MeshObject {
 
     async fn remove(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
         let names = self.bundle(cx, cluster).await?.names();
-        dead::remove_all(cx, cluster, &names).await
+        dead::remove_all(cx, &self.app_mesh, cluster, &names).await
     }
 }

@@ -6,14 +6,14 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{API, CONTROLLER_NAME, SYSTEM};
+use super::{API, AppMesh, CONTROLLER_NAME, SYSTEM, control_plane};
 use crate::clients::kube::{Cluster, Reference, Trouble, remove};
-use crate::engine::{Context, Failure, FailureKind, Result};
+use crate::engine::{Context, Failure, FailureKind, Poll, Result, Wait};
 
 /// How long a living controller gets to take one finalizer off.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long an object may take to go once nothing holds it.
 const AFTERWARDS: Duration = Duration::from_secs(60);
 
@@ -31,12 +31,21 @@ pub(super) async fn is_controller_alive(cluster: &Cluster) -> Result<bool, Troub
 }
 
 /// Removes objects in order, each gone before the next; by force where the controller is dead or does not come to it.
-pub(super) async fn remove_all(cx: &Context, cluster: &Cluster, names: &[Reference]) -> Result<()> {
+pub(super) async fn remove_all(
+    cx: &Context,
+    app_mesh: &AppMesh,
+    cluster: &Cluster,
+    names: &[Reference],
+) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    // Where App Mesh is no more, its controller waits for it for ever.
+    let served = control_plane::is_served(app_mesh).await;
+    let has_ended = served.is_err_and(|failure| failure.kind == FailureKind::Blocked);
     for name in names {
-        if is_controller_alive(cluster)
-            .await
-            .map_err(|trouble| trouble.failure(name.to_string()))?
-        {
+        let is_alive = is_controller_alive(cluster).await;
+        if !has_ended && is_alive.map_err(|trouble| trouble.failure(name.to_string()))? {
             match remove(cx, cluster, name, PATIENCE).await {
                 Err(Failure {
                     kind: FailureKind::Timeout,
@@ -57,6 +66,52 @@ pub(super) async fn remove_all(cx: &Context, cluster: &Cluster, names: &[Referen
         release(cx, cluster, name).await?;
     }
     Ok(())
+}
+
+/// Removes custom resource definitions. A definition goes once its last object has, which waits for the controller, and
+/// that has gone before: what another run made of them meanwhile is released here.
+pub(super) async fn remove_kinds(cx: &Context, cluster: &Cluster, kinds: &[Value]) -> Result<()> {
+    for kind in kinds.iter().rev() {
+        let name = &Reference::of(kind);
+        let failure = |trouble: Trouble| trouble.failure(name.to_string());
+        let Some(live) = cluster.get(name).await.map_err(failure)? else {
+            continue;
+        };
+        if cluster.foreign_owner(&live).is_some() || !cluster.delete(name).await.map_err(failure)? {
+            continue;
+        }
+        let kind = live["spec"]["names"]["kind"].as_str().unwrap_or_default();
+        let wait = Wait::new(name.to_string(), PATIENCE)
+            .hint("see what still has finalizers of that kind, then run the same command again");
+        cx.wait_for(wait, || async move {
+            if cluster.get(name).await.map_err(failure)?.is_none() {
+                return Ok(Poll::Ready(()));
+            }
+            let held = release_deleted(cluster, kind).await.map_err(failure)?;
+            Ok(Poll::Pending(match held {
+                Some(object) => format!("deleting {name}, waiting for {object} to go"),
+                None => format!("deleting {name}"),
+            }))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Takes the finalizers off what was deleted of a kind, unless the controller lives; names one of what is still there.
+async fn release_deleted(cluster: &Cluster, kind: &str) -> Result<Option<Reference>, Trouble> {
+    let left = cluster.list(API, kind, None, "").await?;
+    if left.is_empty() || is_controller_alive(cluster).await? {
+        return Ok(left.first().map(Reference::of));
+    }
+    silence(cluster).await?;
+    let free = json!({"metadata": {"finalizers": null}});
+    for object in &left {
+        if object["metadata"]["deletionTimestamp"].is_string() {
+            cluster.merge(&Reference::of(object), &free).await?;
+        }
+    }
+    Ok(left.first().map(Reference::of))
 }
 
 /// Stops the controller and its webhooks.

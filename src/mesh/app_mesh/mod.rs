@@ -463,7 +463,7 @@ impl MeshProvider for AppMesh {
         cluster: &Cluster,
         members: &[Reference],
     ) -> Result<()> {
-        dead::remove_all(cx, cluster, members).await
+        dead::remove_all(cx, self, cluster, members).await
     }
 
     async fn leftovers(&self) -> Result<Vec<Leftover>> {

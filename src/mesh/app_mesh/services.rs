@@ -45,7 +45,7 @@ impl Objects for VirtualServices {
 
     async fn remove(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
         let names = self.bundle(cx, cluster).await?.names();
-        dead::remove_all(cx, cluster, &names).await
+        dead::remove_all(cx, &self.app_mesh, cluster, &names).await
     }
 }
 
@@ -87,6 +87,6 @@ impl Objects for ServiceResources {
     async fn remove(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
         // App Mesh deletes what uses before what is used: VirtualService, VirtualRouter, VirtualNode, as made.
         let names = self.bundle(cx, cluster).await?.names();
-        dead::remove_all(cx, cluster, &names).await
+        dead::remove_all(cx, &self.app_mesh, cluster, &names).await
     }
 }

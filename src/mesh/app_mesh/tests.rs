@@ -1,6 +1,7 @@
 use aws_sdk_appmesh::config::{BehaviorVersion, Region};
 
 use super::*;
+use crate::clients::iam::trust_policy;
 use crate::config::Protocol;
 use crate::mesh::Place;
 
@@ -165,4 +166,51 @@ fn an_object_is_ready_only_when_its_controller_saw_this_very_generation() {
     assert_eq!(router(2, "True"), Readiness::Ready);
     assert!(matches!(router(3, "True"), Readiness::Waiting(_)));
     assert_eq!(router(2, "False"), Readiness::Waiting("why".into()));
+}
+
+#[test]
+fn a_thousand_services_fit_into_what_iam_takes() {
+    let mut environment = Environment::demo();
+    let one = environment.services["backend"].clone();
+    for number in 0..1000 {
+        let name = format!("a-service-with-a-long-name-{number}");
+        let service = Service {
+            name: name.clone(),
+            ..one.clone()
+        };
+        environment.services.insert(name, service);
+    }
+    let config = aws_sdk_appmesh::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-west-1"))
+        .build();
+    let client = aws_sdk_appmesh::Client::from_conf(config);
+    let app_mesh = AppMesh::with(&environment, client, None);
+    let issuer =
+        "https://oidc.eks.ap-southeast-1.amazonaws.com/id/0123456789ABCDEF0123456789ABCDEF";
+    let provider = format!(
+        "arn:aws-us-gov:iam::123456789012:oidc-provider/{}",
+        issuer.trim_start_matches("https://")
+    );
+    let place = Place {
+        partition: "aws-us-gov".into(),
+        region: "ap-southeast-1".into(),
+        account: "123456789012".into(),
+    };
+    for role in app_mesh.roles() {
+        let trust = trust_policy(&provider, issuer, &role.subject_claims()).to_string();
+        assert!(
+            trust.len() <= 2048,
+            "{}: {} characters",
+            role.name,
+            trust.len()
+        );
+        let policy = role.policy(&place).expect("rendered").to_string();
+        assert!(
+            policy.len() <= 10_240,
+            "{}: {} characters",
+            role.name,
+            policy.len()
+        );
+    }
 }
