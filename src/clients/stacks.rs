@@ -1,6 +1,7 @@
 //! CloudFormation stacks: made, changed and removed, each to its end, with the reason that the first failing resource
 //! gave.
 
+mod drift;
 mod reason;
 
 use std::collections::BTreeMap;

@@ -91,6 +91,8 @@ pub struct Wait {
     pub deadline: Duration,
     /// What to do when it takes longer.
     pub hint: Option<String>,
+    /// Whether each pause is twice as long as the one before, for what is worth few looks.
+    pub sparse: bool,
 }
 
 impl Wait {
@@ -100,7 +102,14 @@ impl Wait {
             what: what.into(),
             deadline,
             hint: None,
+            sparse: false,
         }
+    }
+
+    /// Looks less often: the pauses double, up to five seconds.
+    pub fn sparse(mut self) -> Self {
+        self.sparse = true;
+        self
     }
 
     /// Adds what to do when it takes longer.
@@ -269,7 +278,11 @@ impl Context {
                 self.progress(status.clone());
                 said = status;
             }
-            let pause = polling_interval(waited).min(wait.deadline - waited);
+            let pause = match wait.sparse {
+                true => sparse_interval(waited),
+                false => polling_interval(waited),
+            };
+            let pause = pause.min(wait.deadline - waited);
             let _waiting = Waiting::begin(&self.shared.waiting);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -286,6 +299,11 @@ impl Context {
         )
         .hint("run the same command again: it goes on from here")
     }
+}
+
+/// As [`polling_interval`], doubling.
+fn sparse_interval(waited: Duration) -> Duration {
+    waited.clamp(Duration::from_millis(50), Duration::from_secs(5))
 }
 
 /// The pause after having waited for `waited`.

@@ -478,6 +478,10 @@ async fn plan_destroy_step(node: &Node, cx: Context) -> Outcome {
 
 /// Looks at a step for its outputs. What cannot be looked at fails again, with its consequences, in the run itself.
 async fn gather_step(node: &Node, cx: Context) -> Outcome {
+    // Nothing is removed by it or with what it puts out.
+    if !node.step.owns() && !node.is_needed {
+        return Outcome::Unchanged;
+    }
     match node.step.observe(&cx).await {
         Ok(seen) => cx.keep_outputs(&seen),
         Err(failure)

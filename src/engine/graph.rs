@@ -167,6 +167,8 @@ pub(super) struct Node {
     pub id: StepId,
     pub step: Box<dyn AnyStep>,
     pub needs: BTreeSet<usize>,
+    /// Whether another step needs it.
+    pub is_needed: bool,
 }
 
 /// The deployment: steps and what each needs.
@@ -192,10 +194,14 @@ impl Graph {
         let (id, index) = (step.id(), self.nodes.len());
         let earlier = self.names.insert(id.clone(), index);
         assert!(earlier.is_none(), "two steps named {id}");
+        for need in &needs.0 {
+            self.nodes[*need].is_needed = true;
+        }
         self.nodes.push(Node {
             id: id.clone(),
             step: Box::new(step),
             needs: needs.0,
+            is_needed: false,
         });
         Handle {
             index,

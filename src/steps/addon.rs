@@ -1,7 +1,7 @@
 //! An EKS add-on.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use aws_sdk_eks::types::{Addon, AddonStatus, ResolveConflicts};
@@ -13,11 +13,14 @@ use crate::clients::eks::{self, Asked, Going, Remains, Updated};
 use crate::clients::stacks::token;
 use crate::config::{Environment, Names, OWNER_TAG};
 use crate::engine::{
-    Change, Context, Expected, Failure, Input, Observed, Poll, Result, Step, StepId, Wait,
+    Change, Context, Expected, Failure, FailureKind, Input, Observed, Poll, Result, Step, StepId,
+    Wait,
 };
 
 /// How long its removal may take.
 const DELETION: Duration = Duration::from_secs(10 * 60);
+/// How often one run applies it again at most: its pods may take longer than EKS waits for them.
+const REAPPLIED: u32 = 3;
 
 /// An EKS add-on in the version that EKS takes for the cluster's.
 pub struct ClusterAddon {
@@ -91,7 +94,15 @@ impl ClusterAddon {
         match updated {
             Ok(updated) => {
                 let which = Updated::Addon(self.name);
-                eks::update_done(cx, eks, &self.cluster(), which, updated.update).await
+                let done = eks::update_done(cx, eks, &self.cluster(), which, updated.update).await;
+                match done {
+                    // Its status tells it to whoever looks next.
+                    Err(failure) if failure.kind == FailureKind::Service => {
+                        cx.progress(failure.message);
+                        Ok(())
+                    }
+                    done => done,
+                }
             }
             // Gone or busy meanwhile: whoever looks next sees it.
             Err(error) if is(&error, eks::NOT_FOUND) || is(&error, eks::IN_USE) => Ok(()),
@@ -190,7 +201,7 @@ impl Step for ClusterAddon {
         }
         let wait = Wait::new(self.resource(), Duration::from_secs(15 * 60))
             .hint("`kubectl -n kube-system get pods` shows what it waits for");
-        let reapplied = AtomicBool::new(false);
+        let reapplied = AtomicU32::new(0);
         cx.wait_for(wait, async || {
             let Some(addon) = self.find().await? else {
                 self.create().await?;
@@ -204,7 +215,7 @@ impl Step for ClusterAddon {
                 }
                 // EKS has waited for its pods for long before it says so, and does not try again by itself.
                 Some(AddonStatus::Degraded | AddonStatus::UpdateFailed)
-                    if !reapplied.swap(true, Relaxed) =>
+                    if reapplied.fetch_add(1, Relaxed) < REAPPLIED =>
                 {
                     cx.progress(format!("{}; applying it again", words(&addon)));
                     self.reapply(cx).await?;

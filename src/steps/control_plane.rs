@@ -1,20 +1,23 @@
 //! The EKS control plane: the longest wait of all, so it needs nothing but subnets and its role.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use aws_sdk_eks::error::ProvideErrorMetadata;
 use aws_sdk_eks::types::{
     AuthenticationMode, Cluster, ClusterStatus, ClusterVersionStatus, CreateAccessConfigRequest,
-    LogSetup, LogType, Logging, SupportType, UpgradePolicyRequest, VpcConfigRequest,
+    LogSetup, LogType, Logging, NodegroupStatus, SupportType, UpgradePolicyRequest,
+    VpcConfigRequest,
 };
 
+use super::open_groups;
 use super::outputs::{ClusterRoles, ControlPlane, Subnets};
 use crate::clients::Clients;
-use crate::clients::aws::{code, failed, foreign, is};
-use crate::clients::eks::{self, Updated, cluster_issues, cluster_title, find_cluster};
+use crate::clients::aws::{code, failed, foreign, is, message};
+use crate::clients::eks::{
+    self, Asked, Going, Remains, Updated, cluster_issues, cluster_title, find_cluster,
+};
 use crate::clients::stacks::token;
 use crate::config::{Environment, Names, OWNER_TAG};
 use crate::engine::{
@@ -24,6 +27,8 @@ use crate::engine::{
 
 /// How long a new role may take to be known everywhere; one that IAM itself does not know after that is gone.
 const PROPAGATION: Duration = Duration::from_secs(20);
+/// How long its removal may take.
+const DELETION: Duration = Duration::from_secs(40 * 60);
 
 /// The EKS control plane.
 pub struct EksControlPlane {
@@ -103,7 +108,16 @@ impl EksControlPlane {
             .build()
     }
 
-    fn drift(&self, cluster: &Cluster) -> Drift {
+    async fn drift(&self, cluster: &Cluster) -> Result<Drift> {
+        let group = cluster
+            .resources_vpc_config()
+            .and_then(|vpc| vpc.cluster_security_group_id());
+        let closed = match group {
+            Some(group) if !open_groups::is_cluster_open(&self.clients, group).await? => {
+                Some(group.to_owned())
+            }
+            _ => None,
+        };
         let logged: BTreeSet<&str> = cluster
             .logging()
             .map(|logging| logging.cluster_logging())
@@ -127,7 +141,8 @@ impl EksControlPlane {
             .iter()
             .map(String::as_str)
             .collect();
-        Drift {
+        Ok(Drift {
+            closed,
             version: self
                 .environment
                 .cluster
@@ -149,7 +164,7 @@ impl EksControlPlane {
             }),
             access: (open != wanted_open)
                 .then(|| format!("public access: {} → {}", join(&open), join(&wanted_open))),
-        }
+        })
     }
 
     /// The newest version in standard support.
@@ -261,6 +276,9 @@ impl EksControlPlane {
 
     async fn update(&self, cx: &Context, drift: Drift) -> Result<()> {
         let (eks, name) = (&self.clients.eks, self.name());
+        if let Some(group) = &drift.closed {
+            open_groups::open_cluster(&self.clients, group).await?;
+        }
         // EKS takes one kind of update at a time.
         if drift.logging.is_some() {
             let updated = eks
@@ -309,6 +327,8 @@ struct Drift {
     version: Option<(String, String)>,
     logging: Option<String>,
     access: Option<String>,
+    /// The cluster's security group when it keeps its members from each other.
+    closed: Option<String>,
 }
 
 impl Drift {
@@ -317,7 +337,10 @@ impl Drift {
             .version
             .as_ref()
             .map(|(is, wanted)| format!("Kubernetes version: {is} → {wanted}"));
-        [version, self.logging.clone(), self.access.clone()]
+        let closed = self.closed.as_ref().map(|group| {
+            format!("security group {group}: no rule lets nodes and control plane reach each other")
+        });
+        [version, self.logging.clone(), self.access.clone(), closed]
             .into_iter()
             .flatten()
             .collect()
@@ -365,7 +388,7 @@ impl Step for EksControlPlane {
         }
         Ok(match cluster.status() {
             Some(ClusterStatus::Active) => Observed::Ready {
-                drift: self.drift(&cluster).lines(),
+                drift: self.drift(&cluster).await?.lines(),
                 outputs: self.outputs(cluster)?,
             },
             // While an update runs, the cluster serves as before.
@@ -405,7 +428,7 @@ impl Step for EksControlPlane {
                 self.delete(cx).await?;
                 continue;
             }
-            let drift = self.drift(&cluster);
+            let drift = self.drift(&cluster).await?;
             if drift.lines().is_empty() {
                 return self.outputs(cluster);
             }
@@ -426,46 +449,58 @@ impl Step for EksControlPlane {
 
 impl EksControlPlane {
     async fn delete(&self, cx: &Context) -> Result<()> {
-        let (eks, name) = (&self.clients.eks, self.name());
-        let wait = Wait::new(self.title(), Duration::from_secs(40 * 60))
-            .hint("`meshctl audit` lists what still holds it; then run `meshctl down` again");
-        let asked = AtomicBool::new(false);
-        let first = OnceLock::new();
-        cx.wait_for(wait, async || {
-            let Some(cluster) = find_cluster(eks, &name).await? else {
-                return Ok(Poll::Ready(()));
-            };
-            if first.get_or_init(|| cluster.created_at) != &cluster.created_at {
-                return Err(eks::made_again(&name));
+        let (client, name) = (&self.clients.eks, self.name());
+        let look = async || {
+            let found = find_cluster(client, &name).await?;
+            Ok(found.map(|cluster| Remains {
+                going: match cluster.status() {
+                    Some(ClusterStatus::Active | ClusterStatus::Failed) => Going::Still,
+                    _ => Going::Busy,
+                },
+                words: cluster_issues(&cluster),
+                made: cluster.created_at,
+            }))
+        };
+        let refused = OnceLock::new();
+        let ask = async || match client.delete_cluster().name(&name).send().await {
+            Ok(_) => Ok(Asked::Begun),
+            Err(error) if is(&error, eks::NOT_FOUND) => Ok(Asked::Gone),
+            // `Cluster has nodegroups attached`, `… currently has an update in progress`.
+            Err(error) if is(&error, eks::IN_USE) => {
+                if refused.get_or_init(Instant::now).elapsed() > eks::SHOWN {
+                    self.refuse_held().await?;
+                }
+                Ok(Asked::Refused(message(&error)))
             }
-            let status = match cluster.status() {
-                Some(ClusterStatus::Active | ClusterStatus::Failed) if !asked.load(Relaxed) => {
-                    match eks.delete_cluster().name(&name).send().await {
-                        Ok(_) => {
-                            asked.store(true, Relaxed);
-                            "DELETING".to_owned()
-                        }
-                        Err(error) if is(&error, eks::NOT_FOUND) => return Ok(Poll::Ready(())),
-                        // `Cluster has nodegroups attached`, `… currently has an update in progress`.
-                        Err(error) if is(&error, eks::IN_USE) => error
-                            .as_service_error()
-                            .and_then(|service| service.message())
-                            .unwrap_or("in use")
-                            .to_owned(),
-                        Err(error) => return Err(failed(self.title())(error)),
-                    }
-                }
-                // A deletion that EKS gave up is asked for again; one that has not shown yet is not.
-                Some(ClusterStatus::Failed) => {
-                    asked.store(false, Relaxed);
-                    cluster_issues(&cluster)
-                }
-                Some(status) => status.as_str().to_owned(),
-                None => "UNKNOWN".to_owned(),
+            Err(error) => Err(failed(self.title())(error)),
+        };
+        eks::delete(cx, &self.title(), DELETION, look, ask).await
+    }
+
+    /// Ends well unless the cluster has a node group that stays. Ours went before: it is there again, or a stranger's.
+    async fn refuse_held(&self) -> Result<()> {
+        let (client, name) = (&self.clients.eks, self.name());
+        let listed = client.list_nodegroups().cluster_name(&name).send().await;
+        let listed = listed.map_err(failed(self.title()))?;
+        for group in listed.nodegroups() {
+            let described = client.describe_nodegroup().cluster_name(&name);
+            let status = match described.nodegroup_name(group).send().await {
+                Ok(described) => described.nodegroup.and_then(|group| group.status),
+                Err(error) if is(&error, eks::NOT_FOUND) => continue,
+                Err(error) => return Err(failed(self.title())(error)),
             };
-            Ok(Poll::Pending(status))
-        })
-        .await
+            if status == Some(NodegroupStatus::Deleting) {
+                continue;
+            }
+            let what = format!("node group {group}");
+            if *group == Names::new(&self.environment.name).node_group() {
+                return Err(eks::made_again(&what));
+            }
+            let message = format!("is in {}, and not of this environment", self.title());
+            return Err(Failure::of(FailureKind::Blocked, what, message)
+                .hint("remove it, or have its owner do so; then run the same command again"));
+        }
+        Ok(())
     }
 }
 

@@ -9,6 +9,8 @@ use aws_sdk_elasticloadbalancingv2::types::{LoadBalancer, LoadBalancerStateEnum}
 use serde_json::{Value, json};
 
 use super::load_balancer_controller::deployment;
+use super::open_groups::closed_entrance;
+use super::sweep;
 use crate::clients::Clients;
 use crate::clients::aws::failed;
 use crate::clients::kube::{Bundle, Cluster, Reference, Template, Trouble, remove};
@@ -27,6 +29,8 @@ pub(super) const TEMPLATE: Template = template!("load-balancer/ingress.yaml");
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long a living controller gets to remove the load balancer and take its finalizer off.
 const REMOVAL: Duration = Duration::from_secs(300);
+/// After how long of that it is looked for rules that others made, which keep its security groups from being deleted.
+const HELD: Duration = Duration::from_secs(20);
 
 /// How long a load balancer whose name is known may not be found: ELB shows new ones late.
 const SHOWN: Duration = Duration::from_secs(30);
@@ -88,13 +92,15 @@ pub(super) async fn load_balancer(
 /// How a load balancer is.
 enum Balancer {
     Active,
+    /// It works, and nobody may reach it; why.
+    Closed(String),
     Missing,
     Failed(String),
     /// ELB's word.
     Other(String),
 }
 
-async fn condition(clients: &Clients, entrance: &Entrance) -> Result<Balancer> {
+async fn condition(clients: &Clients, entrance: &Entrance, port: u16) -> Result<Balancer> {
     let Some(found) = load_balancer(clients, entrance).await? else {
         return Ok(Balancer::Missing);
     };
@@ -102,7 +108,12 @@ async fn condition(clients: &Clients, entrance: &Entrance) -> Result<Balancer> {
     Ok(match state.and_then(|state| state.code()) {
         // Impaired: it carries traffic, and cannot grow.
         Some(LoadBalancerStateEnum::Active | LoadBalancerStateEnum::ActiveImpaired) => {
-            Balancer::Active
+            match closed_entrance(clients, &found, port).await? {
+                None => Balancer::Active,
+                Some(groups) => Balancer::Closed(format!(
+                    "security group {groups}: no rule lets anybody in by port {port}"
+                )),
+            }
         }
         Some(LoadBalancerStateEnum::Failed) => {
             let reason = state.and_then(|state| state.reason());
@@ -157,15 +168,34 @@ impl IngressLoadBalancer {
         let wait = Wait::new(format!("load balancer {}", entrance.host), PATIENCE);
         let began = Instant::now();
         cx.wait_for(wait, || async {
-            Ok(match condition(&self.clients, entrance).await? {
-                Balancer::Active => Poll::Ready(None),
-                Balancer::Failed(why) => Poll::Ready(Some(why)),
-                Balancer::Missing if began.elapsed() > SHOWN => Poll::Ready(Some(GONE.into())),
-                Balancer::Missing => Poll::Pending("load balancer is not there yet".into()),
-                Balancer::Other(word) => Poll::Pending(format!("load balancer is {word}")),
-            })
+            Ok(
+                match condition(&self.clients, entrance, self.port()).await? {
+                    Balancer::Active => Poll::Ready(None),
+                    Balancer::Closed(why) => Poll::Pending(why),
+                    Balancer::Failed(why) => Poll::Ready(Some(why)),
+                    Balancer::Missing if began.elapsed() > SHOWN => Poll::Ready(Some(GONE.into())),
+                    Balancer::Missing => Poll::Pending("load balancer is not there yet".into()),
+                    Balancer::Other(word) => Poll::Pending(format!("load balancer is {word}")),
+                },
+            )
         })
         .await
+    }
+
+    fn port(&self) -> u16 {
+        self.environment.ingress.port.unwrap_or(80)
+    }
+
+    /// Has the controller look again: it does when an annotation of its Ingress changes, and otherwise after hours.
+    async fn nudge(&self, cluster: &Cluster) -> Result<()> {
+        let now = jiff::Timestamp::now().to_string();
+        let patch = json!({"metadata": {"annotations": {"meshctl.dev/looked-again": now}}});
+        for manifest in self.bundle(cluster)?.manifests {
+            let ingress = Reference::of(&manifest);
+            let merged = cluster.merge(&ingress, &patch).await;
+            merged.map_err(|trouble| trouble.failure(ingress.to_string()))?;
+        }
+        Ok(())
     }
 
     /// Removes the Ingress, and with it, through its controller, the load balancer.
@@ -176,8 +206,17 @@ impl IngressLoadBalancer {
             let controller = cluster.get(&deployment()).await.map_err(failure)?;
             let alive = controller
                 .is_some_and(|live| live["status"]["availableReplicas"].as_i64().unwrap_or(0) > 0);
-            let patience = if alive { REMOVAL } else { Duration::ZERO };
-            match remove(cx, cluster, &ingress, patience).await {
+            let patience = if alive { HELD } else { Duration::ZERO };
+            let mut removed = remove(cx, cluster, &ingress, patience).await;
+            if let Err(failure) = &removed
+                && alive
+                && failure.kind == FailureKind::Timeout
+            {
+                cx.progress("taking away the rules that keep its security groups");
+                sweep::let_go_of_groups(&self.clients, &self.environment.name).await?;
+                removed = remove(cx, cluster, &ingress, REMOVAL).await;
+            }
+            match removed {
                 Err(Failure {
                     kind: FailureKind::Timeout,
                     ..
@@ -259,16 +298,22 @@ impl Step for IngressLoadBalancer {
                 "waiting for the load balancer's name".into(),
             ));
         };
-        Ok(match condition(&self.clients, &entrance).await? {
-            Balancer::Active => Observed::Ready {
-                outputs: entrance,
-                drift,
+        Ok(
+            match condition(&self.clients, &entrance, self.port()).await? {
+                Balancer::Active => Observed::Ready {
+                    outputs: entrance,
+                    drift,
+                },
+                Balancer::Closed(why) => Observed::Ready {
+                    outputs: entrance,
+                    drift: drift.into_iter().chain([why]).collect(),
+                },
+                Balancer::Failed(why) => Observed::Failed(why),
+                // Perhaps made a moment ago: whether it stays away, only waiting tells.
+                Balancer::Missing => Observed::Pending("load balancer is not there".into()),
+                Balancer::Other(word) => Observed::Pending(format!("load balancer is {word}")),
             },
-            Balancer::Failed(why) => Observed::Failed(why),
-            // Perhaps made a moment ago: whether it stays away, only waiting tells.
-            Balancer::Missing => Observed::Pending("load balancer is not there".into()),
-            Balancer::Other(word) => Observed::Pending(format!("load balancer is {word}")),
-        })
+        )
     }
 
     async fn apply(&self, cx: &Context, change: &Change) -> Result<Entrance> {
@@ -281,6 +326,10 @@ impl Step for IngressLoadBalancer {
         loop {
             self.bundle(&cluster)?.apply(cx).await?;
             let entrance = self.wait_name(cx, &cluster).await?;
+            if let Balancer::Closed(why) = condition(&self.clients, &entrance, self.port()).await? {
+                cx.progress(format!("{why}; having its controller look again"));
+                self.nudge(&cluster).await?;
+            }
             let Some(why) = self.wait_active(cx, &entrance).await? else {
                 return Ok(entrance);
             };

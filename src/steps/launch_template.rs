@@ -10,6 +10,23 @@ use crate::clients::stacks::{self, Outputs, Stack};
 use crate::config::{Environment, Names};
 use crate::engine::{Change, Context, Expected, Observed, Result, Step, StepId};
 
+/// The stack, as wanted.
+pub fn stack(environment: &Environment) -> Stack {
+    let names = Names::new(&environment.name);
+    Stack {
+        name: names.stack("nodes"),
+        owner: environment.name.clone(),
+        template: include_str!("../../stacks/nodes.yaml"),
+        parameters: BTreeMap::from([
+            ("EnvironmentName", environment.name.clone()),
+            ("ClusterName", names.cluster()),
+            ("DiskGib", environment.cluster.nodes.disk_gib.to_string()),
+        ]),
+        names_iam: false,
+        keeps_progress: false,
+    }
+}
+
 /// The stack with the nodes' launch template.
 pub struct NodesStack {
     /// The environment.
@@ -19,27 +36,8 @@ pub struct NodesStack {
 }
 
 impl NodesStack {
-    fn stack(&self) -> Stack {
-        let names = Names::new(&self.environment.name);
-        Stack {
-            name: names.stack("nodes"),
-            owner: self.environment.name.clone(),
-            template: include_str!("../../stacks/nodes.yaml"),
-            parameters: BTreeMap::from([
-                ("EnvironmentName", self.environment.name.clone()),
-                ("ClusterName", names.cluster()),
-                (
-                    "DiskGib",
-                    self.environment.cluster.nodes.disk_gib.to_string(),
-                ),
-            ]),
-            names_iam: false,
-            keeps_progress: false,
-        }
-    }
-
     fn outputs(&self, outputs: &Outputs) -> Result<LaunchTemplate> {
-        let output = |name| stack_outputs::required(&self.stack(), outputs, name);
+        let output = |name| stack_outputs::required(&stack(&self.environment), outputs, name);
         Ok(LaunchTemplate {
             id: output("LaunchTemplateId")?,
             version: output("LaunchTemplateVersion")?,
@@ -55,7 +53,7 @@ impl Step for NodesStack {
     }
 
     fn title(&self) -> String {
-        format!("launch template {}", self.stack().name)
+        format!("launch template {}", stack(&self.environment).name)
     }
 
     fn expected(&self) -> Expected {
@@ -63,19 +61,24 @@ impl Step for NodesStack {
     }
 
     async fn observe(&self, _: &Context) -> Result<Observed<LaunchTemplate>> {
-        let seen = self.stack().observe(&self.clients.cloudformation).await?;
+        let seen = stack(&self.environment)
+            .observe(&self.clients.cloudformation)
+            .await?;
         stack_outputs::typed(seen, |outputs| self.outputs(outputs))
     }
 
     async fn apply(&self, cx: &Context, _: &Change) -> Result<LaunchTemplate> {
-        let outputs = self
-            .stack()
-            .deploy(cx, &self.clients.cloudformation)
-            .await?;
+        let stack = stack(&self.environment);
+        let outputs = stack.deploy(cx, &self.clients.cloudformation).await?;
         self.outputs(&outputs)
     }
 
     async fn destroy(&self, cx: &Context, _: &Observed<LaunchTemplate>) -> Result<()> {
-        stacks::delete(cx, &self.clients.cloudformation, &self.stack().name).await
+        stacks::delete(
+            cx,
+            &self.clients.cloudformation,
+            &stack(&self.environment).name,
+        )
+        .await
     }
 }

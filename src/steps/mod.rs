@@ -16,6 +16,7 @@ pub mod namespace;
 pub mod network;
 pub mod node_group;
 pub mod oidc_provider;
+mod open_groups;
 pub mod outputs;
 mod overview;
 pub mod preflight;
@@ -23,6 +24,7 @@ pub mod prune;
 pub mod repository;
 pub mod roles;
 pub mod service_names;
+pub mod stack_drift;
 mod stack_outputs;
 pub mod sweep;
 pub mod workload;
@@ -140,6 +142,13 @@ pub fn deployment_with(
             environment: environment.clone(),
             clients: clients.clone(),
         }
+    });
+    graph.add(|needs| stack_drift::StacksAsMade {
+        environment: environment.clone(),
+        clients: clients.clone(),
+        network: needs.input(&egress),
+        roles: needs.input(&roles),
+        launch_template: needs.input(&launch_template),
     });
     let logs = graph.add(|needs| {
         needs.after(&preflight);

@@ -10,8 +10,8 @@ use aws_sdk_eks::types::{
 
 use super::outputs::{ClusterRoles, ControlPlane, LaunchTemplate, Subnets};
 use crate::clients::Clients;
-use crate::clients::aws::{failed, foreign, is};
-use crate::clients::eks::{self, Asked, Going, Updated};
+use crate::clients::aws::{failed, foreign, is, message};
+use crate::clients::eks::{self, Asked, Going, Remains, Updated};
 use crate::clients::stacks::token;
 use crate::config::{Environment, Names, OWNER_TAG};
 use crate::engine::{
@@ -82,6 +82,13 @@ impl ManagedNodeGroup {
             .id(&template.id)
             .version(&template.version)
             .build()
+    }
+
+    /// Whether it has another launch template, not only another version of ours: EKS lets nobody exchange that.
+    fn is_launched_otherwise(&self, cx: &Context, group: &Nodegroup) -> bool {
+        let wanted = self.launch_template.get(cx);
+        let launched = group.launch_template().and_then(|template| template.id());
+        wanted.is_ok_and(|wanted| launched.is_some_and(|id| id != wanted.id))
     }
 
     fn drift(&self, cx: &Context, group: &Nodegroup) -> Drift {
@@ -222,11 +229,14 @@ impl ManagedNodeGroup {
             Ok(self.find().await?.map(|group| {
                 let going = match group.status() {
                     Some(NodegroupStatus::Deleting | NodegroupStatus::Updating) => Going::Busy,
-                    // `Ec2SecurityGroupDeletionFailure` and the like.
-                    Some(NodegroupStatus::DeleteFailed) => Going::GivenUp,
-                    _ => Going::There,
+                    // Also DELETE_FAILED, with `Ec2SecurityGroupDeletionFailure` and the like.
+                    _ => Going::Still,
                 };
-                (going, words(&group))
+                Remains {
+                    going,
+                    words: words(&group),
+                    made: group.created_at,
+                }
             }))
         };
         let ask = async || {
@@ -235,7 +245,7 @@ impl ManagedNodeGroup {
             match request.nodegroup_name(self.name()).send().await {
                 Ok(_) => Ok(Asked::Begun),
                 Err(error) if is(&error, eks::NOT_FOUND) => Ok(Asked::Gone),
-                Err(error) if is(&error, eks::IN_USE) => Ok(Asked::Refused),
+                Err(error) if is(&error, eks::IN_USE) => Ok(Asked::Refused(message(&error))),
                 Err(error) => Err(failed(self.resource())(error)),
             }
         };
@@ -310,6 +320,11 @@ impl Step for ManagedNodeGroup {
                     group.instance_types().join(", "),
                     wanted.join(", ")
                 ))
+            }
+            Some(NodegroupStatus::Active) if self.is_launched_otherwise(cx, &group) => {
+                Observed::Failed(
+                    "its launch template was made again, which takes a new node group".into(),
+                )
             }
             Some(NodegroupStatus::Active) => Observed::Ready {
                 outputs: (),

@@ -21,11 +21,16 @@ const USUAL_VPCS: usize = 5;
 /// Actions a run needs; a handful of each service stands for what is usually granted together.
 const ACTIONS: &[&str] = &[
     "appmesh:ListMeshes",
+    "cloudformation:CreateChangeSet",
     "cloudformation:CreateStack",
     "cloudformation:DeleteStack",
+    "cloudformation:DescribeStackDriftDetectionStatus",
     "cloudformation:DescribeStackEvents",
+    "cloudformation:DescribeStackResourceDrifts",
     "cloudformation:DescribeStackResources",
     "cloudformation:DescribeStacks",
+    "cloudformation:DetectStackDrift",
+    "cloudformation:ExecuteChangeSet",
     "cloudformation:UpdateStack",
     "ec2:AllocateAddress",
     "ec2:AttachInternetGateway",

@@ -10,6 +10,22 @@ use crate::clients::stacks::{self, Outputs, Stack};
 use crate::config::{Environment, Names};
 use crate::engine::{Change, Context, Expected, Observed, Result, Step, StepId};
 
+/// The stack, as wanted.
+pub fn stack(environment: &Environment) -> Stack {
+    let names = Names::new(&environment.name);
+    Stack {
+        name: names.stack("roles"),
+        owner: environment.name.clone(),
+        template: include_str!("../../stacks/roles.yaml"),
+        parameters: BTreeMap::from([
+            ("EnvironmentName", environment.name.clone()),
+            ("ClusterName", names.cluster()),
+        ]),
+        names_iam: true,
+        keeps_progress: false,
+    }
+}
+
 /// The stack with the roles of the control plane and of the nodes.
 pub struct ClusterRolesStack {
     /// The environment.
@@ -19,23 +35,8 @@ pub struct ClusterRolesStack {
 }
 
 impl ClusterRolesStack {
-    fn stack(&self) -> Stack {
-        let names = Names::new(&self.environment.name);
-        Stack {
-            name: names.stack("roles"),
-            owner: self.environment.name.clone(),
-            template: include_str!("../../stacks/roles.yaml"),
-            parameters: BTreeMap::from([
-                ("EnvironmentName", self.environment.name.clone()),
-                ("ClusterName", names.cluster()),
-            ]),
-            names_iam: true,
-            keeps_progress: false,
-        }
-    }
-
     fn outputs(&self, outputs: &Outputs) -> Result<ClusterRoles> {
-        let output = |name| stack_outputs::required(&self.stack(), outputs, name);
+        let output = |name| stack_outputs::required(&stack(&self.environment), outputs, name);
         Ok(ClusterRoles {
             cluster: output("ClusterRoleArn")?,
             node: output("NodeRoleArn")?,
@@ -51,7 +52,7 @@ impl Step for ClusterRolesStack {
     }
 
     fn title(&self) -> String {
-        format!("IAM roles {}", self.stack().name)
+        format!("IAM roles {}", stack(&self.environment).name)
     }
 
     fn expected(&self) -> Expected {
@@ -59,19 +60,24 @@ impl Step for ClusterRolesStack {
     }
 
     async fn observe(&self, _: &Context) -> Result<Observed<ClusterRoles>> {
-        let seen = self.stack().observe(&self.clients.cloudformation).await?;
+        let seen = stack(&self.environment)
+            .observe(&self.clients.cloudformation)
+            .await?;
         stack_outputs::typed(seen, |outputs| self.outputs(outputs))
     }
 
     async fn apply(&self, cx: &Context, _: &Change) -> Result<ClusterRoles> {
-        let outputs = self
-            .stack()
-            .deploy(cx, &self.clients.cloudformation)
-            .await?;
+        let stack = stack(&self.environment);
+        let outputs = stack.deploy(cx, &self.clients.cloudformation).await?;
         self.outputs(&outputs)
     }
 
     async fn destroy(&self, cx: &Context, _: &Observed<ClusterRoles>) -> Result<()> {
-        stacks::delete(cx, &self.clients.cloudformation, &self.stack().name).await
+        stacks::delete(
+            cx,
+            &self.clients.cloudformation,
+            &stack(&self.environment).name,
+        )
+        .await
     }
 }

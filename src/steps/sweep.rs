@@ -246,8 +246,19 @@ async fn delete_target_groups(cx: &Context, clients: &Clients, arns: &[String]) 
     Ok(())
 }
 
-/// Deletes a security group, the rules of other groups that refer to it first.
-async fn delete_security_group(cx: &Context, clients: &Clients, id: &str) -> Result<()> {
+/// Takes away the rules of other groups that refer to those of our load balancer, which cannot be deleted before.
+///
+/// # Errors
+/// When EC2 refuses or does not answer.
+pub(super) async fn let_go_of_groups(clients: &Clients, environment: &str) -> Result<()> {
+    let cluster = Names::new(environment).cluster();
+    for id in tagged_security_groups(clients, &cluster).await? {
+        let_go_of(clients, &id).await?;
+    }
+    Ok(())
+}
+
+async fn let_go_of(clients: &Clients, id: &str) -> Result<()> {
     let title = format!("security group {id}");
     let input = json!({ "Filter": [{ "Name": "ip-permission.group-id", "Value": [id] }] });
     let referring = clients
@@ -268,6 +279,13 @@ async fn delete_security_group(cx: &Context, clients: &Clients, id: &str) -> Res
             Err(error) => return Err(failed_ec2(&title)(error)),
         }
     }
+    Ok(())
+}
+
+/// Deletes a security group, the rules of other groups that refer to it first.
+async fn delete_security_group(cx: &Context, clients: &Clients, id: &str) -> Result<()> {
+    let title = format!("security group {id}");
+    let_go_of(clients, id).await?;
     let wait = Wait::new(&title, Duration::from_secs(5 * 60))
         .hint("`meshctl audit` lists what still uses it");
     cx.wait_for(wait, async || {

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -10,6 +11,7 @@ use serde_json::json;
 
 use crate::harness::World;
 use crate::lifecycle::last_event;
+use crate::races::Running;
 
 /// An environment that is up, and a runtime to change it with behind meshctl's back.
 fn environment() -> (World, tokio::runtime::Runtime) {
@@ -45,19 +47,12 @@ async fn scale_mesh_controller(world: &World, replicas: i32) {
         {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 #[test]
-fn down_without_the_mesh_controller_leaves_nothing() {
-    let (world, runtime) = environment();
-    runtime.block_on(scale_mesh_controller(&world, 0));
-    ends_with_nothing_left(&world);
-}
-
-#[test]
-fn a_canary_waits_for_the_mesh_controller_s_webhook() {
+fn a_canary_waits_for_the_mesh_controller_s_webhook_and_down_does_without_it() {
     let (world, runtime) = environment();
     runtime.block_on(scale_mesh_controller(&world, 0));
     let mut canary = world
@@ -84,6 +79,8 @@ fn a_canary_waits_for_the_mesh_controller_s_webhook() {
     let status = last_event(&status.succeeds().stdout(), "canary-status")["status"].clone();
     assert_eq!(status["settled"], true, "{status}");
     assert_eq!(status["versions"][1]["weight"], 10, "{status}");
+    runtime.block_on(scale_mesh_controller(&world, 0));
+    ends_with_nothing_left(&world);
 }
 
 #[test]
@@ -112,7 +109,20 @@ fn down_without_the_cluster_leaves_nothing_and_up_makes_it_again() {
                 .unwrap();
         });
     };
+    // Deleted while `up` waits for its API, it is not waited for any longer.
+    faults(&world, &["kubernetes:get:namespaces", "denied"]);
+    let mut up = Running::start(world.command(&["up", "--sandbox"]), world.path());
+    up.says("denied by a fault rule");
     delete();
+    assert_eq!(up.ends(), 6, "{}", up.said());
+    for words in [
+        "EKS cluster meshctl-demo:",
+        "another run is at work on this environment",
+    ] {
+        assert!(up.said().contains(words), "{words}: {}", up.said());
+    }
+    assert!(!up.said().contains("after 180 s"), "{}", up.said());
+    world.run(&["sandbox", "faults", "clear"]).succeeds();
     world.run(&["up", "--sandbox"]).succeeds();
     world.run(&["plan", "--sandbox"]).succeeds();
     delete();
@@ -146,9 +156,49 @@ fn a_stranger_s_interface_in_the_network_is_named_and_left_alone() {
     ends_with_nothing_left(&world);
 }
 
+/// Deletes a stack and waits until CloudFormation has done with it; returns what became of it.
+async fn delete_stack(world: &World, name: &str) -> String {
+    let cloudformation = world.clients().await.cloudformation;
+    let described = cloudformation
+        .describe_stacks()
+        .stack_name(name)
+        .send()
+        .await;
+    let id = described.unwrap().stacks()[0].stack_id.clone().unwrap();
+    cloudformation
+        .delete_stack()
+        .stack_name(&id)
+        .send()
+        .await
+        .unwrap();
+    loop {
+        let described = cloudformation
+            .describe_stacks()
+            .stack_name(&id)
+            .send()
+            .await;
+        let status = described.unwrap().stacks()[0].stack_status.clone().unwrap();
+        if !status.as_str().ends_with("_IN_PROGRESS") && status.as_str() != "CREATE_COMPLETE" {
+            return status.as_str().to_owned();
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[test]
-fn a_load_balancer_deleted_by_hand_is_made_again() {
+fn what_is_deleted_by_hand_comes_back() {
     let (world, runtime) = environment();
+    let comes_back = |how_many: usize| {
+        let plan = world.run(&["plan", "--sandbox"]).exits_with(2);
+        let changes = plan
+            .stdout()
+            .lines()
+            .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
+            .count();
+        assert!(changes >= how_many, "{}", plan.stdout());
+        world.run(&["up", "--sandbox"]).succeeds();
+        world.run(&["plan", "--sandbox"]).succeeds();
+    };
     runtime.block_on(async {
         let clients = world.clients().await;
         let found = clients.load_balancing.describe_load_balancers();
@@ -156,31 +206,13 @@ fn a_load_balancer_deleted_by_hand_is_made_again() {
         let arn = found.load_balancers()[0].load_balancer_arn().unwrap();
         let delete = clients.load_balancing.delete_load_balancer();
         delete.load_balancer_arn(arn).send().await.unwrap();
-    });
-    world.run(&["plan", "--sandbox"]).exits_with(2);
-    world.run(&["up", "--sandbox"]).succeeds();
-    world.run(&["plan", "--sandbox"]).succeeds();
-    ends_with_nothing_left(&world);
-}
-
-#[test]
-fn a_role_deleted_by_hand_is_made_again() {
-    let (world, runtime) = environment();
-    runtime.block_on(async {
-        let iam = world.clients().await.iam;
-        meshctl::clients::iam::delete_role(&iam, "meshctl-demo-mesh-controller")
+        meshctl::clients::iam::delete_role(&clients.iam, "meshctl-demo-mesh-controller")
             .await
             .unwrap();
+        let launch_template = delete_stack(&world, "meshctl-demo-nodes").await;
+        assert_eq!(launch_template, "DELETE_COMPLETE");
     });
-    world.run(&["plan", "--sandbox"]).exits_with(2);
-    world.run(&["up", "--sandbox"]).succeeds();
-    world.run(&["plan", "--sandbox"]).succeeds();
-    ends_with_nothing_left(&world);
-}
-
-#[test]
-fn the_mesh_s_kinds_removed_by_hand_come_back() {
-    let (world, runtime) = environment();
+    comes_back(3);
     let remove = || {
         runtime.block_on(async {
             let kinds: Api<CustomResourceDefinition> = Api::all(world.kubernetes().await);
@@ -196,28 +228,46 @@ fn the_mesh_s_kinds_removed_by_hand_come_back() {
         });
     };
     remove();
-    world.run(&["up", "--sandbox"]).succeeds();
-    world.run(&["plan", "--sandbox"]).succeeds();
+    comes_back(1);
+    // A network that is half deleted under its cluster is beyond mending, which `up` says.
+    let status = runtime.block_on(delete_stack(&world, "meshctl-demo-network"));
+    assert_eq!(status, "DELETE_FAILED");
+    let up = world.run(&["up", "--sandbox"]).exits_with(6);
+    for words in [
+        "half deleted under the cluster",
+        "`meshctl down`, then `meshctl up`",
+    ] {
+        assert!(up.stderr().contains(words), "{words}: {}", up.stderr());
+    }
     // What nobody is there to finalize keeps nothing alive either.
     runtime.block_on(scale_mesh_controller(&world, 0));
     remove();
     ends_with_nothing_left(&world);
 }
 
+/// Makes such calls go wrong for everybody until faults are cleared.
+fn faults(world: &World, fault: &[&str]) {
+    let add = ["sandbox", "faults", "add"];
+    let always = ["--caller", "any", "--count", "100000"];
+    world
+        .run(&[&add[..], fault, &always[..]].concat())
+        .succeeds();
+}
+
 #[test]
 fn an_app_mesh_that_refuses_everything_is_named_and_leaves_nothing_once_it_answers() {
     let (world, _) = environment();
-    let fault = [
-        "appmesh:*",
-        "denied",
-        "--caller",
-        "any",
-        "--count",
-        "100000",
-    ];
-    world
-        .run(&[&["sandbox", "faults", "add"], &fault[..]].concat())
-        .succeeds();
+    // One that has ended, for the tool and the controller alike.
+    faults(&world, &["appmesh:*", "ended"]);
+    let up = world.run(&["up", "--sandbox"]).exits_with(6);
+    for words in [
+        "is not served here: GoneException",
+        "Istio and the Gateway API",
+    ] {
+        assert!(up.stderr().contains(words), "{words}: {}", up.stderr());
+    }
+    world.run(&["sandbox", "faults", "clear"]).succeeds();
+    faults(&world, &["appmesh:*", "denied"]);
     for command in [&["up", "--sandbox"][..], &["down", "--sandbox", "--yes"]] {
         let run = world.run(command).exits_with(5);
         assert!(
@@ -227,5 +277,53 @@ fn an_app_mesh_that_refuses_everything_is_named_and_leaves_nothing_once_it_answe
         );
     }
     world.run(&["sandbox", "faults", "clear"]).succeeds();
+    ends_with_nothing_left(&world);
+}
+
+#[test]
+fn down_with_an_app_mesh_that_has_ended_says_what_could_not_be_looked_at() {
+    let (world, _) = environment();
+    faults(&world, &["appmesh:*", "ended"]);
+    let down = world.run(&["down", "--sandbox", "--yes"]).exits_with(6);
+    for words in [
+        "App Mesh control plane of meshctl-demo",
+        "is not served here",
+        "go on with `meshctl down --sandbox`",
+    ] {
+        assert!(down.stderr().contains(words), "{words}: {}", down.stderr());
+    }
+    // All else is gone.
+    world.run(&["sandbox", "faults", "clear"]).succeeds();
+    let audit = world.run(&["audit", "--sandbox"]).exits_with(3);
+    let left: Vec<String> = audit
+        .stdout()
+        .lines()
+        .filter(|line| line.contains("left:"))
+        .map(str::to_owned)
+        .collect();
+    assert!(
+        left.iter().all(|line| line.contains(":appmesh:")),
+        "{left:?}"
+    );
+    ends_with_nothing_left(&world);
+}
+
+#[test]
+fn down_without_a_way_to_the_cluster_s_api_leaves_nothing() {
+    let (world, _) = environment();
+    let add = ["sandbox", "faults", "add", "kubernetes:*:*", "reset"];
+    world
+        .run(&[&add[..], &["--count", "1000000"]].concat())
+        .succeeds();
+    let up = world
+        .run(&["up", "--sandbox", "--timeout", "20s"])
+        .exits_with(124);
+    for words in [
+        "Kubernetes API",
+        "the run's time of 20 s was over",
+        "it goes on from here",
+    ] {
+        assert!(up.stderr().contains(words), "{words}: {}", up.stderr());
+    }
     ends_with_nothing_left(&world);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 
+use super::TAKEN_AWAY;
 use super::connection::{Cluster, Trouble};
 use super::drift::difference;
 use super::object::Reference;
@@ -42,7 +43,7 @@ enum Seen {
     Foreign(String),
     Going,
     There {
-        drift: Option<String>,
+        drift: Vec<String>,
         readiness: Readiness,
     },
 }
@@ -96,9 +97,7 @@ impl<'a> Bundle<'a> {
                     drift: differs,
                     readiness,
                 } => {
-                    if let Some(paths) = differs {
-                        drift.push(format!("{name} differs in {paths}"));
-                    }
+                    drift.extend(differs.into_iter().map(|line| format!("{name}: {line}")));
                     match readiness {
                         Readiness::Ready => {}
                         Readiness::Waiting(how) => waiting = Some(format!("{name}: {how}")),
@@ -134,7 +133,7 @@ impl<'a> Bundle<'a> {
             // Deleted since.
             Err(trouble) if trouble.is_not_found() => return Ok(Seen::Missing),
             // Refusals come again, with their consequences, when it is applied.
-            Err(Trouble::Status(status)) => Some(format!("something: {}", status.message)),
+            Err(Trouble::Status(status)) => vec![status.message.clone()],
             Err(trouble) => return Err(trouble),
         };
         Ok(Seen::There {
@@ -203,8 +202,12 @@ impl<'a> Bundle<'a> {
         let waited = cx.wait_for(wait, || async {
             let looked = self.cluster.get(name).await;
             let Some(live) = looked.map_err(|trouble| trouble.failure(name.to_string()))? else {
-                return Err(Failure::new(name.to_string(), "was deleted meanwhile"));
+                return Err(taken_away(name, "was deleted meanwhile"));
             };
+            // Applied a moment ago, so somebody deleted it since: it never becomes ready.
+            if live["metadata"]["deletionTimestamp"].is_string() {
+                return Err(taken_away(name, "is being deleted"));
+            }
             match (self.readiness)(&live) {
                 Readiness::Ready => Ok(Poll::Ready(())),
                 Readiness::Failed(why) => Err(self.explain(&live, name, &why).await),
@@ -313,6 +316,10 @@ async fn wait_gone(
         }
     })
     .await
+}
+
+fn taken_away(name: &Reference, how: &str) -> Failure {
+    Failure::of(FailureKind::Blocked, name.to_string(), how).hint(TAKEN_AWAY)
 }
 
 fn why_there(name: &Reference, live: &Value) -> String {

@@ -121,14 +121,34 @@ impl Trouble {
         }
     }
 
+    /// Whether what something was to be made in is going, or gone: its namespace or its kind.
+    ///
+    /// The API server answers 403 with `… is forbidden: unable to create new content in namespace demo because it is
+    /// being terminated`, and afterwards 404 with `namespaces "demo" not found`; of a kind that it does not have, 404 with
+    /// `404 page not found`.
+    pub fn is_place_gone(&self) -> bool {
+        match self {
+            Trouble::Status(status) if status.code == 403 => {
+                status.message.contains("because it is being terminated")
+            }
+            Trouble::Status(status) if status.code == 404 => {
+                status.message.starts_with("namespaces \"")
+                    || status.message.contains("page not found")
+            }
+            _ => false,
+        }
+    }
+
     /// The failure of `resource`.
     pub fn failure(self, resource: impl Into<String>) -> Failure {
-        let message = self.to_string();
+        let (message, gone) = (self.to_string(), self.is_place_gone());
         match self {
             Trouble::Credentials(failure) => failure,
             Trouble::Unreachable(_) => Failure::new(resource, message).hint(
                 "check that this machine may reach the cluster's endpoint (cluster.publicAccessCidrs), then run the same command again",
             ),
+            Trouble::Status(_) if gone => Failure::of(FailureKind::Blocked, resource, message)
+                .hint(super::TAKEN_AWAY),
             Trouble::Status(status) if matches!(status.code, 401 | 403) && !message.contains("denied the request") => {
                 Failure::of(FailureKind::Denied, resource, message).hint(
                     "the identity in use needs an access entry of the cluster with AmazonEKSClusterAdminPolicy",

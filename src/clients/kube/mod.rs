@@ -12,6 +12,7 @@ mod forward;
 mod kubeconfig;
 mod object;
 mod objects;
+mod owner;
 mod pods;
 mod ready;
 mod template;
@@ -40,3 +41,5 @@ pub const FIELD_MANAGER: &str = "meshctl";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The label that says which environment an object belongs to.
 pub const ENVIRONMENT: &str = "meshctl.dev/environment";
+/// What to do about an object that goes while it is made.
+const TAKEN_AWAY: &str = "something else takes it away, such as `meshctl down` on another machine: let that end, then run the same command again";

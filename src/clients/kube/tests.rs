@@ -61,7 +61,7 @@ async fn a_bundle_is_made_once_kept_and_mended() {
     let Ok(Observed::Ready { drift, .. }) = bundle("2").observe().await else {
         panic!("it is there");
     };
-    assert_eq!(drift, ["ConfigMap demo/a differs in data.key"]);
+    assert_eq!(drift, ["ConfigMap demo/a: .data.key differs"]);
     bundle("2").apply(&cx).await.expect("changed");
     assert!(
         matches!(bundle("2").observe().await, Ok(Observed::Ready { drift, .. }) if drift.is_empty())
