@@ -304,11 +304,12 @@ fn kept(value: &Value) -> Option<Value> {
 mod tests {
     use serde_json::json;
 
+    use super::super::schema::Shape;
     use super::*;
 
     #[test]
     fn a_list_that_was_not_there_is_taken_without_its_directives() {
-        let schema = Schema::default();
+        let schema = Schema::new(Shape::Any);
         let mut object = json!({"status": {}});
         let patch = json!({"status": {
             "podIPs": [{"$patch": "replace"}, {"ip": "10.0.0.1"}],
