@@ -8,7 +8,7 @@ use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Value, json};
 
-use super::schema::{Schema, Shape};
+use super::schema::{Schema, Shape, Zero};
 use super::{gojson, gotime, quantity};
 
 /// Who reads an object.
@@ -276,6 +276,12 @@ impl Walk {
             return Ok(());
         };
         let mut drop = Vec::new();
+        if self.reader == Reader::Converter {
+            // Field by field of the type, not as they come.
+            let mut all: Vec<(String, Value)> = std::mem::take(map).into_iter().collect();
+            all.sort_by_key(|(key, _)| fields.get(key).map(|field| field.place));
+            map.extend(all);
+        }
         for (key, item) in map.iter_mut() {
             let Some(field) = fields.get(key) else {
                 if !schema.preserve {
@@ -298,10 +304,19 @@ impl Walk {
                         && !(key == "rules" && name.ends_with("Role") || key == "managedFields")
                 }
                 Value::Object(map) => map.is_empty() && matches!(field.shape, Shape::Map(_)),
-                _ => false,
+                Value::Bool(on) => !*on && field.zero == Zero::Omitted,
+                Value::Number(number) => {
+                    field.zero == Zero::Omitted && number.as_f64() == Some(0.0)
+                }
+                Value::String(text) => text.is_empty() && field.zero == Zero::Omitted,
             };
-            if empty {
+            if empty && field.zero != Zero::Null {
                 drop.push(key.clone());
+            }
+        }
+        for (key, field) in fields {
+            if field.zero == Zero::Null && !map.contains_key(key) {
+                map.insert(key.clone(), Value::Null);
             }
         }
         for key in drop {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::schema::{ListType, Schema, Shape};
+use super::schema::{ListType, Schema, Shape, Zero};
 
 /// A step from a value to a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -185,6 +185,8 @@ const ANY: &Schema = &Schema {
     default: None,
     preserve: true,
     nullable: false,
+    zero: Zero::Kept,
+    place: 0,
 };
 
 /// How a value is merged here: by key, by item, or as one.
@@ -421,7 +423,14 @@ fn walk(schema: &Schema, old: &Value, new: &Value, changed: &mut FieldSet, remov
                 }
             }
         }
-        (Grain::Leaf, _, _) => changed.member = true,
+        (Grain::Leaf, _, _) => {
+            // What was in it is gone.
+            if !matches!(grain(schema, old), Grain::Leaf) {
+                whole(schema, old, removed);
+                removed.member = false;
+            }
+            changed.member = true;
+        }
         _ => {
             // One shape became another.
             whole(schema, old, removed);

@@ -198,9 +198,11 @@ pub fn strategic(schema: &Schema, object: &mut Value, patch: &Value) -> Result<(
                     *place = Value::Array(Vec::new());
                 }
                 if let Value::Array(list) = place {
+                    let before = list.clone();
                     merge_list(field, list, items)?;
-                    if let Some(order) = order {
-                        reorder(field, list, order);
+                    match order {
+                        Some(order) => reorder(field, list, order),
+                        None => interleave(field, list, &before, items),
                     }
                 }
             }
@@ -255,6 +257,30 @@ fn merge_list(schema: &Schema, list: &mut Vec<Value>, changes: &[Value]) -> Resu
         }
     }
     Ok(())
+}
+
+/// Puts the items of the patch into its order, and what is new before what only the server has.
+fn interleave(schema: &Schema, list: &mut Vec<Value>, before: &[Value], changes: &[Value]) {
+    let Some(key) = merge_key(schema) else {
+        return;
+    };
+    let rank = |items: &[Value], item: &Value| {
+        let same = |one: &Value| one.get(key) == item.get(key);
+        items.iter().position(same)
+    };
+    let (mut named, rest): (Vec<Value>, Vec<Value>) = list
+        .drain(..)
+        .partition(|item| rank(changes, item).is_some());
+    named.sort_by_key(|item| rank(changes, item));
+    let (mut named, mut rest) = (named.into_iter().peekable(), rest.into_iter().peekable());
+    while let Some(item) = rest.peek() {
+        let first = named.peek().is_some_and(|next| {
+            let (ours, theirs) = (rank(before, item), rank(before, next));
+            ours.is_none() || theirs.is_none() || ours > theirs
+        });
+        list.extend(if first { named.next() } else { rest.next() });
+    }
+    list.extend(named);
 }
 
 /// Puts the items that the client named into its order; the others follow where they were.

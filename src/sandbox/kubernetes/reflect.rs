@@ -12,7 +12,7 @@ use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::schema::{ListType, Schema, Shape};
+use super::schema::{ListType, Schema, Shape, Zero};
 
 /// Lists whose items are told apart by fields: type, field, keys. `=` is a set.
 const LISTS: &[(&str, &str, &[&str])] = &[
@@ -363,7 +363,38 @@ impl<'de> MapAccess<'de> for Fields<'_> {
     }
 }
 
+/// The fields of a Go type: place and what becomes of their zero.
+type GoFields = HashMap<&'static str, (u16, Zero)>;
+
+/// Go's types by name.
+fn go() -> &'static HashMap<&'static str, GoFields> {
+    static TYPES: OnceLock<HashMap<&'static str, GoFields>> = OnceLock::new();
+    TYPES.get_or_init(|| {
+        let lines = include_str!("gotypes.txt").lines();
+        let types = lines.filter_map(|line| line.split_once(": "));
+        types
+            .filter(|(name, _)| !name.starts_with('#'))
+            .map(|(name, fields)| {
+                let fields = fields.split(' ').zip(1..).map(|(field, place)| {
+                    let zero = match field.as_bytes().last() {
+                        Some(b'?') => Zero::Omitted,
+                        Some(b'~') => Zero::Null,
+                        _ => Zero::Kept,
+                    };
+                    (field.trim_end_matches(['?', '!', '~']), (place, zero))
+                });
+                (name, fields.collect())
+            })
+            .collect()
+    })
+}
+
 fn annotate(owner: &str, field: &str, schema: &mut Arc<Schema>) {
+    let known = go().get(owner).and_then(|fields| fields.get(field));
+    if let Some((place, zero)) = known {
+        let schema = Arc::make_mut(schema);
+        (schema.place, schema.zero) = (*place, *zero);
+    }
     if ATOMIC_MAPS.contains(&(owner, field)) {
         Arc::make_mut(schema).atomic = true;
     }

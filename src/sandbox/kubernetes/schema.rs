@@ -23,6 +23,22 @@ pub struct Schema {
     pub preserve: bool,
     /// Whether `null` is a value here.
     pub nullable: bool,
+    /// What becomes of it when it is zero.
+    pub zero: Zero,
+    /// Its place among the fields of its Go type.
+    pub place: u16,
+}
+
+/// What Go's encoder does with a field that is zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Zero {
+    /// What was there stays, as behind a pointer.
+    #[default]
+    Kept,
+    /// It is left out.
+    Omitted,
+    /// It is always there: a time, which is then `null`.
+    Null,
 }
 
 /// What may stand in a place.
@@ -70,6 +86,8 @@ impl Schema {
             default: None,
             preserve: false,
             nullable: false,
+            zero: Zero::Kept,
+            place: 0,
         }
     }
 

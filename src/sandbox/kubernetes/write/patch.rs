@@ -108,7 +108,18 @@ pub fn patched(
         call.as_core_event(&mut new)?;
     }
     call.warnings.clear();
-    let fits = call.shape(&mut new, true);
+    let untyped = ["apiVersion", "kind"].into_iter().find_map(|field| {
+        let other = new.get(field).filter(|value| !value.is_string() && !value.is_null())?;
+        Some(Status::bad_request(format!(
+            "it cannot be handled as a {}: couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go struct field .{field} of type string",
+            original.kind,
+            gojson::kind(other)
+        )))
+    });
+    let fits = match untyped {
+        Some(status) => Err(status),
+        None => call.shape(&mut new, true),
+    };
     call.converted = false;
     unpatched(fits, kind, &patch, &new)?;
     // A resourceVersion in the patch is a wish; the old one merely stayed where it was.

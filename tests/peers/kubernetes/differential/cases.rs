@@ -18,6 +18,7 @@ const THINGS: &str = "/apis/example.com/v1/namespaces/@run-a/things";
 pub fn all() -> Vec<Vec<Request>> {
     let mut sequences = vec![on_trial(), bytes(), misplaced(), times()];
     sequences.extend([DEPLOYMENTS, THINGS].into_iter().flat_map(scaled));
+    sequences.push(merged());
     sequences.push(decoded());
     sequences.push(converted());
     sequences
@@ -158,6 +159,7 @@ fn times() -> Vec<Request> {
         json!(""),
         json!(5),
         json!({}),
+        json!(null),
     ] {
         for content in [MERGE, STRATEGIC] {
             let path = format!("{DEPLOYMENTS}/d/status");
@@ -401,6 +403,57 @@ fn odd() -> Vec<Value> {
     ]
 }
 
+/// Lists merge item by item, and what is new comes before what only the server has; what becomes another type is owned anew.
+fn merged() -> Vec<Request> {
+    let accounts = "/api/v1/namespaces/@run-a/serviceaccounts";
+    let account = json!({
+        "apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "a"},
+        "secrets": [{"name": "x"}, {"name": "y"}],
+    });
+    let worlds = "/apis/example.com/v1/worlds";
+    let world = |free: Value| json!({"apiVersion": "example.com/v1", "kind": "World", "metadata": {"name": "@run-w"}, "free": free});
+    let mut sequence = vec![post(accounts, account), post(DEPLOYMENTS, deployment("d"))];
+    for secrets in [
+        json!([{"name": "z"}]),
+        json!([{"name": "y"}, {"name": "x"}]),
+        json!([{"name": "w"}, {"name": "y"}, {"name": "v"}]),
+        json!([{"name": "x", "$patch": "delete"}, {"name": "u"}]),
+    ] {
+        let change = json!({"secrets": secrets});
+        sequence.push(Request::new("PATCH", format!("{accounts}/a")).body(STRATEGIC, change));
+    }
+    for containers in [
+        json!([{"name": "added", "image": "c"}]),
+        json!([{"name": "main", "image": "d"}]),
+        json!([{"name": "last", "image": "e"}, {"name": "main", "image": "f"}]),
+    ] {
+        let change = json!({"spec": {"template": {"spec": {"containers": containers}}}});
+        sequence.push(Request::new("PATCH", format!("{DEPLOYMENTS}/d")).body(STRATEGIC, change));
+    }
+    sequence
+        .push(post(worlds, world(json!({"a": [1], "b": {"c": 2}}))).with("fieldManager", "two"));
+    let one = format!("{worlds}/@run-w");
+    for free in [
+        json!(true),
+        json!({"d": 1}),
+        json!([{"e": 1}]),
+        json!("text"),
+    ] {
+        sequence.push(
+            Request::new("PATCH", one.clone())
+                .body(APPLY, world(free))
+                .with("fieldManager", "one")
+                .with("force", "true"),
+        );
+    }
+    for change in [json!({"kind": 5}), json!({"apiVersion": {}})] {
+        for path in [one.clone(), format!("{accounts}/a")] {
+            sequence.push(Request::new("PATCH", path).body(MERGE, change.clone()));
+        }
+    }
+    sequence
+}
+
 /// What the decoder says of other types.
 fn decoded() -> Vec<Request> {
     let metadata = [
@@ -415,7 +468,15 @@ fn decoded() -> Vec<Request> {
     ];
     // A type that reads itself is heard before a mistake that came first.
     let both = json!({"env": [{"name": "A", "value": 1}], "resources": {"requests": {"cpu": "x"}}});
-    let objects = odd().into_iter().chain([both]).map(containing);
+    // A plain value that is zero is left out, but not where Go has a pointer.
+    let zeros = json!({
+        "workingDir": "", "stdin": false, "tty": true, "imagePullPolicy": "",
+        "env": [{"name": "A", "value": ""}],
+        "ports": [{"containerPort": 80, "hostPort": 0, "name": "", "protocol": ""}],
+        "livenessProbe": {"tcpSocket": {"port": 80, "host": ""}, "periodSeconds": 0},
+        "securityContext": {"privileged": false, "runAsUser": 0},
+    });
+    let objects = odd().into_iter().chain([both, zeros]).map(containing);
     let more = metadata.into_iter().map(|more| {
         let mut body = deployment("d");
         if let (Value::Object(place), Value::Object(more)) = (&mut body["metadata"], more) {
@@ -432,7 +493,15 @@ fn decoded() -> Vec<Request> {
 /// What the converter says of other types.
 fn converted() -> Vec<Request> {
     let mut sequence = vec![post(DEPLOYMENTS, deployment("d"))];
-    for mut container in odd() {
+    let zeros = json!({
+        "workingDir": "", "stdin": false, "tty": true, "imagePullPolicy": "",
+        "env": [{"name": "A", "value": ""}],
+        "ports": [{"containerPort": 80, "hostPort": 0, "name": "", "protocol": ""}],
+        "livenessProbe": {"tcpSocket": {"port": 80, "host": ""}, "periodSeconds": 0},
+        "securityContext": {"privileged": false, "runAsUser": 0},
+    });
+    let both = json!({"env": [{"name": "A", "value": 1}], "resources": {"requests": {"cpu": "x"}}});
+    for mut container in odd().into_iter().chain([both, zeros]) {
         if container.get("name").is_none() {
             container["name"] = "main".into();
         }
