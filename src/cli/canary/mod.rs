@@ -298,7 +298,7 @@ fn show_report(report: &Report, printer: &Printer) {
     printer.data(&format!("{} {line}", printer.red("✘")));
     printer.error(
         &format!("the split is not realised (p = {:.2e})", verdict.p_value),
-        None,
+        Some("the weights stay as they are: `meshctl verify` looks for the cause, `meshctl canary abort` takes them back"),
     );
     for cause in &measured.likely_causes {
         printer.say(&format!("  likely: {cause}"));
