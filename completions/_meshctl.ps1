@@ -971,6 +971,7 @@ Register-ArgumentCompleter -Native -CommandName 'meshctl' -ScriptBlock {
         'meshctl;sandbox;serve' {
             [CompletionResult]::new('--directory', '--directory', [CompletionResultType]::ParameterName, 'directory')
             [CompletionResult]::new('--kubernetes', '--kubernetes', [CompletionResultType]::ParameterName, 'The folder of a real Kubernetes control plane')
+            [CompletionResult]::new('--parent', '--parent', [CompletionResultType]::ParameterName, 'The process with which it ends')
             [CompletionResult]::new('--speed', '--speed', [CompletionResultType]::ParameterName, 'How many times faster than real durations modelled ones pass; 1 is real time')
             [CompletionResult]::new('--port', '--port', [CompletionResultType]::ParameterName, 'The port of the AWS endpoint [default: the last one, or a free one]')
             [CompletionResult]::new('--faults', '--faults', [CompletionResultType]::ParameterName, 'A YAML file of fault rules, in place of those that a running sandbox has')

@@ -1752,7 +1752,7 @@ _meshctl() {
             return 0
             ;;
         meshctl__subcmd__sandbox__subcmd__serve)
-            opts="-f -q -v -y -h -V --directory --kubernetes --speed --port --no-data-plane --faults --file --env --region --profile --sandbox --output --color --quiet --verbose --parallelism --timeout --yes --no-input --help --version"
+            opts="-f -q -v -y -h -V --directory --kubernetes --parent --speed --port --no-data-plane --faults --file --env --region --profile --sandbox --output --color --quiet --verbose --parallelism --timeout --yes --no-input --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1763,6 +1763,10 @@ _meshctl() {
                     return 0
                     ;;
                 --kubernetes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --parent)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -934,6 +934,7 @@ set edit:completion:arg-completer[meshctl] = {|@words|
         &'meshctl;sandbox;serve'= {
             cand --directory 'directory'
             cand --kubernetes 'The folder of a real Kubernetes control plane'
+            cand --parent 'The process with which it ends'
             cand --speed 'How many times faster than real durations modelled ones pass; 1 is real time'
             cand --port 'The port of the AWS endpoint [default: the last one, or a free one]'
             cand --faults 'A YAML file of fault rules, in place of those that a running sandbox has'

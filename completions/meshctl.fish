@@ -755,6 +755,7 @@ complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from operations" -s V -l version -d 'Print version'
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l directory -r -F
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l kubernetes -d 'The folder of a real Kubernetes control plane' -r -F
+complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l parent -d 'The process with which it ends' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l speed -d 'How many times faster than real durations modelled ones pass; 1 is real time' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l port -d 'The port of the AWS endpoint [default: the last one, or a free one]' -r
 complete -c meshctl -n "__fish_meshctl_using_subcommand sandbox; and __fish_seen_subcommand_from serve" -l faults -d 'A YAML file of fault rules, in place of those that a running sandbox has' -r -F
