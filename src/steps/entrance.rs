@@ -10,7 +10,10 @@ use super::ingress::load_balancer;
 use crate::clients::Clients;
 use crate::clients::aws::failed;
 use crate::config::Environment;
-use crate::engine::{Change, Context, Expected, Input, Observed, Poll, Result, Step, StepId, Wait};
+use crate::engine::{
+    Change, Context, Expected, Failure, FailureKind, Input, Observed, Poll, Result, Step, StepId,
+    Wait,
+};
 use crate::rollout::{Entrance, probe};
 
 /// So many requests are to be answered: behind one load balancer are several pods, whose proxies learn of each other one
@@ -96,12 +99,22 @@ impl AnsweringEntrance {
         Ok(targets)
     }
 
+    fn gone(&self) -> Failure {
+        let message = "the load balancer is gone: another run may be taking the environment away";
+        Failure::of(FailureKind::Blocked, self.title(), message)
+            .hint("let that run end or stop it, then run `meshctl up` again")
+    }
+
     async fn wait_answer(&self, cx: &Context, entrance: &Entrance) -> Result<()> {
         let wait = Wait::new(self.title(), PATIENCE)
             .hint("a new load balancer's name takes a minute or two to resolve; after that, see the pods' logs");
         cx.wait_for(wait, || async {
             Ok(match self.silence(entrance).await {
                 None => Poll::Ready(()),
+                // Its name goes on to be known for a while.
+                Some(_) if load_balancer(&self.clients, entrance).await?.is_none() => {
+                    return Err(self.gone());
+                }
                 Some(why) => Poll::Pending(why),
             })
         })
@@ -139,10 +152,10 @@ impl Step for AnsweringEntrance {
 
     async fn apply(&self, cx: &Context, _: &Change) -> Result<Entrance> {
         let entrance = self.entrance.get(cx)?;
-        if let Some(balancer) = load_balancer(&self.clients, &entrance).await? {
-            let arn = balancer.load_balancer_arn().unwrap_or_default();
-            self.wait_targets(cx, arn).await?;
-        }
+        let balancer = load_balancer(&self.clients, &entrance).await?;
+        let balancer = balancer.ok_or_else(|| self.gone())?;
+        let arn = balancer.load_balancer_arn().unwrap_or_default();
+        self.wait_targets(cx, arn).await?;
         self.wait_answer(cx, &entrance).await?;
         Ok(entrance)
     }
