@@ -34,9 +34,18 @@ pub struct AnsweringEntrance {
 }
 
 impl AnsweringEntrance {
+    /// Whether nobody is there to answer, as the environment's file has it.
+    fn is_deserted(&self) -> bool {
+        let service = self
+            .environment
+            .services
+            .get(&self.environment.ingress.service);
+        service.is_some_and(|service| service.versions.iter().all(|version| version.replicas == 0))
+    }
+
     /// Why the entrance does not answer; none when it does. One that faces inwards cannot be tried from here.
     async fn silence(&self, entrance: &Entrance) -> Option<String> {
-        if self.environment.ingress.internal {
+        if self.environment.ingress.internal || self.is_deserted() {
             return None;
         }
         let requests = (0..ANSWERS).map(|_| probe(&entrance.url, Duration::from_secs(5)));
@@ -152,6 +161,9 @@ impl Step for AnsweringEntrance {
 
     async fn apply(&self, cx: &Context, _: &Change) -> Result<Entrance> {
         let entrance = self.entrance.get(cx)?;
+        if self.is_deserted() {
+            return Ok(entrance);
+        }
         let balancer = load_balancer(&self.clients, &entrance).await?;
         let balancer = balancer.ok_or_else(|| self.gone())?;
         let arn = balancer.load_balancer_arn().unwrap_or_default();

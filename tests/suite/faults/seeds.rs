@@ -25,8 +25,8 @@ use crate::wire::Sandbox;
 
 /// How many `cargo test` runs.
 const USUAL: u64 = 40;
-/// How many cases are tried to make a failing one smaller.
-const SHRINKING: usize = 12;
+/// How long cases are tried to make a failing one smaller.
+const SHRINKING: Duration = Duration::from_secs(300);
 /// How long a state may take to become what it is to be.
 const SETTLING: Duration = Duration::from_secs(60);
 
@@ -342,6 +342,9 @@ impl Life {
         let percent = weight.to_string();
         let canary = [
             "canary",
+            // Nobody answers them without a data plane.
+            "--requests",
+            "20",
             "--service",
             service,
             "--weight",
@@ -432,13 +435,12 @@ fn live(case: &Case) -> Result<(), String> {
 
 /// The smallest case found that still fails, and how.
 fn shrink(mut case: Case, mut reason: String) -> (Case, String) {
-    let mut left = SHRINKING;
+    let began = Instant::now();
     'smaller: loop {
         for smaller in case.smaller() {
-            if left == 0 {
+            if began.elapsed() > SHRINKING {
                 break 'smaller;
             }
-            left -= 1;
             if let Err(why) = live(&smaller) {
                 (case, reason) = (smaller, why);
                 continue 'smaller;
