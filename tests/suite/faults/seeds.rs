@@ -298,7 +298,12 @@ struct Life {
 
 impl Life {
     /// Runs a command while something goes wrong. It may fail, but not badly.
-    fn suffer(&self, arguments: &[&str], trouble: &Trouble) -> Result<End, String> {
+    fn suffer(
+        &self,
+        arguments: &[&str],
+        trouble: &Trouble,
+        enough: Option<&dyn Fn() -> bool>,
+    ) -> Result<End, String> {
         for rule in &trouble.rules {
             drive::add_fault(&self.world, rule);
         }
@@ -306,7 +311,7 @@ impl Life {
             let rule = json!({"calls": "*", "kind": "unanswered", "nth": nth});
             (drive::add_fault(&self.world, &rule), Blow::Kill)
         });
-        let end = drive::run(&self.world, arguments, kill, None);
+        let end = drive::run(&self.world, arguments, kill, enough);
         drive::clear_faults(&self.world);
         let wrong = match &end {
             End::Killed => None,
@@ -316,7 +321,7 @@ impl Life {
             End::Exit(code, ..) if !(1..=14).contains(code) && ![124, 130].contains(code) => {
                 Some("an exit code that stands nowhere")
             }
-            End::Exit(_, said, _) if !said.contains("`meshctl ") => {
+            End::Exit(_, said, _) if !said.contains("hint:") && !said.contains("`meshctl ") => {
                 Some("it does not say what to do")
             }
             End::Exit(..) => None,
@@ -342,17 +347,16 @@ impl Life {
         let percent = weight.to_string();
         let canary = [
             "canary",
-            // Nobody answers them without a data plane.
-            "--requests",
-            "20",
             "--service",
             service,
             "--weight",
             &percent,
             "--sandbox",
         ];
-        self.suffer(&canary, trouble)?;
         // Without a data plane nobody can measure what has been shifted, which the command would still try.
+        let began = Instant::now();
+        let is_late = || began.elapsed() > Duration::from_secs(10);
+        self.suffer(&canary, trouble, Some(&is_late))?;
         let is_shifted = || drive::weight(&self.world, service) == Some(weight);
         match drive::run(&self.world, &canary, None, Some(&is_shifted)) {
             End::Exit(0, ..) => self
@@ -379,7 +383,7 @@ impl Life {
         let before = Everything::of(&self.world).ok_or("the empty state cannot be read")?;
         drive::start(&self.world);
         for trouble in &case.ups {
-            if let End::Exit(0, ..) = self.suffer(UP, trouble)? {
+            if let End::Exit(0, ..) = self.suffer(UP, trouble, None)? {
                 self.must(PLAN, 0)
                     .map_err(|plan| format!("after an up that ended well: {plan}"))?;
             }
@@ -392,7 +396,7 @@ impl Life {
             }
         }
         for trouble in &case.downs {
-            if let End::Exit(0, ..) = self.suffer(DOWN, trouble)? {
+            if let End::Exit(0, ..) = self.suffer(DOWN, trouble, None)? {
                 self.must(AUDIT, 0)
                     .map_err(|audit| format!("after a down that ended well: {audit}"))?;
             }
