@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Node as KubernetesNode;
-use kube::api::{Api, DeleteParams, ListParams};
+use kube::api::{Api, DeleteParams, ListParams, Preconditions};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -266,10 +266,8 @@ async fn observe(
         let mut known = Vec::new();
         for group in cluster.nodegroups.values_mut() {
             for node in group.nodes.clone() {
-                let seen = nodes
-                    .items
-                    .iter()
-                    .find(|seen| seen.metadata.name.as_ref() == Some(&node.name));
+                // By instance: a new one may have the address, and with it the name, of one that has just gone.
+                let seen = nodes.items.iter().find(|seen| is_of(seen, &node.instance));
                 let running = node.state == "running";
                 news |= eks::observe(
                     group,
@@ -277,22 +275,37 @@ async fn observe(
                     running && seen.is_some(),
                     running && seen.is_some_and(is_ready),
                 );
-                known.push(node.name);
+                known.push(node.instance);
             }
         }
         for node in &nodes.items {
-            let name = node.metadata.name.clone().unwrap_or_default();
-            if !known.contains(&name) {
-                gone.push(name);
+            if !known.iter().any(|instance| is_of(node, instance)) {
+                gone.push(node.metadata.clone());
             }
         }
     }
     if news {
         world.touch();
     }
-    for name in gone {
-        let _ = api.delete(&name, &DeleteParams::default()).await;
+    for node in gone {
+        let only = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: node.uid,
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let _ = api.delete(&node.name.unwrap_or_default(), &only).await;
     }
+}
+
+/// Whether a Node object stands for that instance.
+fn is_of(node: &KubernetesNode, instance: &str) -> bool {
+    let provider = node
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.provider_id.as_ref());
+    provider.is_some_and(|provider| provider.rsplit('/').next() == Some(instance))
 }
 
 fn is_ready(node: &KubernetesNode) -> bool {

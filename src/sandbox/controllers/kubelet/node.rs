@@ -136,8 +136,15 @@ async fn register(kubelet: &Kubelet, nodes: &Api<Node>) -> Result<(), kube::Erro
     });
     let node: Node = serde_json::from_value(node).map_err(kube::Error::SerdeError)?;
     match nodes.create(&PostParams::default(), &node).await {
-        // One that is there already is this node from before a restart.
-        Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(()),
+        Err(kube::Error::Api(answer)) if answer.code == 409 => {
+            let provider = |node: Node| node.spec.and_then(|spec| spec.provider_id);
+            // This node from before a restart, or one that had the same address: that one's object goes with its instance.
+            if provider(nodes.get(&options.name).await?) == provider(node) {
+                Ok(())
+            } else {
+                Err(kube::Error::Api(answer))
+            }
+        }
         other => other.map(drop),
     }
 }
