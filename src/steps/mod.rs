@@ -14,6 +14,7 @@ pub mod load_balancer_controller;
 pub mod log_group;
 pub mod namespace;
 pub mod network;
+pub mod node_access;
 pub mod node_group;
 pub mod oidc_provider;
 mod open_groups;
@@ -195,12 +196,16 @@ pub fn deployment_with(
         })
         .collect();
 
-    // Nodes: their network add-ons come first, the add-on that needs nodes after them.
-    let addon = |graph: &mut Graph, name, nodes: Option<&Handle<()>>| {
+    // Nodes: their network add-ons come first, the add-on that needs nodes after them. Nodes that are there already run
+    // neither while they are shut out.
+    let node_access = graph.add(|needs| node_access::NodeAccess {
+        environment: environment.clone(),
+        clients: clients.clone(),
+        control_plane: needs.input(&control_plane),
+    });
+    let addon = |graph: &mut Graph, name, after: &Handle<()>| {
         graph.add(|needs| {
-            if let Some(nodes) = nodes {
-                needs.after(nodes);
-            }
+            needs.after(after);
             addon::ClusterAddon {
                 environment: environment.clone(),
                 clients: clients.clone(),
@@ -209,8 +214,8 @@ pub fn deployment_with(
             }
         })
     };
-    let networking = addon(graph, "vpc-cni", None);
-    let proxying = addon(graph, "kube-proxy", None);
+    let networking = addon(graph, "vpc-cni", &node_access);
+    let proxying = addon(graph, "kube-proxy", &node_access);
     let nodes = graph.add(|needs| {
         // On the way down: no controller runs any more that could make again what is swept.
         needs.after(&sweep);
@@ -225,7 +230,7 @@ pub fn deployment_with(
             network: needs.input(&egress),
         }
     });
-    let names = addon(graph, "coredns", Some(&nodes));
+    let names = addon(graph, "coredns", &nodes);
 
     // In the cluster: what needs no nodes first, then the controllers.
     let cluster = graph.add(|needs| {
