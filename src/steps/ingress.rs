@@ -29,7 +29,8 @@ pub(super) const TEMPLATE: Template = template!("load-balancer/ingress.yaml");
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long a living controller gets to remove the load balancer and take its finalizer off.
 const REMOVAL: Duration = Duration::from_secs(300);
-/// After how long of that it is looked for rules that others made, which keep its security groups from being deleted.
+/// After how long of that, each time, it is looked whether the controller still lives, and for rules that others made,
+/// which keep its security groups from being deleted.
 const HELD: Duration = Duration::from_secs(20);
 
 /// How long a load balancer whose name is known may not be found: ELB shows new ones late.
@@ -138,10 +139,14 @@ impl IngressLoadBalancer {
         cx.wait_for(wait, || async {
             match entrance(cluster, &self.environment).await? {
                 Some(entrance) => Ok(Poll::Ready(entrance)),
-                None => Ok(Poll::Pending(match self.last_warning(cluster).await {
-                    Some(words) => words,
-                    None => "waiting for the load balancer's name".into(),
-                })),
+                None => {
+                    // It never gets one once somebody took the Ingress away.
+                    self.bundle(cluster)?.wait_ready(cx).await?;
+                    Ok(Poll::Pending(match self.last_warning(cluster).await {
+                        Some(words) => words,
+                        None => "waiting for the load balancer's name".into(),
+                    }))
+                }
             }
         })
         .await
@@ -197,75 +202,80 @@ impl IngressLoadBalancer {
         }
         Ok(())
     }
+}
 
-    /// Removes the Ingress, and with it, through its controller, the load balancer.
-    async fn remove(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
-        let failure = |trouble: Trouble| trouble.failure(self.title());
-        for manifest in self.bundle(cluster)?.manifests {
-            let ingress = Reference::of(&manifest);
+/// Removes the Ingress, and with it, through its controller, the load balancer; by force where the controller is dead or
+/// does not come to it.
+pub(super) async fn remove_ingress(
+    cx: &Context,
+    clients: &Clients,
+    cluster: &Cluster,
+    environment: &Environment,
+) -> Result<()> {
+    let failure = |trouble: Trouble| trouble.failure("load balancer");
+    for manifest in manifests(environment)? {
+        let ingress = Reference::of(&manifest);
+        let began = Instant::now();
+        loop {
             let controller = cluster.get(&deployment()).await.map_err(failure)?;
             let alive = controller
                 .is_some_and(|live| live["status"]["availableReplicas"].as_i64().unwrap_or(0) > 0);
             let patience = if alive { HELD } else { Duration::ZERO };
-            let mut removed = remove(cx, cluster, &ingress, patience).await;
-            if let Err(failure) = &removed
-                && alive
-                && failure.kind == FailureKind::Timeout
-            {
-                cx.progress("taking away the rules that keep its security groups");
-                sweep::let_go_of_groups(&self.clients, &self.environment.name).await?;
-                removed = remove(cx, cluster, &ingress, REMOVAL).await;
-            }
-            match removed {
-                Err(Failure {
-                    kind: FailureKind::Timeout,
-                    ..
-                }) => {
-                    self.release(cx, cluster, &ingress).await?;
+            match remove(cx, cluster, &ingress, patience).await {
+                Err(failure) if failure.kind == FailureKind::Timeout => {}
+                removed => {
+                    removed?;
+                    break;
                 }
-                removed => removed?,
             }
+            if !alive || began.elapsed() > REMOVAL {
+                release(cx, cluster, &ingress).await?;
+                break;
+            }
+            cx.progress("taking away the rules that keep its security groups");
+            sweep::let_go_of_groups(clients, &environment.name).await?;
         }
-        let wait = Wait::new("target group bindings", Duration::from_secs(120));
-        cx.wait_for(wait, || async {
-            match self.bindings(cluster).await.map_err(failure)?.len() {
-                0 => Ok(Poll::Ready(())),
-                left => Ok(Poll::Pending(format!("{left} target group bindings to go"))),
-            }
-        })
+    }
+    let wait = Wait::new("target group bindings", Duration::from_secs(120));
+    cx.wait_for(wait, || async {
+        let left = bindings(cluster, &environment.namespace).await;
+        match left.map_err(failure)?.len() {
+            0 => Ok(Poll::Ready(())),
+            left => Ok(Poll::Pending(format!("{left} target group bindings to go"))),
+        }
+    })
+    .await
+}
+
+/// Takes off what the controller holds by finalizers. The load balancer itself is swept by its tags afterwards.
+async fn release(cx: &Context, cluster: &Cluster, ingress: &Reference) -> Result<()> {
+    cx.progress("its controller does not work, taking finalizers off");
+    let failure = |trouble: Trouble| trouble.failure(ingress.to_string());
+    let configurations = [
+        "MutatingWebhookConfiguration",
+        "ValidatingWebhookConfiguration",
+    ];
+    for kind in configurations {
+        let api = "admissionregistration.k8s.io/v1";
+        let configuration = Reference::cluster(api, kind, "aws-load-balancer-webhook");
+        cluster.delete(&configuration).await.map_err(failure)?;
+    }
+    let free = json!({"metadata": {"finalizers": null}});
+    let namespace = ingress.namespace.as_deref().unwrap_or_default();
+    for binding in bindings(cluster, namespace).await.map_err(failure)? {
+        let binding = Reference::of(&binding);
+        cluster.delete(&binding).await.map_err(failure)?;
+        cluster.merge(&binding, &free).await.map_err(failure)?;
+    }
+    cluster.merge(ingress, &free).await.map_err(failure)?;
+    remove(cx, cluster, ingress, Duration::from_secs(60)).await
+}
+
+async fn bindings(cluster: &Cluster, namespace: &str) -> Result<Vec<Value>, Trouble> {
+    let api = "elbv2.k8s.aws/v1beta1";
+    cluster
+        .list(api, "TargetGroupBinding", Some(namespace), "")
         .await
-    }
-
-    /// Takes what the controller holds by finalizers, when the controller does not come to it. The load balancer itself
-    /// is swept by its tags afterwards.
-    async fn release(&self, cx: &Context, cluster: &Cluster, ingress: &Reference) -> Result<()> {
-        cx.progress("its controller does not work, taking finalizers off");
-        let failure = |trouble: Trouble| trouble.failure(ingress.to_string());
-        let configurations = [
-            "MutatingWebhookConfiguration",
-            "ValidatingWebhookConfiguration",
-        ];
-        for kind in configurations {
-            let api = "admissionregistration.k8s.io/v1";
-            let configuration = Reference::cluster(api, kind, "aws-load-balancer-webhook");
-            cluster.delete(&configuration).await.map_err(failure)?;
-        }
-        let free = json!({"metadata": {"finalizers": null}});
-        for binding in self.bindings(cluster).await.map_err(failure)? {
-            let binding = Reference::of(&binding);
-            cluster.delete(&binding).await.map_err(failure)?;
-            cluster.merge(&binding, &free).await.map_err(failure)?;
-        }
-        cluster.merge(ingress, &free).await.map_err(failure)?;
-        remove(cx, cluster, ingress, Duration::from_secs(60)).await
-    }
-
-    async fn bindings(&self, cluster: &Cluster) -> Result<Vec<Value>, Trouble> {
-        let namespace = Some(self.environment.namespace.as_str());
-        cluster
-            .list("elbv2.k8s.aws/v1beta1", "TargetGroupBinding", namespace, "")
-            .await
-    }
 }
 
 impl Step for IngressLoadBalancer {
@@ -320,7 +330,7 @@ impl Step for IngressLoadBalancer {
         let cluster = self.cluster.get(cx)?;
         if let Change::Replace(_) = change {
             cx.progress("removing the one that is there first");
-            self.remove(cx, &cluster).await?;
+            remove_ingress(cx, &self.clients, &cluster, &self.environment).await?;
         }
         let mut tries = 0;
         loop {
@@ -341,7 +351,7 @@ impl Step for IngressLoadBalancer {
             }
             // Its controller makes none anew, neither for one that failed nor for one that somebody deleted.
             cx.progress(format!("{why}; making another"));
-            self.remove(cx, &cluster).await?;
+            remove_ingress(cx, &self.clients, &cluster, &self.environment).await?;
         }
     }
 
@@ -350,6 +360,6 @@ impl Step for IngressLoadBalancer {
             return Ok(());
         }
         let cluster = self.cluster.get(cx)?;
-        self.remove(cx, &cluster).await
+        remove_ingress(cx, &self.clients, &cluster, &self.environment).await
     }
 }

@@ -243,6 +243,7 @@ pub fn deployment_with(
     });
     let namespace = graph.add(|needs| namespace::ServicesNamespace {
         environment: environment.clone(),
+        clients: clients.clone(),
         mesh: mesh.clone(),
         cluster: needs.input(&cluster),
     });

@@ -1,21 +1,31 @@
 //! The namespace of the services.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
-use crate::clients::kube::{Bundle, Cluster, Objects, Template};
+use super::ingress::remove_ingress;
+use crate::clients::Clients;
+use crate::clients::kube::{Bundle, Cluster, Objects, Reference, Template, remove};
 use crate::config::{Environment, Names};
-use crate::engine::{Context, Expected, Input, Result, StepId};
+use crate::engine::{Context, Expected, FailureKind, Input, Result, StepId};
 use crate::mesh::{MeshProvider, labels};
 use crate::template;
 
 pub(super) const TEMPLATE: Template = template!("environment/namespace.yaml");
 
+/// How long it may take to go while nothing in it is held.
+const HELD: Duration = Duration::from_secs(20);
+/// How long it may take all in all, after that.
+const REMOVAL: Duration = Duration::from_secs(300);
+
 /// The namespace, labelled into the mesh.
 pub struct ServicesNamespace {
     /// The environment.
     pub environment: Arc<Environment>,
+    /// The clients.
+    pub clients: Arc<Clients>,
     /// Its mesh.
     pub mesh: Arc<dyn MeshProvider>,
     /// The cluster.
@@ -48,5 +58,19 @@ impl Objects for ServicesNamespace {
             cluster,
             TEMPLATE.manifests(context)?,
         ))
+    }
+    /// What is in it was removed before, by the steps that made it, and then their controllers. What another run made of
+    /// that again meanwhile keeps finalizers that nobody takes off any more.
+    async fn remove(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
+        let namespace = Reference::cluster("v1", "Namespace", &self.environment.namespace);
+        match remove(cx, cluster, &namespace, HELD).await {
+            Err(failure) if failure.kind == FailureKind::Timeout => {}
+            removed => return removed,
+        }
+        cx.progress("removing what was made in it meanwhile");
+        remove_ingress(cx, &self.clients, cluster, &self.environment).await?;
+        let members = self.mesh.members()?;
+        self.mesh.remove_members(cx, cluster, &members).await?;
+        remove(cx, cluster, &namespace, REMOVAL).await
     }
 }

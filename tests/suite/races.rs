@@ -15,7 +15,7 @@ use crate::wire::Sandbox;
 
 /// How long anything here may take. On two busy cores an `up` takes a minute, and here two share them; no wait of the
 /// tool for what another run takes away is longer.
-const PATIENCE: Duration = Duration::from_secs(400);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A running command and where it writes.
 pub struct Running {
