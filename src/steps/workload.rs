@@ -113,7 +113,7 @@ impl Objects for Workload {
         Ok(Bundle::new(self.title(), cluster, manifests))
     }
 
-    fn require(&self, cx: &Context) -> Result<()> {
+    async fn prepare(&self, cx: &Context, _: &Cluster) -> Result<()> {
         self.image.get(cx).map(drop)
     }
 }

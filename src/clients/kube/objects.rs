@@ -29,9 +29,9 @@ pub trait Objects: Send + Sync + 'static {
         cluster: &'a Cluster,
     ) -> impl Future<Output = Result<Bundle<'a>>> + Send;
 
-    /// What has to be there before they are made, beside what the bundle needs to be looked at.
-    fn require(&self, _: &Context) -> Result<()> {
-        Ok(())
+    /// Returns once they can be made, beside what the bundle needs to be looked at.
+    fn prepare(&self, _: &Context, _: &Cluster) -> impl Future<Output = Result<()>> + Send {
+        async { Ok(()) }
     }
 
     /// Returns once what they do works: ready objects may not be enough.
@@ -66,8 +66,8 @@ impl<T: Objects> Step for T {
     }
 
     async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
-        self.require(cx)?;
         let cluster = self.cluster().get(cx)?;
+        self.prepare(cx, &cluster).await?;
         self.bundle(cx, &cluster).await?.apply(cx).await?;
         self.settle(cx, &cluster).await
     }

@@ -1,4 +1,4 @@
-//! Removing the mesh's objects when its controller cannot: nothing else would ever take their finalizers off.
+//! Letting go of the mesh's objects when its controller cannot: nothing else would ever take their finalizers off.
 //!
 //! Taking a finalizer off is an UPDATE, which the controller's own webhooks would stop: so first the controller is
 //! scaled to zero and its webhook configurations go, then the finalizers. What App Mesh still holds is swept through
@@ -14,6 +14,8 @@ use crate::engine::{Context, Failure, FailureKind, Poll, Result, Wait};
 
 /// How long a living controller gets to take one finalizer off.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a deleted object may take to go before it counts as in use.
+const IN_USE: Duration = Duration::from_secs(20);
 /// How long an object may take to go once nothing holds it.
 const AFTERWARDS: Duration = Duration::from_secs(60);
 
@@ -112,6 +114,34 @@ async fn release_deleted(cluster: &Cluster, kind: &str) -> Result<Option<Referen
         }
     }
     Ok(left.first().map(Reference::of))
+}
+
+/// Lets go of what somebody deleted while it is in use. App Mesh refuses that for as long as a route names it, and its
+/// controller tries again for ever; made again, the object takes over what App Mesh has under its name, and no request
+/// is lost.
+pub(super) async fn let_go_of_deleted(
+    cx: &Context,
+    cluster: &Cluster,
+    names: &[Reference],
+) -> Result<()> {
+    for name in names {
+        let failure = |trouble: Trouble| trouble.failure(name.to_string());
+        let live = cluster.get(name).await.map_err(failure)?;
+        if !live.is_some_and(|live| {
+            live["metadata"]["deletionTimestamp"].is_string()
+                && cluster.foreign_owner(&live).is_none()
+        }) {
+            continue;
+        }
+        match remove(cx, cluster, name, IN_USE).await {
+            Err(failure) if failure.kind == FailureKind::Timeout => {
+                cx.progress(format!("{name} was deleted while in use, making it again"));
+                release(cx, cluster, name).await?;
+            }
+            removed => removed?,
+        }
+    }
+    Ok(())
 }
 
 /// Stops the controller and its webhooks.

@@ -84,6 +84,11 @@ impl Objects for ServiceResources {
         Ok(bundle)
     }
 
+    async fn prepare(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
+        let names = self.bundle(cx, cluster).await?.names();
+        dead::let_go_of_deleted(cx, cluster, &names).await
+    }
+
     async fn remove(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
         // App Mesh deletes what uses before what is used: VirtualService, VirtualRouter, VirtualNode, as made.
         let names = self.bundle(cx, cluster).await?.names();
