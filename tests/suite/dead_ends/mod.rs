@@ -1,12 +1,18 @@
 //! What is left when something the environment lives on is gone: `down` still ends with nothing left.
 
+mod half;
+
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::networking::v1::Ingress;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+};
+use kube::core::GroupVersionKind;
 use serde_json::json;
 
 use crate::harness::World;
@@ -228,6 +234,27 @@ fn what_is_deleted_by_hand_comes_back() {
         });
     };
     remove();
+    // Nodes that are shut out run nothing new.
+    runtime.block_on(async {
+        let eks = world.clients().await.eks;
+        let nodes = eks.describe_nodegroup().cluster_name("meshctl-demo");
+        let nodes = nodes.nodegroup_name("meshctl-demo-workers").send().await;
+        let role = nodes.unwrap().nodegroup.unwrap().node_role.unwrap();
+        let delete = eks.delete_access_entry().cluster_name("meshctl-demo");
+        delete.principal_arn(role).send().await.unwrap();
+    });
+    comes_back(2);
+    // What carries traffic App Mesh does not let go: made again, it takes that over.
+    runtime.block_on(async {
+        let kind = GroupVersionKind::gvk("appmesh.k8s.aws", "v1beta2", "VirtualNode");
+        let nodes: Api<DynamicObject> = Api::namespaced_with(
+            world.kubernetes().await,
+            "demo",
+            &ApiResource::from_gvk(&kind),
+        );
+        let deleted = nodes.delete("backend-v1", &DeleteParams::default()).await;
+        assert!(deleted.unwrap().is_left(), "its controller holds it");
+    });
     comes_back(1);
     // A network that is half deleted under its cluster is beyond mending, which `up` says.
     let status = runtime.block_on(delete_stack(&world, "meshctl-demo-network"));
@@ -243,6 +270,42 @@ fn what_is_deleted_by_hand_comes_back() {
     runtime.block_on(scale_mesh_controller(&world, 0));
     remove();
     ends_with_nothing_left(&world);
+}
+
+#[test]
+fn what_another_run_makes_again_of_the_entrance_does_not_hold_down() {
+    let (world, runtime) = environment();
+    let mut made = runtime.block_on(async {
+        let ingresses: Api<Ingress> = Api::namespaced(world.kubernetes().await, "demo");
+        ingresses.get("frontend").await.unwrap()
+    });
+    made.metadata.resource_version = None;
+    made.metadata.uid = None;
+    made.status = None;
+    assert!(
+        made.metadata.finalizers.is_some(),
+        "its controller holds it"
+    );
+    let slow = ["kubernetes:delete:namespaces", "slow", "--seconds", "4"];
+    let add = ["sandbox", "faults", "add"];
+    world
+        .run(&[&add[..], &slow, &["--count", "10"]].concat())
+        .succeeds();
+    let down = ["down", "--sandbox", "--yes"];
+    let mut down = Running::start(world.command(&down), world.path());
+    runtime.block_on(async {
+        let client = world.kubernetes().await;
+        let deployments: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
+        let controller = "aws-load-balancer-controller";
+        while deployments.get_opt(controller).await.unwrap().is_some() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let ingresses: Api<Ingress> = Api::namespaced(client, "demo");
+        let made = ingresses.create(&PostParams::default(), &made).await;
+        made.unwrap();
+    });
+    assert_eq!(down.ends(), 0, "{}", down.said());
+    assert!(down.said().ends_with("nothing left\n"), "{}", down.said());
 }
 
 /// Makes such calls go wrong for everybody until faults are cleared.
