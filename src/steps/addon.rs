@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use aws_sdk_eks::types::{Addon, AddonStatus, ResolveConflicts};
 
+use serde_json::{Map, Value};
+
 use super::outputs::ControlPlane;
 use crate::clients::Clients;
 use crate::clients::aws::{failed, foreign, is, message};
@@ -32,7 +34,12 @@ pub struct ClusterAddon {
     pub control_plane: Input<ControlPlane>,
     /// The add-on's name: `vpc-cni`.
     pub name: &'static str,
+    /// Settings that it has to have, as [`NETWORK_POLICIES`]. What somebody else sets beside them stays.
+    pub settings: &'static [(&'static str, &'static str)],
 }
+
+/// Has the VPC CNI enforce network policies, which it ignores by default. A string: its schema takes no boolean.
+pub const NETWORK_POLICIES: &[(&str, &str)] = &[("enableNetworkPolicy", "true")];
 
 impl ClusterAddon {
     fn cluster(&self) -> String {
@@ -60,6 +67,18 @@ impl ClusterAddon {
         }
     }
 
+    /// Its settings as they are to be, where they differ: those that it has, and ours.
+    fn lacking(&self, addon: &Addon) -> Option<String> {
+        with_settings(addon.configuration_values(), self.settings)
+    }
+
+    fn drift(&self, addon: &Addon) -> Vec<String> {
+        match self.lacking(addon) {
+            Some(wanted) => vec![format!("settings: → {wanted}")],
+            None => Vec::new(),
+        }
+    }
+
     async fn create(&self) -> Result<()> {
         let created = self
             .clients
@@ -67,6 +86,7 @@ impl ClusterAddon {
             .create_addon()
             .cluster_name(self.cluster())
             .addon_name(self.name)
+            .set_configuration_values(with_settings(None, self.settings))
             .resolve_conflicts(ResolveConflicts::Overwrite)
             .tags(OWNER_TAG, &self.environment.name)
             .client_request_token(token())
@@ -80,13 +100,14 @@ impl ClusterAddon {
         }
     }
 
-    /// Has EKS apply it again, which is what mends one that is degraded; its settings stay as they are.
-    async fn reapply(&self, cx: &Context) -> Result<()> {
+    /// Has EKS apply it again, which is what mends one that is degraded; without `settings` they stay as they are.
+    async fn reapply(&self, cx: &Context, settings: Option<String>) -> Result<()> {
         let eks = &self.clients.eks;
         let updated = eks
             .update_addon()
             .cluster_name(self.cluster())
             .addon_name(self.name)
+            .set_configuration_values(settings)
             .resolve_conflicts(ResolveConflicts::Overwrite)
             .client_request_token(token())
             .send()
@@ -138,6 +159,26 @@ impl ClusterAddon {
     }
 }
 
+/// What an add-on is set to, with ours in it; none when they are in it already.
+fn with_settings(present: Option<&str>, ours: &[(&str, &str)]) -> Option<String> {
+    // JSON or YAML, as whoever set it wrote it.
+    let read = present.and_then(|text| serde_yaml::from_str::<Value>(text).ok());
+    let mut settings = match read {
+        Some(Value::Object(settings)) => settings,
+        _ => Map::new(),
+    };
+    if ours
+        .iter()
+        .all(|(key, value)| settings.get(*key).and_then(Value::as_str) == Some(value))
+    {
+        return None;
+    }
+    for (key, value) in ours {
+        settings.insert((*key).to_owned(), Value::from(*value));
+    }
+    Some(Value::Object(settings).to_string())
+}
+
 fn words(addon: &Addon) -> String {
     let status = addon.status().map_or("UNKNOWN", AddonStatus::as_str);
     let issues: Vec<String> = addon
@@ -182,7 +223,10 @@ impl Step for ClusterAddon {
             return Ok(Observed::Foreign(whose));
         }
         Ok(match addon.status() {
-            Some(AddonStatus::Active) => Observed::ready(()),
+            Some(AddonStatus::Active) => Observed::Ready {
+                outputs: (),
+                drift: self.drift(&addon),
+            },
             Some(AddonStatus::CreateFailed | AddonStatus::DeleteFailed) => {
                 Observed::Failed(words(&addon))
             }
@@ -208,7 +252,14 @@ impl Step for ClusterAddon {
                 return Ok(Poll::Pending("CREATING".into()));
             };
             match addon.status() {
-                Some(AddonStatus::Active) => Ok(Poll::Ready(())),
+                Some(AddonStatus::Active) => match self.lacking(&addon) {
+                    None => Ok(Poll::Ready(())),
+                    Some(wanted) if reapplied.fetch_add(1, Relaxed) < REAPPLIED => {
+                        self.reapply(cx, Some(wanted)).await?;
+                        Ok(Poll::Pending("UPDATING".into()))
+                    }
+                    Some(_) => Err(Failure::new(self.resource(), "its settings do not stay")),
+                },
                 Some(AddonStatus::CreateFailed) => {
                     Err(Failure::new(self.resource(), words(&addon))
                         .hint("run the same command again: it makes a new one"))
@@ -218,7 +269,7 @@ impl Step for ClusterAddon {
                     if reapplied.fetch_add(1, Relaxed) < REAPPLIED =>
                 {
                     cx.progress(format!("{}; applying it again", words(&addon)));
-                    self.reapply(cx).await?;
+                    self.reapply(cx, None).await?;
                     Ok(Poll::Pending("UPDATING".into()))
                 }
                 _ => Ok(Poll::Pending(words(&addon))),
@@ -229,5 +280,27 @@ impl Step for ClusterAddon {
 
     async fn destroy(&self, cx: &Context, _: &Observed<()>) -> Result<()> {
         self.delete(cx).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_added_and_others_stay() {
+        let with = |present| with_settings(present, NETWORK_POLICIES);
+        let ours = r#"{"enableNetworkPolicy":"true"}"#;
+        assert_eq!(with(None).as_deref(), Some(ours));
+        assert_eq!(with(Some("")).as_deref(), Some(ours));
+        assert_eq!(with(Some(ours)), None);
+        assert_eq!(
+            with(Some(
+                "env:\n  WARM_IP_TARGET: \"2\"\nenableNetworkPolicy: \"false\"\n"
+            ))
+            .as_deref(),
+            Some(r#"{"env":{"WARM_IP_TARGET":"2"},"enableNetworkPolicy":"true"}"#)
+        );
+        assert_eq!(with_settings(None, &[]), None);
     }
 }

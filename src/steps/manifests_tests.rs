@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::outputs::Image;
-use super::{ingress, load_balancer_controller, namespace, service_names, workload};
+use super::{
+    ingress, load_balancer_controller, namespace, network_policies, service_names, workload,
+};
 use crate::clients::kube::{Access, Certificate};
 use crate::clients::{Clients, Credentials, Settings};
 use crate::config::{Environment, Names, Protocol};
@@ -99,6 +101,7 @@ async fn the_demos_pods_and_the_way_in() {
         let pods = workload::manifests(&environment, &*mesh, service, &image);
         made.extend(pods.expect("rendered"));
     }
+    made.extend(network_policies::manifests(&environment).expect("rendered"));
     made.extend(ingress::manifests(&environment).expect("rendered"));
     insta::assert_snapshot!(yaml(&made));
 }
@@ -130,6 +133,24 @@ async fn a_grpc_service_is_asked_for_its_health_by_grpc() {
         [&port["name"], &port["targetPort"], &port["appProtocol"]],
         ["grpc", "grpc", "kubernetes.io/h2c"]
     );
+}
+
+#[test]
+fn a_service_that_may_reach_anything_has_no_policy_for_it() {
+    let mut environment = Environment::demo();
+    environment.mesh.egress = crate::config::Egress::AllowAll;
+    environment.ingress.internal = true;
+    let made = network_policies::manifests(&environment).expect("rendered");
+    for policy in &made {
+        assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
+        assert!(policy["spec"]["egress"].is_null());
+    }
+    let frontend = made
+        .iter()
+        .find(|policy| policy["metadata"]["name"] == "frontend");
+    let from = frontend.expect("there").pointer("/spec/ingress/0/from/0");
+    // The subnets of load balancers that face inwards.
+    assert_eq!(from, Some(&json!({"ipBlock": {"cidr": "10.42.96.0/19"}})));
 }
 
 #[tokio::test]
@@ -202,6 +223,7 @@ async fn an_api_server_accepts_everything_and_sees_no_drift() {
         };
         made.extend(workload::manifests(&environment, &*mesh, service, &image).expect("rendered"));
     }
+    made.extend(network_policies::manifests(&environment).expect("rendered"));
     made.extend(ingress::manifests(&environment).expect("rendered"));
     // Nobody serves the webhooks here.
     made.retain(|manifest| {

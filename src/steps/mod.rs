@@ -14,6 +14,7 @@ pub mod load_balancer_controller;
 pub mod log_group;
 pub mod namespace;
 pub mod network;
+pub mod network_policies;
 pub mod node_access;
 pub mod node_group;
 pub mod oidc_provider;
@@ -203,7 +204,7 @@ pub fn deployment_with(
         clients: clients.clone(),
         control_plane: needs.input(&control_plane),
     });
-    let addon = |graph: &mut Graph, name, after: &Handle<()>| {
+    let addon = |graph: &mut Graph, name, settings, after: &Handle<()>| {
         graph.add(|needs| {
             needs.after(after);
             addon::ClusterAddon {
@@ -211,11 +212,12 @@ pub fn deployment_with(
                 clients: clients.clone(),
                 control_plane: needs.input(&control_plane),
                 name,
+                settings,
             }
         })
     };
-    let networking = addon(graph, "vpc-cni", &node_access);
-    let proxying = addon(graph, "kube-proxy", &node_access);
+    let networking = addon(graph, "vpc-cni", addon::NETWORK_POLICIES, &node_access);
+    let proxying = addon(graph, "kube-proxy", &[], &node_access);
     let nodes = graph.add(|needs| {
         // On the way down: no controller runs any more that could make again what is swept.
         needs.after(&sweep);
@@ -230,7 +232,7 @@ pub fn deployment_with(
             network: needs.input(&egress),
         }
     });
-    let names = addon(graph, "coredns", &nodes);
+    let names = addon(graph, "coredns", &[], &nodes);
 
     // In the cluster: what needs no nodes first, then the controllers.
     let cluster = graph.add(|needs| {
@@ -306,6 +308,13 @@ pub fn deployment_with(
     let installed = mesh.install(graph, &foundation, mesh_control_plane);
     let members = mesh.services(graph, &foundation, &installed);
 
+    let policies = graph.add(|needs| {
+        needs.after(&namespace);
+        network_policies::NetworkPolicies {
+            environment: environment.clone(),
+            cluster: needs.input(&cluster),
+        }
+    });
     let workloads: Vec<Handle<()>> = environment
         .services
         .values()
@@ -314,6 +323,7 @@ pub fn deployment_with(
                 needs.after(&names);
                 needs.after(&service_names[service.name.as_str()]);
                 needs.after(&members[&service.name]);
+                needs.after(&policies);
                 workload::Workload {
                     environment: environment.clone(),
                     mesh: mesh.clone(),

@@ -7,6 +7,7 @@
 //! subnets from under a cluster that is being made in them.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use aws_sdk_cloudformation::types::StackStatus;
@@ -54,6 +55,18 @@ fn subnet_bits(cidr: &str) -> String {
         .next()
         .and_then(|prefix| prefix.parse().ok());
     (29 - prefix.unwrap_or(16_u8).clamp(16, 20)).to_string()
+}
+
+/// The ranges of the public and of the private subnets, as the stack's `Cidr` deals them out: the first six eighths.
+pub(super) fn subnet_ranges(cidr: &str) -> (Vec<String>, Vec<String>) {
+    let (address, prefix) = cidr.split_once('/').unwrap_or((cidr, "16"));
+    let address: Ipv4Addr = address.parse().unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let prefix = prefix.parse().unwrap_or(16_u8).clamp(16, 20) + 3;
+    let eighth = |index: u32| {
+        let first = u32::from(address).wrapping_add(index << (32 - prefix));
+        format!("{}/{prefix}", Ipv4Addr::from(first))
+    };
+    ((0..3).map(eighth).collect(), (3..6).map(eighth).collect())
 }
 
 fn subnets(stack: &Stack, outputs: &Outputs) -> Result<Subnets> {
@@ -287,6 +300,19 @@ mod tests {
     fn subnets_are_eighths_of_the_network() {
         assert_eq!(subnet_bits("10.42.0.0/16"), "13");
         assert_eq!(subnet_bits("192.168.16.0/20"), "9");
+    }
+
+    #[test]
+    fn subnets_are_where_the_stack_puts_them() {
+        let (public, private) = subnet_ranges("10.42.0.0/16");
+        assert_eq!(public, ["10.42.0.0/19", "10.42.32.0/19", "10.42.64.0/19"]);
+        assert_eq!(
+            private,
+            ["10.42.96.0/19", "10.42.128.0/19", "10.42.160.0/19"]
+        );
+        let (public, private) = subnet_ranges("192.168.16.0/20");
+        assert_eq!(public[2], "192.168.20.0/23");
+        assert_eq!(private[2], "192.168.26.0/23");
     }
 
     #[test]

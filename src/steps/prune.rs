@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outputs::Image;
-use super::{service_names, workload};
+use super::{network_policies, service_names, workload};
 use crate::clients::kube::{Cluster, ENVIRONMENT, FIELD_MANAGER, MANAGED_BY, Reference, remove};
 use crate::config::Environment;
 use crate::engine::{Change, Context, Expected, Input, Observed, Result, Step, StepId};
 use crate::mesh::MeshProvider;
 
 /// What services have in the cluster beside the mesh, in the order in which it is removed.
-const KINDS: [(&str, &str); 4] = [
+const KINDS: [(&str, &str); 5] = [
     ("policy/v1", "PodDisruptionBudget"),
     ("apps/v1", "Deployment"),
+    ("networking.k8s.io/v1", "NetworkPolicy"),
     ("v1", "Service"),
     ("v1", "ServiceAccount"),
 ];
@@ -39,6 +40,8 @@ struct Unwanted {
 impl Prune {
     fn wanted(&self, cluster: &Cluster) -> Result<BTreeSet<Reference>> {
         let mut wanted: BTreeSet<Reference> = self.mesh.members()?.into_iter().collect();
+        let policies = network_policies::manifests(&self.environment)?;
+        wanted.extend(policies.iter().map(Reference::of));
         let image = Image {
             reference: String::new(),
         };

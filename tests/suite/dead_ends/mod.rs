@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::networking::v1::Ingress;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
@@ -217,8 +217,25 @@ fn what_is_deleted_by_hand_comes_back() {
             .unwrap();
         let launch_template = delete_stack(&world, "meshctl-demo-nodes").await;
         assert_eq!(launch_template, "DELETE_COMPLETE");
+        let policies: Api<NetworkPolicy> = Api::namespaced(world.kubernetes().await, "demo");
+        let deleted = policies.delete("backend", &DeleteParams::default()).await;
+        deleted.unwrap();
+        // Somebody's settings in place of ours: without them the network policies are ignored.
+        let update = clients.eks.update_addon().cluster_name("meshctl-demo");
+        let update = update.addon_name("vpc-cni");
+        let update = update.configuration_values(r#"{"env":{"WARM_IP_TARGET":"2"}}"#);
+        update.send().await.unwrap();
     });
-    comes_back(3);
+    comes_back(5);
+    let addon = runtime.block_on(async {
+        let eks = world.clients().await.eks;
+        let described = eks.describe_addon().cluster_name("meshctl-demo");
+        described.addon_name("vpc-cni").send().await.unwrap().addon
+    });
+    assert_eq!(
+        addon.unwrap().configuration_values(),
+        Some(r#"{"env":{"WARM_IP_TARGET":"2"},"enableNetworkPolicy":"true"}"#)
+    );
     let remove = || {
         runtime.block_on(async {
             let kinds: Api<CustomResourceDefinition> = Api::all(world.kubernetes().await);
