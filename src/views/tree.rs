@@ -46,7 +46,7 @@ impl Tree {
             began: Instant::now(),
         }));
         let weak = Arc::downgrade(&shared);
-        // The heading's times move between events too.
+        // The heading moves with time and not with events: it takes a look at all steps.
         std::thread::spawn(move || {
             while let Some(shared) = weak.upgrade() {
                 shared
@@ -135,7 +135,6 @@ impl Listener for Tree {
             EventKind::Interrupted => line = describe(&drawing.progress, &event.kind),
             _ => {}
         }
-        drawing.retitle();
         drop(drawing);
         match line {
             Some((line, Verbosity::Verbose)) => self.printer.detail(&line),

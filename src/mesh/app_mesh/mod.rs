@@ -8,7 +8,7 @@ mod split;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -81,6 +81,8 @@ struct Inner {
     client: aws_sdk_appmesh::Client,
     /// Knows whose the cluster is that the mesh's controller runs in.
     eks: Option<aws_sdk_eks::Client>,
+    /// The services that another calls through the mesh.
+    called: HashSet<String>,
 }
 
 impl AppMesh {
@@ -95,7 +97,11 @@ impl AppMesh {
         client: aws_sdk_appmesh::Client,
         eks: Option<aws_sdk_eks::Client>,
     ) -> Self {
+        let services = environment.services.values();
         AppMesh(Arc::new(Inner {
+            called: services
+                .flat_map(|service| service.backends.iter().cloned())
+                .collect(),
             names: Names::new(&environment.name),
             environment: environment.clone(),
             client,
@@ -148,10 +154,7 @@ impl AppMesh {
 
     /// Whether another service calls it through the mesh.
     fn is_called(&self, service: &str) -> bool {
-        let services = self.environment().services.values();
-        services
-            .flat_map(|other| &other.backends)
-            .any(|backend| backend == service)
+        self.0.called.contains(service)
     }
 
     /// Whether its traffic goes through a router: where there is something to choose or to try again.
