@@ -102,11 +102,12 @@ pub fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(failure)?;
     }
+    // The folder may be one that others write to, too: a file or link that somebody put there is never opened.
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}", std::process::id()));
+    name.push(format!(".{:016x}", fastrand::u64(..)));
     let temporary = path.with_file_name(name);
     let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
+    options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let written = options
@@ -116,7 +117,9 @@ pub fn write(path: &Path, text: &str) -> Result<()> {
                 .and_then(|()| file.sync_all())
         })
         .and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
+    if let Err(error) = &written
+        && error.kind() != std::io::ErrorKind::AlreadyExists
+    {
         let _ = std::fs::remove_file(&temporary);
     }
     written.map_err(failure)
@@ -239,5 +242,23 @@ mod tests {
                 .count(),
             1
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_others_put_beside_the_file_is_not_written_through() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("config");
+        let (mine, planted) = (folder.path().join("mine"), std::process::id());
+        std::fs::write(&mine, "precious").expect("written");
+        let planted = folder.path().join(format!("config.{planted}"));
+        std::os::unix::fs::symlink(&mine, planted).expect("planted");
+        write(&path, "a: b\n").expect("written");
+        let read = |path| std::fs::read_to_string(path).expect("there");
+        assert_eq!(
+            (read(&mine), read(&path)),
+            ("precious".into(), "a: b\n".into())
+        );
+        assert!(!path.is_symlink());
     }
 }
