@@ -1,10 +1,16 @@
 //! The life cycle of the demo against a sandbox of its own, timed as a user would time it: one table on stdout.
 //!
-//! `cargo bench` runs it on an optimised build, or on the one that `MESHCTL` names. Modelled durations shrink with the sandbox's speed and meshctl's own
+//! `cargo bench` runs it on an optimised build, or on the one that `MESHCTL` names; `cargo bench -- recipe` and
+//! `cargo bench -- scale` run what is in the modules of these names. Modelled durations shrink with the sandbox's speed and meshctl's own
 //! work does not, so two speeds tell them apart.
 
-#![expect(clippy::print_stdout, reason = "the table is the benchmark's output")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the table is the benchmark's output"
+)]
 
+mod recipe;
 mod scale;
 mod world;
 
@@ -18,6 +24,8 @@ use world::{Bench, memory};
 /// Modelled time passes this many times faster; the second is the default.
 const SPEEDS: [f64; 2] = [20.0, 60.0];
 
+const HEAD: &str = "| What | Figure |\n|---|---|";
+
 fn main() {
     // `cargo test --benches` asks whether it runs, not how fast.
     if std::env::args().any(|argument| argument == "--test" || argument == "--list") {
@@ -26,34 +34,38 @@ fn main() {
     let mut arguments = std::env::args()
         .skip(1)
         .filter(|argument| argument != "--bench");
-    if arguments.next().as_deref() == Some("scale") {
-        let sizes: Vec<usize> = arguments
-            .map(|size| size.parse().expect("a number of services"))
-            .collect();
-        return scale::measure(if sizes.is_empty() {
-            &scale::SIZES
-        } else {
-            &sizes
-        });
+    match arguments.next().as_deref() {
+        Some("scale") => {
+            let sizes: Vec<usize> = arguments
+                .map(|size| size.parse().expect("a number of services"))
+                .collect();
+            return scale::measure(if sizes.is_empty() {
+                &scale::SIZES
+            } else {
+                &sizes
+            });
+        }
+        Some("recipe") => {
+            println!("{HEAD}");
+            return recipe::measure();
+        }
+        _ => {}
     }
     let bench = Bench::new();
-    println!("| What | Figure |\n|---|---|");
+    println!("{HEAD}");
     bench.start();
     bench.sandbox();
-    let ups: Vec<Up> = SPEEDS.iter().map(|&speed| bench.up(speed)).collect();
-    extrapolate(&ups);
+    let ups = SPEEDS.map(|speed| (speed, bench.up(speed)));
+    row(
+        "`up` in real time, extrapolated: modelled + meshctl's own",
+        Split::of(&ups).words(),
+    );
     bench.nothing_to_do();
     bench.down();
 }
 
 fn row(what: &str, figure: String) {
     println!("| {what} | {figure} |");
-}
-
-/// A run of `up`.
-struct Up {
-    speed: f64,
-    makespan: f64,
 }
 
 impl Bench {
@@ -88,8 +100,8 @@ impl Bench {
         }
     }
 
-    /// `up` from nothing at that speed.
-    fn up(&self, speed: f64) -> Up {
+    /// The seconds that `up` from nothing takes at that speed.
+    fn up(&self, speed: f64) -> f64 {
         self.run(&["sandbox", "reset"]);
         self.run(&[
             "sandbox",
@@ -113,7 +125,7 @@ impl Bench {
             &format!("its AWS calls at speed {speed}"),
             (self.calls() - before).to_string(),
         );
-        Up { speed, makespan }
+        makespan
     }
 
     fn nothing_to_do(&self) {
@@ -153,20 +165,37 @@ fn critical_path(events: &[Value]) -> f64 {
     ends.into_values().fold(0.0, f64::max)
 }
 
-/// What part of `up` is modelled time and what part is meshctl's and this machine's.
-fn extrapolate(ups: &[Up]) {
-    let [slow, fast] = ups else { return };
-    // makespan = modelled / speed + own
-    let modelled = (slow.makespan - fast.makespan) / (1.0 / slow.speed - 1.0 / fast.speed);
-    let own = fast.makespan - modelled / fast.speed;
-    row(
-        "`up` in real time, extrapolated: modelled + meshctl's own",
-        format!(
-            "{:.0} s + {own:.1} s = {:.3} times modelled",
+/// What part of a run is modelled time and what part is the tool's own and this machine's, in seconds.
+struct Split {
+    modelled: f64,
+    own: f64,
+}
+
+impl Split {
+    /// From the run's seconds at two speeds: modelled ÷ speed + own.
+    fn of(runs: &[(f64, f64)]) -> Self {
+        let [(slow, longer), (fast, shorter)] = runs else {
+            panic!("two runs")
+        };
+        let modelled = (longer - shorter) / (1.0 / slow - 1.0 / fast);
+        Split {
             modelled,
-            (modelled + own) / modelled
-        ),
-    );
+            own: shorter - modelled / fast,
+        }
+    }
+
+    fn total(&self) -> f64 {
+        self.modelled + self.own
+    }
+
+    fn words(&self) -> String {
+        format!(
+            "{:.0} s + {:.1} s = {:.3} times modelled",
+            self.modelled,
+            self.own,
+            self.total() / self.modelled
+        )
+    }
 }
 
 fn median(times: impl Iterator<Item = Duration>) -> Duration {
