@@ -155,8 +155,8 @@ async fn play_all(players: Players, sequences: Vec<Vec<play::Request>>) {
     );
 }
 
-#[test]
-fn what_differed_once_is_answered_alike() {
+/// Plays sequences on two servers of their own.
+fn alike(sequences: fn() -> Vec<Vec<play::Request>>) {
     let Some((assets, runtime)) = ready() else {
         return;
     };
@@ -164,25 +164,20 @@ fn what_differed_once_is_answered_alike() {
         let real = peers::Real::start(&assets).await;
         let embedded = peers::Embedded::start().await;
         let players = Players::new(embedded.side(), real.side()).await;
-        play_all(players, cases::all()).await;
+        play_all(players, sequences()).await;
         embedded.stop().await;
         real.stop().await;
     });
 }
 
 #[test]
+fn what_differed_once_is_answered_alike() {
+    alike(cases::all);
+}
+
+#[test]
 fn the_past_is_read_in_the_same_ways() {
-    let Some((assets, runtime)) = ready() else {
-        return;
-    };
-    runtime.block_on(async {
-        let real = peers::Real::start(&assets).await;
-        let embedded = peers::Embedded::start().await;
-        let players = Players::new(embedded.side(), real.side()).await;
-        play_all(players, reading::combinations()).await;
-        embedded.stop().await;
-        real.stop().await;
-    });
+    alike(reading::combinations);
 }
 
 #[test]
