@@ -286,12 +286,10 @@ impl Walk {
             let Some(field) = fields.get(key) else {
                 if !schema.preserve {
                     drop.push(key.clone());
-                    if !item.is_null() {
-                        self.enter(key, |walk| {
-                            let path = walk.path.clone();
-                            walk.unknown.push(path);
-                        });
-                    }
+                    self.enter(key, |walk| {
+                        let path = walk.path.clone();
+                        walk.unknown.push(path);
+                    });
                 }
                 continue;
             };

@@ -33,10 +33,10 @@ pub fn merge_patch(bytes: &[u8]) {
 }
 
 pub fn strategic_patch(bytes: &[u8]) {
-    if let (Some((mut object, change)), Some(schema)) =
+    if let (Some((mut object, mut change)), Some(schema)) =
         (two(bytes), resources::builtin_schema("v1", "Pod"))
     {
-        let _ = patch::strategic(&schema, &mut object, &change);
+        let _ = patch::strategic(&schema, &mut object, &mut change);
     }
 }
 
@@ -60,7 +60,7 @@ pub fn apply(bytes: &[u8]) {
     if config.is_object() && typed::check(&schema, &config).is_ok() {
         for live in [&Value::Null, &live] {
             if live.is_null() || live.is_object() {
-                let _ = apply::apply(&schema, live, &config, &writer, false);
+                let _ = apply::apply(&schema, live, &config, &writer, &[], false);
             }
         }
     }

@@ -108,21 +108,49 @@ impl Scanner<'_> {
             b't' => self.word("true"),
             b'f' => self.word("false"),
             b'n' => self.word("null"),
-            b'-' => match self.next()? {
-                b'0'..=b'9' => self.number(),
+            b'-' => match self.next_of_number() {
+                byte @ b'0'..=b'9' => self.number(byte),
                 byte => Err(invalid(byte, "in numeric literal")),
             },
-            b'0'..=b'9' => self.number(),
+            byte @ b'0'..=b'9' => self.number(byte),
             byte => Err(invalid(byte, place)),
         }
     }
 
-    fn number(&mut self) -> Step {
-        while matches!(
-            self.peek(),
-            Some(b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-')
-        ) {
+    /// The next byte within a number. Go takes the end of the text for a space there.
+    fn next_of_number(&mut self) -> u8 {
+        self.next().unwrap_or(b' ')
+    }
+
+    fn digits(&mut self) {
+        while self.peek().is_some_and(|byte| byte.is_ascii_digit()) {
             self.at += 1;
+        }
+    }
+
+    /// What follows the first digit of a number.
+    fn number(&mut self, first: u8) -> Step {
+        let digit = |byte: u8, place: &str| match byte.is_ascii_digit() {
+            true => Ok(()),
+            false => Err(invalid(byte, place)),
+        };
+        if first != b'0' {
+            self.digits();
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            let byte = self.next_of_number();
+            digit(byte, "after decimal point in numeric literal")?;
+            self.digits();
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            let mut byte = self.next_of_number();
+            if matches!(byte, b'+' | b'-') {
+                byte = self.next_of_number();
+            }
+            digit(byte, "in exponent of numeric literal")?;
+            self.digits();
         }
         Ok(())
     }

@@ -79,6 +79,21 @@ pub fn writing(info: &Info, kind: &str, apply: Option<bool>) -> Result<()> {
     invalid(kind, &causes)
 }
 
+/// What the query of a change says, as admission is shown it.
+pub fn said(info: &Info) -> Value {
+    let query = &info.query;
+    let mut said = json!({});
+    if query.has("dryRun") {
+        said["dryRun"] = json!(query.all("dryRun"));
+    }
+    for field in ["fieldManager", "fieldValidation"] {
+        if !query.get(field).is_empty() {
+            said[field] = query.get(field).into();
+        }
+    }
+    said
+}
+
 /// Checks the options of a list or a watch.
 pub fn listing(info: &Info) -> Result<()> {
     let query = &info.query;

@@ -8,7 +8,7 @@ use hyper::body::Bytes;
 use k8s_openapi::api::autoscaling::v1 as autoscaling;
 use serde_json::{Value, json};
 
-use super::apply::scaled;
+use super::apply::{Writer, scaled};
 use super::object;
 use super::options;
 use super::read::find;
@@ -47,6 +47,61 @@ fn kind(namespaced: bool) -> Arc<Resource> {
         })
     });
     resource.clone()
+}
+
+/// What admission sees of what is scaled.
+pub struct View<'a> {
+    /// The kind of the scale.
+    pub kind: Arc<Resource>,
+    resource: &'a Resource,
+    paths: &'a resources::Scale,
+}
+
+impl<'a> View<'a> {
+    /// For a call about a scale.
+    pub fn of(call: &'a Call<'_>) -> Option<View<'a>> {
+        let resource = &*call.resource;
+        let paths = resource.scale.as_ref()?;
+        (call.info.subresource == "scale").then(|| View {
+            kind: kind(resource.namespaced),
+            resource,
+            paths,
+        })
+    }
+
+    /// The scale of an object.
+    pub fn show(&self, object: &Value) -> Value {
+        of(self.resource, self.paths, object)
+    }
+
+    /// The scales before and after a change as whoever may change them sees them: as they were sent, and with who owns them.
+    pub fn before(&self, call: &Call<'_>, old: &Value, new: &Value) -> (Value, Value) {
+        let mut before = self.show(old);
+        let mut shown = call.scaled.clone().unwrap_or_else(|| self.show(new));
+        object::default(&mut shown, "status", json!({"replicas": 0}));
+        let record = scaled::record(old, &self.paths.spec);
+        if record.is_array() {
+            before["metadata"]["managedFields"] = record;
+        }
+        if call.info.verb != "apply" {
+            let api_version = self.resource.api_version();
+            let writer = Writer {
+                manager: &call.manager,
+                api_version: &api_version,
+                subresource: &call.info.subresource,
+            };
+            let record = scaled::tracked(old, new, &writer, &self.paths.spec);
+            if record.is_array() {
+                shown["metadata"]["managedFields"] = record;
+            }
+        }
+        (before, shown)
+    }
+
+    /// An object with what its scale became.
+    pub fn write(&self, object: &Value, scale: &Value, update: bool) -> Result<Value> {
+        written(self.resource, self.paths, object, scale, update)
+    }
 }
 
 /// The scale of an object.
@@ -119,7 +174,8 @@ pub async fn answer(
             })?;
             write::place(&inner, &mut scale)?;
             call.warnings = inner.warnings;
-            write::modify(call, &mut |_, old| {
+            write::modify(call, &mut |call, old| {
+                call.scaled = Some(scale.clone());
                 written(&resource, &paths, old, &scale, true)
             })
             .await?
@@ -176,6 +232,7 @@ async fn patched(
             let kind = inner.resource.clone();
             let scale = write::patched(&mut inner, &content, body, &live, &kind)?;
             call.warnings = inner.warnings;
+            call.scaled = Some(scale.clone());
             return written(&resource, paths, old, &scale, false);
         };
         let record = scaled::record(old, &paths.spec);
@@ -184,6 +241,7 @@ async fn patched(
         }
         let scale = config.apply(&mut inner, &live, resource.custom.is_some())?;
         let mut new = written(&resource, paths, old, &scale, false)?;
+        call.scaled = Some(scale.clone());
         scaled::settle(old, &mut new, &scale, &resource.api_version(), &paths.spec);
         Ok(new)
     })

@@ -54,16 +54,29 @@ pub fn before_create(_api: &Api, resource: &Resource, object: &mut Value) {
     }
 }
 
+/// What is neither changed nor owned through an endpoint, as dotted paths.
+pub fn reset(resource: &Resource, subresource: &str) -> &'static [&'static str] {
+    match subresource {
+        "" if resource.status => &["status"],
+        "status" if resource.is("apps", "deployments") => &["spec", "metadata.labels"],
+        "status" if resource.is("", "pods") => &[
+            "spec",
+            "metadata.deletionTimestamp",
+            "metadata.ownerReferences",
+        ],
+        "status" => &["spec"],
+        _ => &[],
+    }
+}
+
 /// A changed object: the main resource does not change the status, and the status nothing else.
 pub fn before_update(resource: &Resource, subresource: &str, old: &Value, new: &mut Value) {
-    let keep = |new: &mut Value, field: &str| match old.get(field) {
-        Some(value) => new[field] = value.clone(),
-        None => {
-            if let Some(map) = new.as_object_mut() {
-                map.shift_remove(field);
-            }
+    for path in reset(resource, subresource) {
+        match object::at(old, path) {
+            Some(value) => object::set(new, path, value.clone()),
+            None => drop(object::remove(new, path)),
         }
-    };
+    }
     match subresource {
         "status" => {
             if resource.custom.is_some() {
@@ -82,7 +95,6 @@ pub fn before_update(resource: &Resource, subresource: &str, old: &Value, new: &
                     object::set(new, "metadata.managedFields", managers);
                 }
             } else {
-                keep(new, "spec");
                 object::default(new, "status", json!({}));
                 if matches!(resource.plural.as_str(), "services" | "ingresses") {
                     object::default(new, "status.loadBalancer", json!({}));
@@ -93,19 +105,9 @@ pub fn before_update(resource: &Resource, subresource: &str, old: &Value, new: &
                 {
                     object::default(new, class, value.clone());
                 }
-                let owners = "metadata.ownerReferences";
-                match object::at(old, owners) {
-                    Some(value) => object::set(new, owners, value.clone()),
-                    None => {
-                        object::remove(new, owners);
-                    }
-                }
             }
         }
         "" => {
-            if resource.status {
-                keep(new, "status");
-            }
             if resource.is("", "namespaces") {
                 object::set(new, "spec.finalizers", old["spec"]["finalizers"].clone());
             }
@@ -165,7 +167,13 @@ pub fn updates_unconditionally(resource: &Resource) -> bool {
 }
 
 /// Counts changes of what a controller acts on. `pruned` says that there was more than is kept, which counts too.
-pub fn generation(resource: &Resource, old: &Value, new: &mut Value, pruned: bool) {
+pub fn generation(
+    resource: &Resource,
+    subresource: &str,
+    old: &Value,
+    new: &mut Value,
+    pruned: bool,
+) {
     if !resource.generation {
         return;
     }
@@ -184,7 +192,8 @@ pub fn generation(resource: &Resource, old: &Value, new: &mut Value, pruned: boo
             .any(|(key, value)| relevant(key) && b.get(key) != Some(value))
     };
     // A Deployment's annotations go down to what it makes.
-    let noted = resource.is("apps", "deployments")
+    let noted = subresource != "status"
+        && resource.is("apps", "deployments")
         && object::at(old, "metadata.annotations") != object::at(new, "metadata.annotations");
     let changed = pruned || noted || differs(old, new) || differs(new, old);
     object::set(new, "metadata.generation", before + i64::from(changed));

@@ -10,7 +10,6 @@ pub fn check(schema: &Schema, value: &Value) -> Result<(), String> {
     let mut wrong = Vec::new();
     visit(schema, value, "", &mut wrong);
     wrong.sort();
-    wrong.dedup();
     match wrong.as_slice() {
         [] => Ok(()),
         [one] => Err(one.clone()),
@@ -38,11 +37,26 @@ fn visit(schema: &Schema, value: &Value, path: &str, wrong: &mut Vec<String>) {
             let mut seen = Vec::new();
             for (index, item) in list.iter().enumerate() {
                 let mut place = format!("[{index}]");
+                let why = match (&schema.list, item) {
+                    (ListType::Set, Value::Object(_)) => {
+                        Some("associative list without keys has an element that's a map type")
+                    }
+                    (ListType::Set, Value::Array(_)) => {
+                        Some("not supported: associative list with lists as elements")
+                    }
+                    (ListType::Set, Value::Null) => {
+                        Some("associative list without keys has an element that's an explicit null")
+                    }
+                    _ => None,
+                };
+                if let Some(why) = why {
+                    wrong.push(format!("{path}: element {index}: {why}"));
+                    break;
+                }
                 if let Some(element) = identity(schema, item) {
                     place = element.shown();
                     if seen.contains(&element) {
                         wrong.push(format!("{path}: duplicate entries for key {place}"));
-                        continue;
                     }
                     seen.push(element);
                 } else if let ListType::Map(keys) = &schema.list {
@@ -97,7 +111,8 @@ fn visit(schema: &Schema, value: &Value, path: &str, wrong: &mut Vec<String>) {
     }
 }
 
-fn go_type(value: &Value) -> &'static str {
+/// The type that a value of JSON has in Go.
+pub fn go_type(value: &Value) -> &'static str {
     match value {
         Value::Null => "<nil>",
         Value::Bool(_) => "bool",
@@ -143,11 +158,12 @@ pub fn go(value: &Value) -> String {
             format!("[{}]", items.join(" "))
         }
         Value::Object(map) => {
-            let mut items: Vec<String> = map
-                .iter()
-                .map(|(key, value)| format!("{key}:{}", go(value)))
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort();
+            let items: Vec<String> = keys
+                .into_iter()
+                .map(|key| format!("{key}:{}", go(&map[key])))
                 .collect();
-            items.sort();
             format!("map[{}]", items.join(" "))
         }
         other => other.to_string(),

@@ -23,6 +23,8 @@ pub struct Attributes<'a> {
     pub operation: &'static str,
     /// The resource.
     pub resource: &'a Resource,
+    /// What the objects are: the resource's own kind, but of scales.
+    pub kind: &'a Resource,
     /// The subresource, or empty.
     pub subresource: &'a str,
     /// The namespace, or empty.
@@ -31,6 +33,8 @@ pub struct Attributes<'a> {
     pub name: &'a str,
     /// Whether nothing will be stored.
     pub dry_run: bool,
+    /// The options of the request.
+    pub options: Value,
 }
 
 impl Attributes<'_> {
@@ -103,6 +107,10 @@ pub async fn validate(
     object: Option<&Value>,
     old: Option<&Value>,
 ) -> Result<()> {
+    if attributes.operation == "DELETE" {
+        // Nothing is there that could be changed, and still they are asked.
+        webhooks::mutate(attributes, &mut Value::Null, old).await?;
+    }
     webhooks::validate(attributes, object, old).await
 }
 

@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 
 use super::super::auth::user_value;
 use super::super::object;
+use super::super::patch;
 use super::super::read::external;
 use super::super::selector::Labels;
 use super::super::status::{Result, Status};
@@ -26,7 +27,29 @@ use super::Attributes;
 const MUTATING: &str = "admissionregistration.k8s.io/mutatingwebhookconfigurations";
 const VALIDATING: &str = "admissionregistration.k8s.io/validatingwebhookconfigurations";
 
-/// Calls the mutating webhooks in the order of their configurations' names.
+/// What a webhook may give as the reason of its refusal.
+const REASONS: &[&str] = &[
+    "AlreadyExists",
+    "BadRequest",
+    "Conflict",
+    "Expired",
+    "Forbidden",
+    "Gone",
+    "InternalError",
+    "Invalid",
+    "MethodNotAllowed",
+    "NotAcceptable",
+    "NotFound",
+    "RequestEntityTooLarge",
+    "ServerTimeout",
+    "ServiceUnavailable",
+    "Timeout",
+    "TooManyRequests",
+    "Unauthorized",
+    "UnsupportedMediaType",
+];
+
+/// Calls the mutating webhooks in the order of their configurations' names. The object is `Null` when it is deleted.
 pub async fn mutate(
     attributes: &Attributes<'_>,
     object: &mut Value,
@@ -37,13 +60,14 @@ pub async fn mutate(
     }
     for configuration in attributes.api.store.all(MUTATING, "") {
         for hook in object::list(&configuration.value, "webhooks") {
-            if !matches(attributes, hook, Some(object), old) {
+            let shown = Some(&*object).filter(|object| !object.is_null());
+            if !matches(attributes, hook, shown, old) {
                 continue;
             }
-            let Some(response) = ask(attributes, hook, Some(object), old).await? else {
+            let Some(response) = ask(attributes, hook, shown, old).await? else {
                 continue;
             };
-            let Some(patch) = response["patch"].as_str() else {
+            let Some(patch) = response["patch"].as_str().filter(|patch| !patch.is_empty()) else {
                 continue;
             };
             patched(hook, object, patch)?;
@@ -54,14 +78,25 @@ pub async fn mutate(
 
 fn patched(hook: &Value, object: &mut Value, patch: &str) -> Result<()> {
     let name = object::text(hook, "name");
-    let wrong =
-        |error: String| Status::internal(format!("failed calling webhook {name:?}: {error}"));
+    let undecodable = |error: String| {
+        Status::internal(format!(
+            "failed calling webhook {name:?}: received undecodable patch in webhook response: {error}"
+        ))
+    };
     let patch = STANDARD
         .decode(patch)
-        .map_err(|error| wrong(error.to_string()))?;
-    let patch: json_patch::Patch =
-        serde_json::from_slice(&patch).map_err(|error| wrong(error.to_string()))?;
-    super::super::patch::apply(object, &patch).map_err(wrong)
+        .map_err(|error| undecodable(error.to_string()))?;
+    let patch: Value =
+        serde_json::from_slice(&patch).map_err(|error| undecodable(error.to_string()))?;
+    if patch.as_array().is_none_or(Vec::is_empty) {
+        return Ok(());
+    }
+    if object.is_null() {
+        return Err(Status::internal(format!(
+            "admission webhook {name:?} attempted to modify the object, which is not supported for this operation"
+        )));
+    }
+    patch::apply(object, &patch).map_err(Status::internal)
 }
 
 /// Calls the validating webhooks.
@@ -214,16 +249,17 @@ async fn ask(
         .and_then(|code| u16::try_from(code).ok())
         .filter(|code| *code >= 400)
         .unwrap_or(400);
-    let reason = match code {
-        403 => "Forbidden",
-        404 => "NotFound",
-        409 => "Conflict",
-        422 => "Invalid",
-        400 if object::text(status, "reason").is_empty() => "",
-        400 => "BadRequest",
-        _ => "",
-    };
-    Err(Status::new(code, reason, message))
+    // The reason is the webhook's, or none.
+    let reason = REASONS
+        .iter()
+        .find(|reason| **reason == object::text(status, "reason"))
+        .unwrap_or(&"");
+    let mut refused = Status::new(code, reason, message);
+    refused.details = status
+        .get("details")
+        .filter(|details| details.is_object())
+        .cloned();
+    Err(refused)
 }
 
 fn review(
@@ -233,31 +269,55 @@ fn review(
     old: Option<&Value>,
 ) -> Value {
     let resource = attributes.resource;
-    let kind = json!({"group": resource.group, "version": resource.version, "kind": resource.kind});
+    let kind = attributes.kind;
+    let shown = |value: Option<&Value>| {
+        let mut shown = value.map_or(Value::Null, |value| external(kind, value).into_owned());
+        // A structure that is no pointer in Go is always there.
+        let typed = kind.custom.is_none() && shown.is_object();
+        for field in ["spec", "status"] {
+            if typed && kind.schema().field(field).is_some() {
+                let balanced = matches!(kind.plural.as_str(), "services" | "ingresses");
+                let empty = match balanced && field == "status" {
+                    true => json!({"loadBalancer": {}}),
+                    false => json!({}),
+                };
+                object::default(&mut shown, field, empty);
+            }
+        }
+        shown
+    };
+    let kind = json!({"group": kind.group, "version": kind.version, "kind": kind.kind});
     let plural =
         json!({"group": resource.group, "version": resource.version, "resource": resource.plural});
-    let options = match attributes.operation {
+    let mut options = attributes.options.clone();
+    options["kind"] = match attributes.operation {
         "CREATE" => "CreateOptions",
         "DELETE" => "DeleteOptions",
         _ => "UpdateOptions",
-    };
-    let shown = |value: Option<&Value>| {
-        value.map_or(Value::Null, |value| external(resource, value).into_owned())
-    };
+    }
+    .into();
+    options["apiVersion"] = "meta.k8s.io/v1".into();
     let mut request = json!({
         "uid": uid,
         "kind": kind,
         "resource": plural,
         "requestKind": kind,
         "requestResource": plural,
-        "name": attributes.name,
         "operation": attributes.operation,
         "userInfo": user_value(attributes.user),
         "object": shown(object),
         "oldObject": shown(old),
         "dryRun": attributes.dry_run,
-        "options": {"kind": options, "apiVersion": "meta.k8s.io/v1"},
+        "options": options,
     });
+    // A name that is still to be made is none, nor is that of one of a collection.
+    let name = match (attributes.operation, object) {
+        ("CREATE", Some(object)) => object::name(object),
+        _ => attributes.name,
+    };
+    if !name.is_empty() {
+        request["name"] = name.into();
+    }
     if !attributes.namespace.is_empty() {
         request["namespace"] = attributes.namespace.into();
     } else if resource.is("", "namespaces") {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::fields::{Difference, Element, FieldSet, Grain, below, compare, grain, identity};
 use super::object;
-use super::schema::{Schema, Shape};
+use super::schema::{ListType, Schema, Shape};
 use super::status::Status;
 
 /// One entry of `managedFields`.
@@ -134,25 +134,18 @@ pub fn same(old: &Value, new: &Value) -> bool {
     owned(old) == owned(new)
 }
 
-/// What a write through this endpoint can own: the main resource no status, where that is a resource of its own, and
-/// the status nothing of the specification.
-fn reached(object: &Value, writer: &Writer<'_>, status: bool) -> Value {
+/// What a write can own, without what is not changed through its endpoint.
+fn reached(object: &Value, reset: &[&str]) -> Value {
     let mut object = owned(object);
-    match writer.subresource {
-        "" if status => {
-            object::remove(&mut object, "status");
-        }
-        "status" => {
-            object::remove(&mut object, "spec");
-        }
-        _ => {}
+    for path in reset {
+        object::remove(&mut object, path);
     }
     object
 }
 
-/// Records who changed what between two versions of an object, for everything but apply. `status` tells whether the
-/// status is a resource of its own.
-pub fn track(schema: &Schema, old: &Value, new: &mut Value, writer: &Writer<'_>, status: bool) {
+/// Records who changed what between two versions of an object, for everything but apply. Of `reset` nothing is
+/// owned through this endpoint.
+pub fn track(schema: &Schema, old: &Value, new: &mut Value, writer: &Writer<'_>, reset: &[&str]) {
     // Whoever sends an explicitly empty list wants the record gone.
     let cleared = object::at(new, "metadata.managedFields")
         .and_then(Value::as_array)
@@ -162,7 +155,8 @@ pub fn track(schema: &Schema, old: &Value, new: &mut Value, writer: &Writer<'_>,
                     && entries[0]
                         .as_object()
                         .is_some_and(serde_json::Map::is_empty)
-        });
+        })
+        && writer.subresource.is_empty();
     // Who brings a record along means it.
     let brought = writer.subresource.is_empty() && !old.is_null();
     let mut managers = match (cleared, if brought { read(new) } else { Vec::new() }) {
@@ -180,7 +174,7 @@ pub fn track(schema: &Schema, old: &Value, new: &mut Value, writer: &Writer<'_>,
         Value::Null
     };
     let old = if old.is_null() { &zero } else { old };
-    let (before, after) = (reached(old, writer, status), reached(new, writer, status));
+    let (before, after) = (reached(old, reset), reached(new, reset));
     let difference = without_metadata(compare(schema, &before, &after));
     if difference.changed.is_empty() && difference.removed.is_empty() {
         return write(new, managers);
@@ -210,7 +204,52 @@ pub fn track(schema: &Schema, old: &Value, new: &mut Value, writer: &Writer<'_>,
             fields: difference.changed,
         }),
     }
+    cap(&mut managers);
     write(new, managers);
+}
+
+/// How many entries of managers that update an object may have.
+const UPDATERS: usize = 10;
+/// Who has what the oldest of more than that had.
+const ANCIENT: &str = "ancient-changes";
+
+/// Lays the oldest entries of those who update together, those of one version to one.
+fn cap(managers: &mut Vec<Manager>) {
+    let updaters = managers.iter().filter(|one| one.operation == "Update");
+    let mut more = updaters.count().saturating_sub(UPDATERS);
+    if more == 0 {
+        return;
+    }
+    managers.sort_by_cached_key(|one| {
+        let mut said = format!(
+            "{{\"manager\":{:?},\"operation\":\"Update\",\"apiVersion\":{:?}",
+            one.name, one.api_version
+        );
+        if !one.subresource.is_empty() {
+            said.push_str(&format!(",\"subresource\":{:?}", one.subresource));
+        }
+        (one.operation, one.time.clone(), said + "}")
+    });
+    let mut oldest: Vec<Manager> = Vec::new();
+    let mut rest = Vec::new();
+    for manager in managers.drain(..) {
+        let known = oldest
+            .iter_mut()
+            .find(|one| one.api_version == manager.api_version);
+        match known {
+            _ if more == 0 || manager.operation != "Update" => rest.push(manager),
+            Some(bucket) => {
+                bucket.name = ANCIENT.to_owned();
+                bucket.subresource.clear();
+                bucket.fields.union(&manager.fields);
+                bucket.time = manager.time;
+                more -= 1;
+            }
+            None => oldest.push(manager),
+        }
+    }
+    oldest.extend(rest);
+    *managers = oldest;
 }
 
 /// The metadata as a whole belongs to nobody.
@@ -302,12 +341,14 @@ fn from_last_applied(schema: &Schema, live: &Value) -> FieldSet {
     set
 }
 
-/// Applies a configuration to the live object (`Null` when there is none). `resource` names it for the conflict.
+/// Applies a configuration to the live object (`Null` when there is none). Of `reset` nothing is owned through this
+/// endpoint.
 pub fn apply(
     schema: &Schema,
     live: &Value,
     config: &Value,
     writer: &Writer<'_>,
+    reset: &[&str],
     force: bool,
 ) -> Result<Value, Status> {
     let mut managers = read(live);
@@ -323,7 +364,7 @@ pub fn apply(
             fields: before.changed,
         });
     }
-    let set = FieldSet::of(schema, &owned(config));
+    let set = FieldSet::of(schema, &reached(config, reset));
     let is_own = |manager: &Manager| {
         manager.operation == "Apply"
             && manager.name == writer.manager
@@ -338,13 +379,15 @@ pub fn apply(
     // What this manager applied before, applies no more, and nobody else owns.
     let mut dropped = last;
     dropped.subtract(&set);
-    let mut others = set.clone();
+    // Its name is in what it applies, though nobody's.
+    let mut others = FieldSet::of(schema, config);
     for manager in managers.iter().filter(|manager| !is_own(manager)) {
         dropped.subtract(&manager.fields);
         others.union(&manager.fields);
     }
     prune(schema, &mut merged, &dropped, &others);
-    let difference = without_metadata(compare(schema, &owned(live), &owned(&merged)));
+    let difference = compare(schema, &reached(live, reset), &reached(&merged, reset));
+    let difference = without_metadata(difference);
     let allowed = if writer.manager == "kubectl" {
         from_last_applied(schema, live)
     } else {
@@ -372,7 +415,7 @@ pub fn apply(
     settle(&mut managers, writer, "Apply", &difference);
     let now = object::now();
     // Who applies what is there already leaves no time.
-    let changes = live.is_null() || !same(live, &merged);
+    let changes = live.is_null() || *live != merged;
     match managers.iter_mut().find(|manager| is_own(manager)) {
         Some(manager) => {
             if changes {
@@ -427,6 +470,15 @@ fn conflict(conflicts: &BTreeMap<String, Vec<String>>) -> Status {
     status
 }
 
+/// Whether the schema itself says that a value is merged by its parts.
+fn parted(schema: &Schema, value: &Value) -> bool {
+    match (&schema.shape, value) {
+        (Shape::Map(_) | Shape::Struct(..), Value::Object(_)) => !schema.atomic,
+        (Shape::List(_), Value::Array(_)) => schema.list != ListType::Atomic,
+        _ => false,
+    }
+}
+
 /// Lays a configuration over the live object.
 fn merge(schema: &Schema, live: &Value, config: &Value) -> Value {
     match (grain(schema, config), live, config) {
@@ -457,6 +509,10 @@ fn merge(schema: &Schema, live: &Value, config: &Value) -> Value {
                 }
             }
             Value::Array(merged.into_iter().map(|(_, item)| item).collect())
+        }
+        // Nothing adds nothing to what is merged by its parts.
+        (_, Value::Object(_) | Value::Array(_), Value::Null) if parted(schema, live) => {
+            live.clone()
         }
         _ => config.clone(),
     }

@@ -77,8 +77,8 @@ fn back(old: &Value, new: &mut Value, mut scalers: Vec<Manager>, api_version: &s
     write(new, managers);
 }
 
-/// Records a write to the scale of an object that is no apply.
-pub fn track(old: &Value, new: &mut Value, writer: &Writer<'_>, path: &str) {
+/// Who owns the replicas of a scale after a write that is no apply.
+fn owners(old: &Value, new: &Value, writer: &Writer<'_>, path: &str) -> Vec<Manager> {
     let mut owners = scalers(old, path);
     if !owners.is_empty() && object::at(old, path) != object::at(new, path) {
         owners.clear();
@@ -89,11 +89,24 @@ pub fn track(old: &Value, new: &mut Value, writer: &Writer<'_>, path: &str) {
                 operation: "Update",
                 api_version: VERSION.to_owned(),
                 subresource: writer.subresource.to_owned(),
-                time: None,
+                time: Some(object::now()),
                 fields: place(REPLICAS),
             });
         }
     }
+    owners
+}
+
+/// The record of a scale after a write that is no apply.
+pub fn tracked(old: &Value, new: &Value, writer: &Writer<'_>, path: &str) -> Value {
+    let mut scale = serde_json::json!({"metadata": {}});
+    write(&mut scale, owners(old, new, writer, path));
+    scale["metadata"]["managedFields"].take()
+}
+
+/// Records a write to the scale of an object that is no apply.
+pub fn track(old: &Value, new: &mut Value, writer: &Writer<'_>, path: &str) {
+    let owners = owners(old, new, writer, path);
     back(old, new, owners, writer.api_version, path);
 }
 

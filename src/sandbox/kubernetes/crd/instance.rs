@@ -7,7 +7,7 @@ use regex::Regex;
 use serde_json::{Map, Value};
 
 use super::super::status::Cause;
-use super::cel;
+use super::{cel, lists};
 
 /// Takes away what the schema does not have; returns the paths.
 pub fn prune(schema: &Value, value: &mut Value) -> Vec<String> {
@@ -157,6 +157,7 @@ pub fn validate(
             }
         }
     }
+    causes.extend(lists::repeated(schema, value, old));
     if !has_rules(schema) {
         return causes;
     }
@@ -182,9 +183,9 @@ pub fn validate(
     causes
 }
 
-/// Which rules an object breaks, whatever else is wrong with it.
-pub fn broken_rules(schema: &Value, value: &Value, old: Option<&Value>) -> Vec<Cause> {
-    let mut causes = Vec::new();
+/// What is looked at whatever an object says that it is: what stands twice in its lists, and its rules.
+pub fn beside_the_kind(schema: &Value, value: &Value, old: Option<&Value>) -> Vec<Cause> {
+    let mut causes = lists::repeated(schema, value, old);
     rules(schema, value, old, "", &mut causes);
     causes
 }
@@ -333,7 +334,6 @@ fn check(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
             for (index, item) in list.iter().enumerate() {
                 check(&schema["items"], item, &format!("{path}[{index}]"), causes);
             }
-            unique(schema, list, shown, causes);
         }
         Value::Object(map) => properties(schema, map, path, causes),
         _ => {}
@@ -377,45 +377,6 @@ fn has_format(format: &str, text: &str) -> bool {
         }
         // Formats that the API server does not know are not looked at, nor here the rarer ones.
         _ => true,
-    }
-}
-
-fn unique(schema: &Value, list: &[Value], path: &str, causes: &mut Vec<Cause>) {
-    let keys: Option<Vec<&str>> = match schema["x-kubernetes-list-type"].as_str() {
-        Some("set") => Some(Vec::new()),
-        Some("map") => Some(
-            schema["x-kubernetes-list-map-keys"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .collect(),
-        ),
-        _ => None,
-    };
-    let Some(keys) = keys else { return };
-    let mut seen = Vec::new();
-    for (index, item) in list.iter().enumerate() {
-        if !keys.is_empty() && !item.is_object() {
-            causes.push(Cause::invalid(
-                format!("{path}[{index}]"),
-                item,
-                "must be an object for an array of list-type map",
-            ));
-            continue;
-        }
-        let id = if keys.is_empty() {
-            item.clone()
-        } else {
-            keys.iter()
-                .filter_map(|key| Some(((*key).to_owned(), item.get(key)?.clone())))
-                .collect::<Map<_, _>>()
-                .into()
-        };
-        if seen.contains(&id) {
-            causes.push(Cause::duplicate(format!("{path}[{index}]"), &id));
-        }
-        seen.push(id);
     }
 }
 
@@ -518,12 +479,23 @@ fn rules(schema: &Value, value: &Value, old: Option<&Value>, path: &str, causes:
         if cel::mentions_old(text) && old.is_none() {
             continue;
         }
+        let why = match rule["message"].as_str() {
+            Some(message) => message.to_owned(),
+            None => format!("failed rule: {text}"),
+        };
+        if schema["type"] == "object" && !value.is_object() && !value.is_null() {
+            let said = match rule["message"].as_str() {
+                Some(message) => message.trim().to_owned(),
+                None => format!("rule: {text}"),
+            };
+            let why = format!(
+                "invalid data, expected a map for the provided schema with type=object evaluating rule: {said}"
+            );
+            causes.push(Cause::invalid(path, &"object".into(), why));
+            continue;
+        }
         // What the evaluator does not understand is not held against the object.
         if cel::evaluate(text, value, old.unwrap_or(&Value::Null)) == Some(false) {
-            let why = match rule["message"].as_str() {
-                Some(message) => message.to_owned(),
-                None => format!("failed rule: {text}"),
-            };
             let shown = if path.is_empty() { "<nil>" } else { path };
             let mut cause = Cause::invalid(shown, value, &why);
             // Of what is large only the reason is said.

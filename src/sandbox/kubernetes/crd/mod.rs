@@ -2,6 +2,7 @@
 
 pub mod cel;
 pub mod instance;
+mod lists;
 
 use std::sync::Arc;
 

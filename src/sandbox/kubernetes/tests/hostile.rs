@@ -82,7 +82,7 @@ proptest! {
         patch::merge(&mut changed, &change);
         let schema = resources::builtin_schema("v1", "Pod").expect("pods are known");
         let mut changed = object.clone();
-        let _ = patch::strategic(&schema, &mut changed, &change);
+        let _ = patch::strategic(&schema, &mut changed, &mut change.clone());
         let operations: Value = operations
             .into_iter()
             .map(|(op, path, from, value)| json!({"op": op, "path": path, "from": from, "value": value}))

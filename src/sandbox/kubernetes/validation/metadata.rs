@@ -144,19 +144,7 @@ fn finalizers_valid(
             causes.push(Cause::forbidden("metadata.finalizers", &why));
         }
     }
-    // Some kinds are validated as a whole when they are changed.
-    let whole = matches!(
-        resource.plural.as_str(),
-        "namespaces"
-            | "configmaps"
-            | "secrets"
-            | "serviceaccounts"
-            | "roles"
-            | "rolebindings"
-            | "clusterroles"
-            | "clusterrolebindings"
-    );
-    if resource.custom.is_some() || old.is_some() && !whole {
+    if resource.custom.is_some() {
         return;
     }
     for (index, finalizer) in finalizers.iter().enumerate() {

@@ -17,6 +17,7 @@ use super::crd;
 use super::object::{self, list, text};
 use super::resources::Resource;
 use super::status::Cause;
+use super::typed;
 pub use metadata::metadata;
 use names::is_subdomain;
 pub use names::{key_errors, label_errors, value_errors};
@@ -25,7 +26,7 @@ use networking::{address_valid, ingress, service, slice};
 use pods::{pod_addresses, pod_spec, pod_update};
 use workloads::{job, workload};
 
-/// The numbers that a custom resource is scaled by.
+/// The numbers that a custom resource is scaled by, and the selector of what it makes.
 pub fn scale(resource: &Resource, object: &Value) -> Vec<Cause> {
     let mut causes = Vec::new();
     let Some(scale) = &resource.scale else {
@@ -33,32 +34,60 @@ pub fn scale(resource: &Resource, object: &Value) -> Vec<Cause> {
     };
     for path in [&scale.spec, &scale.status] {
         let shown = format!(".{path}");
-        match object::at(object, path) {
-            None => {}
-            Some(value) => match value.as_i64() {
-                Some(number) if number < 0 => causes.push(Cause::invalid(
-                    shown,
-                    &number.into(),
-                    "should be a non-negative integer",
-                )),
-                Some(_) => {}
-                None => {
-                    let (said, kind) = match value {
-                        Value::String(text) => (text.clone(), "string"),
-                        Value::Bool(value) => (value.to_string(), "bool"),
-                        Value::Number(number) => (number.to_string(), "float64"),
-                        Value::Null => ("<nil>".to_owned(), "<nil>"),
-                        other => (other.to_string(), "map[string]interface {}"),
-                    };
-                    let why = format!(
-                        "{shown} accessor error: {said} is of the type {kind}, expected int64"
-                    );
-                    causes.push(Cause::invalid(shown, &0.into(), why));
-                }
-            },
-        }
+        let number = match nested(object, path) {
+            Ok(None) => continue,
+            Ok(Some(value)) => value.as_i64().ok_or_else(|| accessed(path, value, "int64")),
+            Err(why) => Err(why),
+        };
+        let (number, why) = match number {
+            Err(why) => (0, why),
+            Ok(number) if number < 0 => (number, "should be a non-negative integer".to_owned()),
+            Ok(number) if number > i32::MAX.into() => (
+                number,
+                format!("should be less than or equal to {}", i32::MAX),
+            ),
+            Ok(_) => continue,
+        };
+        causes.push(Cause::invalid(shown, &number.into(), why));
+    }
+    if let Some(path) = &scale.selector {
+        let wrong = match nested(object, path) {
+            Ok(Some(value)) if !value.is_string() => Some(accessed(path, value, "string")),
+            Ok(_) => None,
+            Err(why) => Some(why),
+        };
+        let shown = format!(".{path}");
+        causes.extend(wrong.map(|why| Cause::invalid(shown, &"".into(), why)));
     }
     causes
+}
+
+/// What stands at a dotted path; an error where that leads through something that is no object.
+fn nested<'a>(object: &'a Value, path: &str) -> Result<Option<&'a Value>, String> {
+    let mut place = object;
+    let mut end = 0;
+    for field in path.split('.') {
+        end += field.len();
+        match place {
+            Value::Null => return Ok(None),
+            Value::Object(map) => match map.get(field) {
+                Some(below) => place = below,
+                None => return Ok(None),
+            },
+            other => return Err(accessed(&path[..end], other, "map[string]interface{}")),
+        }
+        end += 1;
+    }
+    Ok(Some(place))
+}
+
+/// The real server's words for a value that another type was expected of.
+fn accessed(path: &str, value: &Value, expected: &str) -> String {
+    format!(
+        ".{path} accessor error: {} is of the type {}, expected {expected}",
+        typed::go(value),
+        typed::go_type(value)
+    )
 }
 
 fn immutable(object: &Value, old: &Value, path: &str, causes: &mut Vec<Cause>) {

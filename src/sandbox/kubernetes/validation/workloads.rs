@@ -1,13 +1,13 @@
 //! What makes pods from a template.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::super::object::{self, list, text};
 use super::super::resources::Resource;
 use super::super::selector::Labels;
 use super::super::status::Cause;
 use super::immutable;
-use super::names::{key_errors, labels_valid};
+use super::names::{key_errors, labels_valid, value_errors};
 use super::pods::pod_spec;
 
 fn positive(object: &Value, path: &str, causes: &mut Vec<Cause>) {
@@ -224,11 +224,15 @@ fn strategy(strategy: &Value, causes: &mut Vec<Cause>) {
                             ));
                         }
                     }
-                    (_, Some(None)) => causes.push(Cause::invalid(
-                        format!("{at}.{field}"),
-                        value,
-                        "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
-                    )),
+                    (_, Some(None)) => {
+                        let number = value.as_str().and_then(|text| text.parse().ok());
+                        zero &= number.unwrap_or(0_i64) == 0;
+                        causes.push(Cause::invalid(
+                            format!("{at}.{field}"),
+                            value,
+                            "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')",
+                        ));
+                    }
                     _ => {}
                 }
             }
@@ -242,17 +246,34 @@ fn strategy(strategy: &Value, causes: &mut Vec<Cause>) {
         }
         _ => causes.push(Cause::unsupported(
             "spec.strategy",
-            &serde_json::json!({"Type": strategy["type"], "RollingUpdate": rolling}),
+            &inner_strategy(strategy),
             &["Recreate", "RollingUpdate"],
         )),
     }
+}
+
+/// A strategy as the real server has it inside, which it shows of one that it refuses.
+fn inner_strategy(strategy: &Value) -> Value {
+    let rolling = match &strategy["rollingUpdate"] {
+        Value::Null => Value::Null,
+        rolling => {
+            let number = |field: &str| match &rolling[field] {
+                Value::Null => 0.into(),
+                given => given.clone(),
+            };
+            json!({"MaxUnavailable": number("maxUnavailable"), "MaxSurge": number("maxSurge")})
+        }
+    };
+    json!({"Type": strategy["type"], "RollingUpdate": rolling})
 }
 
 /// Checks a label selector; false when it has no meaning at all.
 pub fn selector_valid(selector: &Value, at: &str, causes: &mut Vec<Cause>) -> bool {
     let mut understood = true;
     if let Some(labels) = selector["matchLabels"].as_object() {
+        let known = causes.len();
         labels_valid(labels, &format!("{at}.matchLabels"), causes);
+        understood &= causes.len() == known;
     }
     for (index, one) in list(selector, "matchExpressions").iter().enumerate() {
         let at = format!("{at}.matchExpressions[{index}]");
@@ -286,7 +307,14 @@ pub fn selector_valid(selector: &Value, at: &str, causes: &mut Vec<Cause>) -> bo
             }
         }
         for why in key_errors(text(one, "key")) {
+            understood = false;
             causes.push(Cause::invalid(format!("{at}.key"), &one["key"], why));
+        }
+        for (index, value) in values.iter().enumerate() {
+            for why in value_errors(value.as_str().unwrap_or("")) {
+                understood = false;
+                causes.push(Cause::invalid(format!("{at}.values[{index}]"), value, why));
+            }
         }
     }
     understood

@@ -62,6 +62,11 @@ pub(super) async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Val
         name => name.to_owned(),
     };
     admission::lifecycle(&call.attributes("CREATE", &shown))?;
+    // Who applied the object has recorded it already. What admission adds belongs to nobody.
+    if !call.applying {
+        call.track(&Value::Null, &mut object);
+    }
+    admission::mutate(&call.attributes("CREATE", &shown), &mut object, None).await?;
     if object::name(&object).is_empty() && !prefix.is_empty() {
         let prefix: String = prefix.chars().take(58).collect();
         object::set(
@@ -71,27 +76,29 @@ pub(super) async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Val
         );
     }
     let name = object::name(&object).to_owned();
-    // Who applied the object has recorded it already. What admission adds belongs to nobody.
-    if !call.applying {
-        call.track(&Value::Null, &mut object);
-    }
-    admission::mutate(&call.attributes("CREATE", &name), &mut object, None).await?;
     // What a webhook added goes through the same mill.
     call.shape(&mut object, false)?;
     strategy::before_create(call.api, &resource, &mut object);
     object::set(&mut object, "metadata.uid", object::new_uid());
     object::set(&mut object, "metadata.creationTimestamp", object::now());
-    {
-        let tried = strategy::tried(call.api, &resource, &object, call.dry_run)
-            .map_err(|causes| call.invalid(&name, &causes))?;
-        call.validate(&tried, None, None)?;
-    }
+    let mut tried = strategy::tried(call.api, &resource, &object, call.dry_run)
+        .map_err(|causes| call.invalid(&name, &causes))?
+        .into_owned();
+    call.validate(&tried, None, Vec::new())?;
     call.warn(&object, None);
-    admission::validate(&call.attributes("CREATE", &name), Some(&object), None).await?;
+    admission::validate(&call.attributes("CREATE", &name), Some(&tried), None).await?;
     let allocation = call.api.allocation.lock();
     let _allocation = allocation.unwrap_or_else(|poisoned| poisoned.into_inner());
-    strategy::allocate(call.api, &resource, None, &mut object, call.dry_run)
-        .map_err(|causes| call.invalid(&name, &causes))?;
+    // What was found for it is given to it, unless somebody else was faster.
+    let allocate =
+        |object: &mut Value| strategy::allocate(call.api, &resource, None, object, call.dry_run);
+    object = match allocate(&mut tried) {
+        Ok(()) => tried,
+        Err(_) => {
+            allocate(&mut object).map_err(|causes| call.invalid(&name, &causes))?;
+            object
+        }
+    };
     strategy::before_store(&resource, &mut object);
     if call.dry_run {
         let there = call.api.store.get(&resource.table, call.namespace(), &name);

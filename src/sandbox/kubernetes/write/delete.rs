@@ -7,12 +7,13 @@ use hyper::HeaderMap;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
 
+use super::super::admission::{self, Attributes};
 use super::super::read::{self, external};
 use super::super::request::Info;
 use super::super::resources::Resource;
 use super::super::status::{Result, Status};
 use super::super::store::{Expected, Stored};
-use super::super::{admission, object, options, strategy};
+use super::super::{object, options, strategy};
 use super::{Call, changed, decode};
 
 /// How a deletion is asked for.
@@ -26,6 +27,8 @@ pub struct DeleteOptions {
     accepted: bool,
     /// Whether nothing is to be done.
     pub dry_run: bool,
+    /// As they were said.
+    said: Value,
 }
 
 /// Reads the options of a deletion, from the body or the query.
@@ -68,6 +71,7 @@ pub fn delete_options(info: &Info, headers: &HeaderMap, body: &Bytes) -> Result<
         propagation,
         dry_run: !object::list(&value, "dryRun").is_empty(),
         accepted: value["orphanDependents"] == false,
+        said: value,
     })
 }
 
@@ -131,7 +135,24 @@ async fn delete_one(
         let found = stored.revision.to_string();
         return Err(failed("ResourceVersion", revision, &found, "modified"));
     }
-    admission::validate(&call.attributes("DELETE", &name), None, Some(old)).await?;
+    let mut said = options.said.clone();
+    let grace = strategy::grace(resource, old, options.grace);
+    if let Some(grace) = grace {
+        said["gracePeriodSeconds"] = grace.into();
+    }
+    if resource.is("", "namespaces") && options.uid.is_none() {
+        said["preconditions"]["uid"] = object::uid(old).into();
+    }
+    // Of one of a collection they are not told the name.
+    let shown = match call.info.name.is_empty() {
+        true => "",
+        false => name.as_str(),
+    };
+    let attributes = Attributes {
+        options: said,
+        ..call.attributes("DELETE", shown)
+    };
+    admission::validate(&attributes, None, Some(old)).await?;
     if resource.is("", "namespaces")
         && matches!(name.as_str(), "default" | "kube-system" | "kube-public")
     {
@@ -154,7 +175,6 @@ async fn delete_one(
         false => &options.propagation,
     };
     strategy::finalizers_for(propagation, &mut new);
-    let grace = strategy::grace(resource, old, options.grace);
     let waits = !object::finalizers(&new).is_empty()
         || grace.is_some_and(|seconds| seconds > 0)
         || strategy::holds(resource, &new);

@@ -20,15 +20,16 @@ pub use update::{modify, replace, write};
 
 use body::identify;
 
-use super::admission::Attributes;
+use super::admission::{self, Attributes};
 use super::api::Api;
 use super::apply::{self, Writer, scaled};
 use super::crd::instance;
 use super::decode::{self as shape, Reader};
 use super::request::Info;
 use super::resources::Resource;
+use super::scale::View;
 use super::status::{Cause, Result, Status};
-use super::{UserInfo, defaults, object, strategy, validation, warnings};
+use super::{UserInfo, defaults, object, options, strategy, validation, warnings};
 
 /// What happens to fields that a kind does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,12 @@ pub struct Call<'a> {
     pub converted: bool,
     /// Whether what was applied has fields that are not kept.
     pub pruned: bool,
+    /// Whether what was applied has nulls in its metadata, which are written.
+    pub nulls: bool,
+    /// Whether this is a patch, whose result may say that it is of any kind and version.
+    pub patching: bool,
+    /// The scale that was sent, for whoever is to see it.
+    pub scaled: Option<Value>,
 }
 
 impl<'a> Call<'a> {
@@ -104,6 +111,9 @@ impl<'a> Call<'a> {
             applying: false,
             converted: false,
             pruned: false,
+            nulls: false,
+            patching: false,
+            scaled: None,
         })
     }
 
@@ -122,11 +132,43 @@ impl<'a> Call<'a> {
             user: self.user,
             operation,
             resource: &self.resource,
+            kind: &self.resource,
             subresource: &self.info.subresource,
             namespace: self.namespace(),
             name,
             dry_run: self.dry_run,
+            options: options::said(self.info),
         }
+    }
+
+    /// Lets admission change a changed object. Of a scale it sees the scale alone.
+    async fn mutate(&self, name: &str, new: &mut Value, old: &Value) -> Result<()> {
+        let Some(view) = View::of(self) else {
+            let attributes = self.attributes("UPDATE", name);
+            return admission::mutate(&attributes, new, Some(old)).await;
+        };
+        let attributes = Attributes {
+            kind: &view.kind,
+            ..self.attributes("UPDATE", name)
+        };
+        let (before, shown) = view.before(self, old, new);
+        let mut changed = shown.clone();
+        admission::mutate(&attributes, &mut changed, Some(&before)).await?;
+        if changed != shown {
+            *new = view.write(new, &changed, self.info.verb == "update")?;
+        }
+        Ok(())
+    }
+
+    /// Lets admission refuse a changed object. Of a scale, too, it sees the scale alone.
+    async fn admit(&self, name: &str, new: &Value, old: &Value) -> Result<()> {
+        let mut attributes = self.attributes("UPDATE", name);
+        let Some(view) = View::of(self) else {
+            return admission::validate(&attributes, Some(new), Some(old)).await;
+        };
+        attributes.kind = &view.kind;
+        let (before, shown) = (view.show(old), view.show(new));
+        admission::validate(&attributes, Some(&shown), Some(&before)).await
     }
 
     fn invalid(&self, name: &str, causes: &[Cause]) -> Status {
@@ -136,7 +178,9 @@ impl<'a> Call<'a> {
     /// Checks the kind of a body, drops what its kind does not have and fills in the defaults.
     fn shape(&mut self, object: &mut Value, strict: bool) -> Result<()> {
         let resource = self.resource.clone();
-        identify(&resource, object, self.validation)?;
+        if !(self.patching && resource.custom.is_some()) {
+            identify(&resource, object, self.validation)?;
+        }
         let unknown = self.fit(object)?;
         let kept = |field: &String| field.starts_with("metadata");
         self.pruned |= self.applying && resource.custom.is_some() && !unknown.iter().all(kept);
@@ -213,20 +257,31 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
-    /// Validates an object against its schema and its kind's rules.
-    fn validate(&self, object: &Value, old: Option<&Value>, known: Option<Cause>) -> Result<()> {
-        let kind = object::text(object, "kind");
-        if self.resource.custom.is_some() && kind != self.resource.kind {
-            let why = format!("must be {}", self.resource.kind);
-            let mut causes = vec![Cause::invalid("kind", &kind.into(), why)];
-            // Rules do not look at the kind.
-            if let Some(custom) = &self.resource.custom {
-                causes.extend(instance::broken_rules(&custom.schema, object, old));
+    /// Validates an object against its schema and its kind's rules, beside what is known to be wrong.
+    fn validate(&self, object: &Value, old: Option<&Value>, known: Vec<Cause>) -> Result<()> {
+        let (version, kind) = (
+            object::text(object, "apiVersion"),
+            object::text(object, "kind"),
+        );
+        let expected = self.resource.api_version();
+        if self.resource.custom.is_some() && (kind != self.resource.kind || version != expected) {
+            let mut causes = Vec::new();
+            for (field, said, expected) in [
+                ("kind", kind, &self.resource.kind),
+                ("apiVersion", version, &expected),
+            ] {
+                if said != expected {
+                    let why = format!("must be {expected}");
+                    causes.push(Cause::invalid(field, &said.into(), why));
+                }
             }
-            let (group, name) = (&self.resource.group, object::name(object));
+            if let Some(custom) = &self.resource.custom {
+                causes.extend(instance::beside_the_kind(&custom.schema, object, old));
+            }
+            let (group, name) = (object::group_version(version).0, object::name(object));
             return Err(Status::invalid(group, kind, name, &causes));
         }
-        let mut causes: Vec<_> = known.into_iter().collect();
+        let mut causes = known;
         causes.extend(validation::metadata(&self.resource, object, old));
         match &self.resource.custom {
             Some(custom) => {
@@ -283,8 +338,8 @@ impl<'a> Call<'a> {
         {
             return scaled::track(old, new, &writer, &scale.spec);
         }
-        let status = self.resource.status;
-        apply::track(self.resource.schema(), old, new, &writer, status);
+        let reset = strategy::reset(&self.resource, &self.info.subresource);
+        apply::track(self.resource.schema(), old, new, &writer, reset);
     }
 }
 

@@ -2,9 +2,10 @@
 
 use hyper::HeaderMap;
 use hyper::body::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
 use super::super::apply::{self, Writer};
+use super::super::decode::{self, Reader};
 use super::super::read::external;
 use super::super::request::Info;
 use super::super::resources::Resource;
@@ -41,7 +42,7 @@ pub fn accepted(call: &Call<'_>, kind: &str) -> Result<bool> {
     };
     if !known {
         let mut status = Status::new(415, "UnsupportedMediaType", "415: Unsupported Media Type");
-        status.details = Some(serde_json::json!({}));
+        status.details = Some(json!({}));
         if custom {
             status.message = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml".into();
             status.details = None;
@@ -64,7 +65,7 @@ pub fn patched(
     let mut new = external(original, old).into_owned();
     // Looked at only when there is something to patch.
     let strategic = kind == "application/strategic-merge-patch+json";
-    let patch = json_text(body).map_err(|mut status| {
+    let mut patch = json_text(body).map_err(|mut status| {
         // Of a strategic patch nothing is said but what its decoder says.
         if strategic && let Some(why) = status.message.strip_prefix("error decoding patch: ") {
             status.message = why.to_owned();
@@ -72,6 +73,18 @@ pub fn patched(
         status
     })?;
     let listed = kind == "application/json-patch+json";
+    let ignores = call.validation == FieldValidation::Ignore;
+    if patch.is_array() && ignores && kind == "application/merge-patch+json" {
+        // It takes the place of the object, which it is not.
+        let mut list = Value::Null;
+        patches::merge(&mut list, &patch);
+        let fits = Err(Status::bad_request(format!(
+            "it cannot be handled as a {}: {}",
+            original.kind,
+            no_type(&list)
+        )));
+        unpatched(fits, kind, &patch, &list)?;
+    }
     if patch.is_object() == listed && !patch.is_null() {
         let got = gojson::kind(&patch);
         let wanted = if listed {
@@ -89,15 +102,20 @@ pub fn patched(
             "{said}json: cannot unmarshal {got} into Go value of type {wanted}"
         )));
     }
+    let strict = if listed {
+        operations(call.validation, &patch)?
+    } else {
+        Vec::new()
+    };
     call.converted = strategic;
     match kind {
         "application/json-patch+json" => patches::json(&mut new, &patch)?,
+        "application/merge-patch+json" if patch.is_null() => {
+            return Err(Status::bad_request("Invalid JSON Patch"));
+        }
         "application/merge-patch+json" => patches::merge(&mut new, &patch),
         _ => {
-            patches::strategic(original.schema(), &mut new, &patch)?;
-            // It goes into an object of the kind, whatever it says of itself.
-            new["kind"] = original.kind.as_str().into();
-            new["apiVersion"] = original.api_version().into();
+            patches::strategic(original.schema(), &mut new, &mut patch)?;
             // A list that became empty is none here.
             if new["rules"].as_array().is_some_and(Vec::is_empty) {
                 new["rules"] = Value::Null;
@@ -108,29 +126,170 @@ pub fn patched(
         call.as_core_event(&mut new)?;
     }
     call.warnings.clear();
-    let untyped = ["apiVersion", "kind"].into_iter().find_map(|field| {
-        let other = new.get(field).filter(|value| !value.is_string() && !value.is_null())?;
-        Some(Status::bad_request(format!(
-            "it cannot be handled as a {}: couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go struct field .{field} of type string",
-            original.kind,
-            gojson::kind(other)
-        )))
-    });
-    let fits = match untyped {
+    if call.validation == FieldValidation::Warn {
+        call.warnings.clone_from(&strict);
+    }
+    call.patching = true;
+    let fits = match untyped(original, strategic, &mut new) {
         Some(status) => Err(status),
-        None => call.shape(&mut new, true),
+        None => versioned(call, original, &mut new).and_then(|()| call.shape(&mut new, true)),
     };
     call.converted = false;
+    let fits = match call.validation {
+        FieldValidation::Strict => misread(original, fits, &strict),
+        _ => fits,
+    };
     unpatched(fits, kind, &patch, &new)?;
-    // A resourceVersion in the patch is a wish; the old one merely stayed where it was.
-    let version = "metadata.resourceVersion";
-    if object::at(&patch, version).is_none()
-        && object::at(&new, version) == object::at(old, version)
-    {
-        object::remove(&mut new, version);
-    }
+    let nameless = object::name(&new).is_empty();
     place(call, &mut new)?;
+    if nameless {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            call.info.name
+        )));
+    }
     Ok(new)
+}
+
+/// Whether the operations of a JSON patch are some: what they have that no operation has, or why they are none.
+fn operations(validation: FieldValidation, patch: &Value) -> Result<Vec<String>> {
+    let mut unknown = Vec::new();
+    let mut wrong = None;
+    let into = |got: &Value, wanted: &str| {
+        format!(
+            "json: cannot unmarshal {} into Go {wanted}",
+            gojson::kind(got)
+        )
+    };
+    for (index, operation) in patch.as_array().into_iter().flatten().enumerate() {
+        match operation {
+            Value::Null => {}
+            // Who does not look for unknown fields has another decoder.
+            Value::Object(_) if validation == FieldValidation::Ignore => {}
+            Value::Object(fields) => {
+                for (name, given) in fields {
+                    let known = matches!(name.as_str(), "op" | "path" | "from");
+                    if known && !given.is_string() && !given.is_null() {
+                        let wanted = format!("struct field jsonPatchOp.{name} of type string");
+                        wrong.get_or_insert(into(given, &wanted));
+                    } else if !known && name != "value" {
+                        let said = format!("[{index}].{name}");
+                        unknown.push(format!("json patch unknown field {said:?}"));
+                    }
+                }
+            }
+            other if validation == FieldValidation::Ignore => {
+                wrong.get_or_insert(into(other, "value of type jsonpatch.Operation"));
+            }
+            other => {
+                wrong.get_or_insert(into(other, "value of type handlers.jsonPatchOp"));
+            }
+        }
+    }
+    match wrong {
+        None => Ok(unknown),
+        Some(why) if validation == FieldValidation::Ignore => Err(Status::bad_request(why)),
+        Some(why) => Err(Status::bad_request(format!("error decoding patch: {why}"))),
+    }
+}
+
+/// What the decoder says of what is no object.
+fn no_type(value: &Value) -> String {
+    format!(
+        "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; Kind string \"json:\\\"kind,omitempty\\\"\" }}",
+        gojson::kind(value)
+    )
+}
+
+/// What keeps a patched object from being read at all: no kind, or none that could be one.
+fn untyped(original: &Resource, strategic: bool, new: &mut Value) -> Option<Status> {
+    let wrong = |why: String| {
+        let kind = &original.kind;
+        Some(Status::bad_request(format!(
+            "it cannot be handled as a {kind}: {why}"
+        )))
+    };
+    if !new.is_object() {
+        return wrong(no_type(new));
+    }
+    for field in ["apiVersion", "kind"] {
+        let other = new.get(field);
+        let Some(other) = other.filter(|value| !value.is_string() && !value.is_null()) else {
+            continue;
+        };
+        if strategic {
+            let mut typed = json!({ field: other });
+            let found = decode::decode(original.schema(), &mut typed, Reader::Converter);
+            return wrong(found.err().unwrap_or_default());
+        }
+        return wrong(format!(
+            "couldn't get version/kind; json parse error: json: cannot unmarshal {} into Go struct field .{field} of type string",
+            gojson::kind(other)
+        ));
+    }
+    if strategic {
+        // It goes into an object of the kind, whatever it says of itself.
+        new["kind"] = original.kind.as_str().into();
+        new["apiVersion"] = original.api_version().into();
+    } else if original.custom.is_some() && object::text(new, "kind").is_empty() {
+        let mut shown = new.clone();
+        shown.sort_all_objects();
+        return wrong(format!("Object 'Kind' is missing in '{shown}'"));
+    }
+    None
+}
+
+/// Reads a patched object as one of the version that it says, which may not be its own.
+fn versioned(call: &mut Call<'_>, original: &Resource, new: &mut Value) -> Result<()> {
+    let said = object::text(new, "apiVersion").to_owned();
+    let (group, version) = object::group_version(&said);
+    let custom = original.custom.is_some();
+    if said == original.api_version() || !custom && !said.is_empty() {
+        return Ok(());
+    }
+    if custom && said.is_empty() {
+        let why = "Object 'apiVersion' is missing in 'object has no apiVersion field'";
+        return Err(Status::internal(why));
+    }
+    // Another one that there may be is found by the validation.
+    let resource = call.api.resource(group, version, &original.plural);
+    if custom && (group != original.group || resource.is_some()) {
+        return Ok(());
+    }
+    // A version that there is not has no fields, and of a kind of the server's own without one nothing is known.
+    let kept =
+        |field: &str| matches!(field, "apiVersion" | "kind") || custom && field == "metadata";
+    let mut unknown = Vec::new();
+    if let Some(fields) = new.as_object_mut() {
+        unknown.extend(fields.keys().filter(|field| !kept(field)).cloned());
+        fields.retain(|field, _| kept(field));
+    }
+    unknown.sort();
+    match unknown.is_empty() {
+        true => Ok(()),
+        false => call.unknown(&unknown),
+    }
+}
+
+/// What a patch has that no patch has is an error beside what its result has that its kind has not.
+fn misread(original: &Resource, fits: Result<()>, strict: &[String]) -> Result<()> {
+    const HEAD: &str = "strict decoding error: ";
+    if strict.is_empty() {
+        return fits;
+    }
+    let said = strict.join(", ");
+    let mut status = match fits {
+        Err(status) => status,
+        Ok(()) => {
+            let kind = &original.kind;
+            let why = format!("it cannot be handled as a {kind}: {HEAD}{said}");
+            return Err(Status::bad_request(why));
+        }
+    };
+    if let Some((head, rest)) = status.message.split_once(HEAD) {
+        status.message = format!("{head}{HEAD}{said}, {rest}");
+    }
+    Err(status)
 }
 
 /// What does not fit after a patch is the patch's fault.
@@ -250,12 +409,6 @@ impl Configuration {
                 object::set(&mut config, "metadata.namespace", call.namespace());
             }
         }
-        // What may not be applied to this endpoint is not owned through it.
-        match call.info.subresource.as_str() {
-            "" if resource.status => drop(object::remove(&mut config, "status")),
-            "" | "scale" => {}
-            _ => drop(object::remove(&mut config, "spec")),
-        }
         object::remove(&mut config, "metadata.creationTimestamp");
         if config["metadata"].get("managedFields").is_some() {
             object::remove(&mut config, "metadata.managedFields");
@@ -290,7 +443,13 @@ impl Configuration {
             subresource: &call.info.subresource,
         };
         let force = call.info.query.flag("force");
-        let mut applied = apply::apply(resource.schema(), live, &self.config, &writer, force)?;
+        let reset = strategy::reset(&resource, &call.info.subresource);
+        let mut applied =
+            apply::apply(resource.schema(), live, &self.config, &writer, reset, force)?;
+        // Nulls of a custom resource's metadata are written and never read, so that each is a change.
+        let metadata = applied["metadata"].as_object();
+        let mut metadata = metadata.into_iter().flat_map(Map::values);
+        call.nulls = resource.custom.is_some() && metadata.any(Value::is_null);
         if unconvertible && !(apply::same(live, &applied) && self.is_of(live)) {
             let (namespace, name) = &self.sent;
             return Err(Status::new(
@@ -320,11 +479,6 @@ impl Configuration {
         }
         if let Some(misplaced) = &self.misplaced {
             return Err(misplaced.clone());
-        }
-        // A version in the configuration is a wish; the old one merely stayed where it was.
-        let version = "metadata.resourceVersion";
-        if !live.is_null() && object::at(&self.config, version).is_none() {
-            object::remove(&mut applied, version);
         }
         Ok(applied)
     }

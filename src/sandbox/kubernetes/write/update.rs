@@ -9,7 +9,7 @@ use super::super::read::{self, external};
 use super::super::resources::Resource;
 use super::super::status::{Cause, Result, Status};
 use super::super::store::{Clash, Expected, Stored};
-use super::super::{admission, gojson, object, options, strategy};
+use super::super::{gojson, object, options, strategy};
 use super::create::{insert, place, whole};
 use super::same::same;
 use super::{Call, changed};
@@ -63,66 +63,72 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
         let old = &stored.value;
         let name = object::name(old).to_owned();
         let mut new = change(call, old)?;
-        let uid = object::uid(&new);
-        let mut other_uid = None;
-        if !uid.is_empty() && uid != object::uid(old) && call.info.verb != "update" {
-            other_uid = Some(Cause::invalid(
-                "metadata.uid",
-                &uid.into(),
-                "field is immutable",
-            ));
-        } else if !uid.is_empty() && uid != object::uid(old) {
-            return Err(Status::conflict(
-                group,
-                plural,
-                &name,
-                &format!(
-                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                    object::uid(old)
-                ),
-            ));
+        let uid = object::uid(&new).to_owned();
+        let mut wrong = Vec::new();
+        if !uid.is_empty() && uid != object::uid(old) {
+            if call.info.verb == "update" {
+                let found = object::uid(old);
+                let why = format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {found}"
+                );
+                return Err(Status::conflict(group, plural, &name, &why));
+            }
+            let uid = uid.as_str().into();
+            wrong.push(Cause::invalid("metadata.uid", &uid, "field is immutable"));
         }
-        let pinned = pinned(&new);
-        if matches!(pinned, Ok(None))
-            && call.info.verb == "update"
-            && !strategy::updates_unconditionally(&resource)
-        {
-            let cause = Cause::invalid(
-                "metadata.resourceVersion",
-                &0.into(),
-                "must be specified for an update",
-            );
-            return Err(Status::invalid(group, plural, &name, &[cause]));
-        }
-        let pinned = pinned?;
-        if pinned.is_some_and(|revision| revision != stored.revision) {
-            return Err(Status::modified(group, plural, &name));
-        }
-        inherit(old, &mut new);
-        strategy::before_update(&resource, &call.info.subresource, old, &mut new);
+        // Who owns what, and what webhooks see, is what was sent; only then comes what the server keeps.
         if call.info.verb != "apply" {
             call.track(old, &mut new);
         }
-        admission::mutate(&call.attributes("UPDATE", &name), &mut new, Some(old)).await?;
+        call.mutate(&name, &mut new, old).await?;
         call.shape(&mut new, false)?;
-        inherit(old, &mut new);
-        strategy::before_update(&resource, &call.info.subresource, old, &mut new);
-        strategy::drop_old_type(&resource, old, &mut new);
-        let wrong = strategy::unaddressed(&resource, old, &new);
-        if !wrong.is_empty() {
-            return Err(call.invalid(&name, &wrong));
+        match pinned(&new)? {
+            None if !strategy::updates_unconditionally(&resource) => {
+                let cause = Cause::invalid(
+                    "metadata.resourceVersion",
+                    &0.into(),
+                    "must be specified for an update",
+                );
+                return Err(Status::invalid(group, plural, &name, &[cause]));
+            }
+            Some(revision) if revision != stored.revision => {
+                return Err(Status::modified(group, plural, &name));
+            }
+            _ => {}
         }
-        strategy::generation(&resource, old, &mut new, call.pruned);
-        call.validate(&new, Some(old), other_uid)?;
+        strategy::before_update(&resource, &call.info.subresource, old, &mut new);
+        wrong.extend(ending(old, &new));
+        inherit(old, &mut new);
+        strategy::drop_old_type(&resource, old, &mut new);
+        let unaddressed = strategy::unaddressed(&resource, old, &new);
+        if !unaddressed.is_empty() {
+            return Err(call.invalid(&name, &unaddressed));
+        }
+        strategy::generation(
+            &resource,
+            &call.info.subresource,
+            old,
+            &mut new,
+            call.pruned,
+        );
+        call.validate(&new, Some(old), wrong)?;
         call.warn(&new, Some(old));
-        admission::validate(&call.attributes("UPDATE", &name), Some(&new), Some(old)).await?;
+        let mut tried = new.clone();
+        let allocate = |object: &mut Value| {
+            strategy::allocate(call.api, &resource, Some(old), object, call.dry_run)
+        };
+        allocate(&mut tried).map_err(|causes| call.invalid(&name, &causes))?;
+        call.admit(&name, &tried, old).await?;
         {
             let allocation = call.api.allocation.lock();
             let _allocation = allocation.unwrap_or_else(|poisoned| poisoned.into_inner());
-            strategy::allocate(call.api, &resource, Some(old), &mut new, call.dry_run)
-                .map_err(|causes| call.invalid(&name, &causes))?;
+            // What was found for it is given to it, unless somebody else was faster.
+            match allocate(&mut tried) {
+                Ok(()) => new = tried,
+                Err(_) => allocate(&mut new).map_err(|causes| call.invalid(&name, &causes))?,
+            }
             strategy::before_store(&resource, &mut new);
-            if same(&resource, old, &new) {
+            if !call.nulls && same(&resource, old, &new) {
                 return Ok(old.clone());
             }
             if call.dry_run {
@@ -131,9 +137,6 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
             if let Ok(answer) = write(call.api, &resource, &stored, new) {
                 return Ok(answer);
             }
-        }
-        if pinned.is_some() {
-            return Err(Status::modified(group, plural, &name));
         }
     }
     Err(Status::modified(group, plural, &call.info.name))
@@ -167,9 +170,28 @@ fn pinned(object: &Value) -> Result<Option<u64>> {
     match object::text(object, "metadata.resourceVersion") {
         "" => Ok(None),
         text => gojson::unsigned(text)
-            .map(Some)
+            .map(|revision| Some(revision).filter(|revision| *revision > 0))
             .map_err(|why| Status::new(500, "", why)),
     }
+}
+
+/// An end of its own that an object is given. Of one that has one it stays as it is, whatever is said of its moment.
+fn ending(old: &Value, new: &Value) -> Vec<Cause> {
+    let (when, grace) = (
+        "metadata.deletionTimestamp",
+        "metadata.deletionGracePeriodSeconds",
+    );
+    let mut wrong = Vec::new();
+    for path in [when, grace] {
+        let given = object::at(new, path).filter(|given| !given.is_null());
+        let known = object::at(old, path);
+        if let Some(given) = given.filter(|given| known != Some(*given))
+            && (path == grace || known.is_none())
+        {
+            wrong.push(Cause::invalid(path, given, "field is immutable"));
+        }
+    }
+    wrong
 }
 
 /// What a client cannot change.
@@ -183,6 +205,7 @@ fn inherit(old: &Value, new: &mut Value) {
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
         "resourceVersion",
+        "selfLink",
     ] {
         let path = format!("metadata.{field}");
         match object::at(old, &path) {
@@ -191,8 +214,5 @@ fn inherit(old: &Value, new: &mut Value) {
                 object::remove(new, &path);
             }
         }
-    }
-    if let Some(prefix) = object::at(old, "metadata.generateName") {
-        object::default(new, "metadata.generateName", prefix.clone());
     }
 }

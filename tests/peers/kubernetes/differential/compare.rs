@@ -24,6 +24,12 @@ static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
         ),
         // Allocated addresses; sequences ask only for others by name.
         (regex(r"10\.100\.\d+\.\d+"), "<address>"),
+        // An object that a message shows.
+        (
+            regex(r#""resourceVersion":"\d+""#),
+            "\"resourceVersion\":\"<rv>\"",
+        ),
+        (regex(r#""nodePort":\d+"#), "\"nodePort\":\"<port>\""),
         // Where etcd keeps it.
         (
             regex(

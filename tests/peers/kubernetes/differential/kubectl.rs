@@ -6,7 +6,7 @@
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -342,6 +342,16 @@ fn normal(text: &str, compared: Compared) -> String {
     text
 }
 
+/// A kubectl that goes on until it is no longer needed.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// A kubectl for one server.
 struct Tool {
     program: PathBuf,
@@ -422,22 +432,25 @@ impl Tool {
         let words = ["get", "configmap", "-w", "--output-watch-events"].map(str::to_owned);
         let log = self.directory.path().join("watch");
         let out = std::fs::File::create(&log).expect("a log");
-        let mut child = self
-            .command(&words)
-            .stdout(out)
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("kubectl");
+        let mut command = self.command(&words);
+        command.stdout(out).stderr(Stdio::null());
+        let running = Running(command.spawn().expect("kubectl"));
         let read = || std::fs::read_to_string(&log).unwrap_or_default();
-        let until = |word: &str| {
+        let until = |event: &str, name: &str| {
             let began = Instant::now();
-            while !read().contains(word) && began.elapsed() < Duration::from_secs(20) {
+            let seen = |line: &str| line.starts_with(event) && line.contains(name);
+            while !read().lines().any(seen) {
+                let shown = read();
+                assert!(
+                    began.elapsed() < Duration::from_secs(20),
+                    "kubectl get -w says nothing of {name} {event}:\n{shown}"
+                );
                 std::thread::sleep(Duration::from_millis(50));
             }
         };
-        until("settings");
-        for (words, seen) in [
-            ("create configmap seen --from-literal=a=1", "ADDED  *seen"),
+        until("ADDED", "settings");
+        for (words, event) in [
+            ("create configmap seen --from-literal=a=1", "ADDED"),
             (
                 "patch configmap seen -p {\"data\":{\"b\":\"2\"}}",
                 "MODIFIED",
@@ -445,10 +458,9 @@ impl Tool {
             ("delete configmap seen", "DELETED"),
         ] {
             self.run(&run(words));
-            until(seen.split(' ').next().unwrap_or(seen));
+            until(event, "seen");
         }
-        let _ = child.kill();
-        let _ = child.wait();
+        drop(running);
         normal(&read(), Compared::All)
     }
 }

@@ -14,6 +14,7 @@ mod cases;
 mod compare;
 mod definitions;
 mod generate;
+mod hooks;
 mod kubectl;
 mod objects;
 mod peers;
@@ -172,7 +173,7 @@ fn alike(sequences: fn() -> Vec<Vec<play::Request>>) {
 
 #[test]
 fn what_differed_once_is_answered_alike() {
-    alike(cases::all);
+    alike(|| [cases::all(), hooks::sequences()].concat());
 }
 
 #[test]

@@ -19,7 +19,8 @@ use super::peers::Side;
 /// `@oldrv(…)` and `@uid(…)` (what this server last, or first, answered for that object) and `@continue` (the last token).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// `GET`; `WATCH` for one that is answered with events; `GONE` for one that is repeated until the answer is 410.
+    /// `GET`; `WATCH` for one that is answered with events; `GONE` for one that is repeated until the answer is 410, `REFUSED` for a POST
+    /// that is repeated until it is 403, `LATER` for a GET in the second after.
     pub method: &'static str,
     /// The path.
     pub path: String,
@@ -31,6 +32,8 @@ pub struct Request {
     pub accept: &'static str,
     /// The body.
     pub body: Option<Value>,
+    /// Whether only the answer's code is compared.
+    pub quiet: bool,
 }
 
 impl Request {
@@ -43,6 +46,7 @@ impl Request {
             content: "",
             accept: "application/json",
             body: None,
+            quiet: false,
         }
     }
 
@@ -50,6 +54,12 @@ impl Request {
     pub fn body(mut self, content: &'static str, body: Value) -> Request {
         self.content = content;
         self.body = Some(body);
+        self
+    }
+
+    /// Of whose answer only the code counts.
+    pub fn quiet(mut self) -> Request {
+        self.quiet = true;
         self
     }
 
@@ -93,18 +103,18 @@ const ROOM: Duration = Duration::from_millis(150);
 
 /// Managers of fields have times in whole seconds, and whether a change that changes nothing else falls into the second of
 /// the one before decides whether there is a new version: both servers are asked within one second.
-async fn within_a_second() {
+async fn within_a_second(request: &Request) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let left = Duration::from_secs(1).saturating_sub(Duration::from_nanos(
         now.map_or(0, |now| now.subsec_nanos().into()),
     ));
-    if left < ROOM {
+    if left < ROOM || request.method == "LATER" {
         tokio::time::sleep(left).await;
     }
 }
 
-/// How long a server may take to forget.
-const FORGOTTEN: Duration = Duration::from_secs(60);
+/// How long a server may take to forget, or to hear of a webhook.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 static INDEX: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\[\d+\]").expect("a regex"));
 
@@ -215,7 +225,8 @@ impl<'a> Player<'a> {
             .map(|(key, value)| (key.clone(), self.fill(value)))
             .collect();
         let method = match request.method {
-            "WATCH" | "GONE" => "GET",
+            "WATCH" | "GONE" | "LATER" => "GET",
+            "REFUSED" => "POST",
             method => method,
         };
         let method: reqwest::Method = method.parse().expect("a method");
@@ -284,21 +295,30 @@ impl<'a> Player<'a> {
         }
     }
 
-    /// Sends a request, if it is `GONE` again and again until what it asks for is no longer remembered.
+    /// Sends a request, again and again if it waits for an answer: until what it asks for is no longer remembered, or
+    /// until it is refused.
     async fn sent(&self, request: &Request) -> (u16, Vec<String>, String) {
         let began = Instant::now();
         loop {
             let answer = self.send(request).await;
-            if request.method != "GONE" || answer.0 == 410 || began.elapsed() > FORGOTTEN {
+            let wanted = match request.method {
+                "GONE" => 410,
+                "REFUSED" => 403,
+                _ => answer.0,
+            };
+            if answer.0 == wanted || began.elapsed() > PATIENCE {
                 return answer;
             }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 
     /// Sends a request and gives its answer in comparable form.
     async fn answer(&mut self, request: &Request) -> Value {
         let (code, warnings, text) = self.sent(request).await;
+        if request.quiet {
+            return json!({"code": code});
+        }
         let body = if request.method == "WATCH" && code == 200 {
             let (mut events, mut body) = (Vec::new(), json!({}));
             for line in text.lines() {
@@ -368,7 +388,7 @@ impl Players {
         tokio::join!(prepare(&mut ours), prepare(&mut theirs));
         let mut found = Vec::new();
         for request in sequence {
-            within_a_second().await;
+            within_a_second(request).await;
             let (a, b) = tokio::join!(ours.answer(request), theirs.answer(request));
             let parts = differences(&a, &b);
             if !parts.is_empty() {
@@ -391,7 +411,7 @@ impl Players {
         let mut count = 0;
         for request in sequence {
             count += 1;
-            within_a_second().await;
+            within_a_second(request).await;
             let (a, b) = tokio::join!(ours.answer(request), theirs.answer(request));
             let parts = differences(&a, &b);
             if !parts.is_empty() {
