@@ -7,15 +7,15 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::harness::World;
+use crate::lifecycle::last_event;
 
-/// What makes a run short: errors alone, and traffic of our own. An effect that few requests show is added where wanted.
-const QUICK: [&str; 13] = [
+/// What makes a run short: traffic of our own. An effect that few requests show is added where wanted.
+const QUICK: [&str; 12] = [
     "canary",
     "--auto",
     "--sandbox",
     "--output",
     "json",
-    "--no-latency",
     "--warm-up",
     "1s",
     "--source",
@@ -25,22 +25,14 @@ const QUICK: [&str; 13] = [
     "--probe-rate",
 ];
 
-fn quick<'a>(rate: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+/// A short run at so many requests a second of our own, judged by errors alone.
+pub fn quick<'a>(rate: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&QUICK[..], &[rate, "--no-latency"], more].concat()
+}
+
+/// As [`quick`], judged by latency too.
+fn timed<'a>(rate: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     [&QUICK[..], &[rate], more].concat()
-}
-
-fn events(stdout: &str) -> Vec<Value> {
-    let lines = stdout.lines();
-    lines
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect()
-}
-
-fn last(stdout: &str, event: &str) -> Value {
-    let found = events(stdout)
-        .into_iter()
-        .rfind(|line| line["event"] == event);
-    found.unwrap_or_else(|| panic!("no {event} in {stdout}"))
 }
 
 /// The weight of v2 as the mesh has it.
@@ -48,19 +40,21 @@ fn weight(world: &World) -> u64 {
     let status = world
         .run(&["canary", "status", "--sandbox", "--output", "json"])
         .succeeds();
-    let status = last(&status.stdout(), "canary-status")["status"].clone();
+    let status = last_event(&status.stdout(), "canary-status")["status"].clone();
     assert_eq!(status["settled"], true, "{status}");
     status["versions"][1]["weight"].as_u64().unwrap()
 }
 
-/// The default environment with a v2 of these settings.
-fn with_v2(world: &World, settings: &str) {
+/// The default environment with backends of these settings.
+fn with_backends(world: &World, v1: &str, v2: &str) {
     let text = meshctl::config::DEFAULT_FILE;
-    let changed = text.replace(
-        "# env: {LATENCY_MS: \"50\"}",
-        &format!("env: {{{settings}}}"),
-    );
-    assert_ne!(text, changed);
+    let changed = text
+        .replace(
+            "weight: 100",
+            &format!("weight: 100\n        env: {{{v1}}}"),
+        )
+        .replace("# env: {LATENCY_MS: \"50\"}", &format!("env: {{{v2}}}"));
+    assert_eq!(changed.matches(" env: {").count(), 2, "{changed}");
     std::fs::write(world.path().join("meshctl.yaml"), changed).unwrap();
     world
         .run(&["up", "--sandbox", "--output", "json"])
@@ -167,7 +161,7 @@ fn canaries_are_promoted_rolled_back_and_held_by_what_real_envoys_see() {
     ]
     .concat();
     let run = world.run(&quick("20", &steps)).succeeds();
-    let verdict = last(&run.stdout(), "canary-verdict");
+    let verdict = last_event(&run.stdout(), "canary-verdict");
     assert_eq!(verdict["outcome"], "promoted");
     for source in ["envoy", "probe"] {
         assert!(
@@ -197,7 +191,7 @@ fn canaries_are_promoted_rolled_back_and_held_by_what_real_envoys_see() {
     ];
     let replayed = world.run(&replay).succeeds();
     assert_eq!(
-        last(&replayed.stdout(), "canary-replay")["opinion"],
+        last_event(&replayed.stdout(), "canary-replay")["opinion"],
         "close"
     );
     world.run(&["canary", "undo", "--sandbox"]).succeeds();
@@ -219,7 +213,7 @@ fn canaries_are_promoted_rolled_back_and_held_by_what_real_envoys_see() {
         "1s",
     ];
     let run = world.run(&silent).exits_with(11);
-    let verdict = last(&run.stdout(), "canary-verdict");
+    let verdict = last_event(&run.stdout(), "canary-verdict");
     assert_eq!(verdict["state"]["because"], "no-traffic", "{verdict}");
     assert_eq!(weight(&world), 0);
 
@@ -254,7 +248,7 @@ fn canaries_are_promoted_rolled_back_and_held_by_what_real_envoys_see() {
     assert_eq!(weight(&world), 50);
     let resume = ["canary", "resume", "--sandbox", "--output", "json"];
     let resumed = world.run(&resume).succeeds();
-    let verdict = last(&resumed.stdout(), "canary-verdict");
+    let verdict = last_event(&resumed.stdout(), "canary-verdict");
     assert_eq!(verdict["outcome"], "promoted", "{verdict}");
     let said: Vec<&str> = verdict["timeline"]
         .as_array()
@@ -270,34 +264,59 @@ fn canaries_are_promoted_rolled_back_and_held_by_what_real_envoys_see() {
 
     watched_while_requests_go_by(&world);
     world.run(&["canary", "abort", "--sandbox"]).succeeds();
+}
 
-    // Two failures in a hundred are enough.
-    with_v2(&world, "ERROR_RATE: \"0.02\"");
-    let run = world
-        .run(&quick("60", &["--steps", "25,100"]))
-        .exits_with(10);
-    let verdict = last(&run.stdout(), "canary-verdict");
-    assert_eq!(verdict["state"]["because"], "errors", "{verdict}");
-    assert!(
-        verdict["canary"]["envoy"]["total"].as_u64().unwrap() < 3000,
-        "{verdict}"
-    );
-    assert_eq!(weight(&world), 0);
-
-    // A v2 that fails goes, and few have seen it.
-    with_v2(&world, "ERROR_RATE: \"0.5\"");
-    let run = world
-        .run(&quick(
-            "40",
-            &["--steps", "25,100", "--error-effect", "20%"],
-        ))
-        .exits_with(10);
-    let verdict = last(&run.stdout(), "canary-verdict");
-    assert_eq!(verdict["outcome"], "rolled-back");
-    assert!(
-        verdict["canary"]["probe"]["total"].as_u64().unwrap() < 100,
-        "{verdict}"
-    );
+#[test]
+fn bad_versions_go_before_many_have_met_them_and_no_canary_is_blamed_for_stable() {
+    let world = World::with_data_plane();
+    world.start_sandbox();
+    let errors = &["--steps", "25,100"][..];
+    let obvious = &["--steps", "25,100", "--error-effect", "20%"][..];
+    // The canary, the run, why it may end, and how many requests the canary gets at most.
+    for (v2, run, why, most) in [
+        (
+            "ERROR_RATE: \"0.02\"",
+            quick("60", errors),
+            &["errors"][..],
+            3000,
+        ),
+        (
+            "ERROR_RATE: \"0.05\"",
+            quick("60", errors),
+            &["errors"],
+            1000,
+        ),
+        (
+            "ERROR_RATE: \"0.5\"",
+            quick("40", obvious),
+            &["errors", "guard"],
+            100,
+        ),
+        (
+            "LATENCY_MS: \"50\"",
+            timed("60", errors),
+            &["latency"],
+            1000,
+        ),
+    ] {
+        with_backends(&world, "", v2);
+        let run = world.run(&run).exits_with(10);
+        let verdict = last_event(&run.stdout(), "canary-verdict");
+        assert_eq!(verdict["outcome"], "rolled-back", "{v2}: {verdict}");
+        let because = verdict["state"]["because"].as_str().unwrap();
+        assert!(why.contains(&because), "{v2}: {verdict}");
+        for source in ["envoy", "probe"] {
+            let met = verdict["canary"][source]["total"].as_u64().unwrap();
+            assert!(met < most, "{v2}: {met} from {source} in {verdict}");
+        }
+        assert_eq!(weight(&world), 0);
+    }
+    // What fails in both is nobody's fault.
+    let fails = "ERROR_RATE: \"0.9\"";
+    with_backends(&world, fails, fails);
+    let run = world.run(&quick("40", obvious)).exits_with(13);
+    let verdict = last_event(&run.stdout(), "canary-verdict");
+    assert_eq!(verdict["state"]["because"], "stable", "{verdict}");
     assert_eq!(weight(&world), 0);
 }
 
@@ -351,7 +370,7 @@ fn simulations_are_the_same_for_the_same_seed() {
     ];
     let once = world.run(&arguments).succeeds().stdout();
     assert_eq!(world.run(&arguments).succeeds().stdout(), once);
-    let summary = last(&once, "canary-simulation")["summary"].clone();
+    let summary = last_event(&once, "canary-simulation")["summary"].clone();
     assert_eq!(summary["runs"], 5);
     world
         .run(&["canary", "simulate", "--scenario", "no such thing"])

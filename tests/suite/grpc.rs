@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use serde_json::Value;
-
+use crate::canary::quick;
 use crate::harness::World;
+use crate::lifecycle::last_event;
 
 const GRPC: &str = include_str!("grpc_service/grpc.py");
 const BACKEND: &str = include_str!("grpc_service/backend.py");
@@ -49,36 +49,6 @@ fn service(folder: &Path, name: &str, main: &str) {
     std::fs::write(folder.join("grpc.py"), GRPC).unwrap();
 }
 
-fn verdict(stdout: &str) -> Value {
-    let lines = stdout
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let mut verdicts = lines.filter(|line| line["event"] == "canary-verdict");
-    verdicts
-        .next()
-        .unwrap_or_else(|| panic!("no verdict in {stdout}"))
-}
-
-const CANARY: [&str; 17] = [
-    "canary",
-    "--auto",
-    "--sandbox",
-    "--output",
-    "json",
-    "--no-latency",
-    "--warm-up",
-    "1s",
-    "--error-effect",
-    "20%",
-    "--source",
-    "envoy",
-    "--source",
-    "probe",
-    "--probe-rate",
-    "80",
-    "--steps",
-];
-
 #[test]
 fn failed_grpc_calls_are_found_behind_http_200s() {
     let world = World::with_data_plane();
@@ -110,8 +80,9 @@ fn failed_grpc_calls_are_found_behind_http_200s() {
     );
 
     // A healthy v2 is promoted.
-    let run = world.run(&[&CANARY[..], &["50,100"]].concat()).succeeds();
-    let healthy = verdict(&run.stdout());
+    let canary = quick("20", &["--error-effect", "20%", "--steps", "50,100"]);
+    let run = world.run(&canary).succeeds();
+    let healthy = last_event(&run.stdout(), "canary-verdict");
     assert_eq!(healthy["outcome"], "promoted", "{healthy}");
     let counters = healthy["counters"]["envoy"].as_str().unwrap();
     assert!(counters.contains("rq_error"), "{counters}");
@@ -119,10 +90,8 @@ fn failed_grpc_calls_are_found_behind_http_200s() {
 
     // One that fails is not, although no HTTP status tells of it.
     up(&world, "0.5");
-    let run = world
-        .run(&[&CANARY[..], &["50,100"]].concat())
-        .exits_with(10);
-    let failing = verdict(&run.stdout());
+    let run = world.run(&canary).exits_with(10);
+    let failing = last_event(&run.stdout(), "canary-verdict");
     assert_eq!(failing["outcome"], "rolled-back", "{failing}");
     assert_eq!(failing["canary"]["probe"]["hits"], 0, "{failing}");
     assert_eq!(failing["state"]["state"], "restored", "{failing}");
