@@ -144,7 +144,10 @@ fn finalizers_valid(
             causes.push(Cause::forbidden("metadata.finalizers", &why));
         }
     }
-    if resource.custom.is_some() {
+    // The servers of custom kinds and of API services know no standard names.
+    let is_extension =
+        ["apiextensions.k8s.io", "apiregistration.k8s.io"].contains(&&*resource.group);
+    if resource.custom.is_some() || is_extension {
         return;
     }
     for (index, finalizer) in finalizers.iter().enumerate() {
