@@ -91,13 +91,6 @@ pub fn is<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>, wanted: &s
     code(error) == Some(wanted)
 }
 
-/// The service's own words, where the service answered.
-pub fn message<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> String {
-    let service = error.as_service_error();
-    let words = service.and_then(|service| service.message());
-    words.unwrap_or("in use").to_owned()
-}
-
 /// Translates a failed call about `resource`, in the form `map_err` takes: the service's code and words, the request's
 /// id, and what to do where that is known.
 pub fn failed<E>(resource: impl Into<String>) -> impl FnOnce(SdkError<E, HttpResponse>) -> Failure

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 
 use aws_sdk_eks::Client;
 use aws_sdk_eks::types::{Cluster, ClusterStatus, Update, UpdateStatus};
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::DateTime;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::aws::{failed, is};
 use crate::config::OWNER_TAG;
@@ -189,6 +192,27 @@ pub enum Asked {
     Gone,
     /// Not now, in EKS's words: something else goes on with it.
     Refused(String),
+}
+
+impl Asked {
+    /// As EKS answered to the wish to delete `what`.
+    ///
+    /// # Errors
+    /// What else EKS says.
+    pub fn of<T, E>(answer: Result<T, SdkError<E, HttpResponse>>, what: &str) -> Result<Self>
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+    {
+        match answer {
+            Ok(_) => Ok(Asked::Begun),
+            Err(error) if is(&error, NOT_FOUND) => Ok(Asked::Gone),
+            Err(error) if is(&error, IN_USE) => {
+                let words = error.as_service_error().and_then(|error| error.message());
+                Ok(Asked::Refused(words.unwrap_or("in use").to_owned()))
+            }
+            Err(error) => Err(failed(what)(error)),
+        }
+    }
 }
 
 /// How often one run asks for a deletion: what EKS gave up once often works the next time.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::outputs::ControlPlane;
 use crate::clients::Clients;
-use crate::clients::aws::{failed, foreign, is, message};
+use crate::clients::aws::{failed, foreign, is};
 use crate::clients::eks::{self, Asked, Going, Remains, Updated};
 use crate::clients::stacks::token;
 use crate::config::{Environment, Names, OWNER_TAG};
@@ -148,12 +148,8 @@ impl ClusterAddon {
         let ask = async || {
             let request = self.clients.eks.delete_addon();
             let request = request.cluster_name(self.cluster());
-            match request.addon_name(self.name).send().await {
-                Ok(_) => Ok(Asked::Begun),
-                Err(error) if is(&error, eks::NOT_FOUND) => Ok(Asked::Gone),
-                Err(error) if is(&error, eks::IN_USE) => Ok(Asked::Refused(message(&error))),
-                Err(error) => Err(failed(self.resource())(error)),
-            }
+            let answer = request.addon_name(self.name).send().await;
+            Asked::of(answer, &self.resource())
         };
         eks::delete(cx, &self.resource(), DELETION, look, ask).await
     }

@@ -14,7 +14,7 @@ use aws_sdk_eks::types::{
 use super::open_groups;
 use super::outputs::{ClusterRoles, ControlPlane, Subnets};
 use crate::clients::Clients;
-use crate::clients::aws::{code, failed, foreign, is, message};
+use crate::clients::aws::{code, failed, foreign, is};
 use crate::clients::eks::{
     self, Asked, Going, Remains, Updated, cluster_issues, cluster_title, find_cluster,
 };
@@ -462,17 +462,16 @@ impl EksControlPlane {
             }))
         };
         let refused = OnceLock::new();
-        let ask = async || match client.delete_cluster().name(&name).send().await {
-            Ok(_) => Ok(Asked::Begun),
-            Err(error) if is(&error, eks::NOT_FOUND) => Ok(Asked::Gone),
+        let ask = async || {
+            let answer = client.delete_cluster().name(&name).send().await;
+            let asked = Asked::of(answer, &self.title())?;
             // `Cluster has nodegroups attached`, `… currently has an update in progress`.
-            Err(error) if is(&error, eks::IN_USE) => {
-                if refused.get_or_init(Instant::now).elapsed() > eks::SHOWN {
-                    self.refuse_held().await?;
-                }
-                Ok(Asked::Refused(message(&error)))
+            if matches!(asked, Asked::Refused(_))
+                && refused.get_or_init(Instant::now).elapsed() > eks::SHOWN
+            {
+                self.refuse_held().await?;
             }
-            Err(error) => Err(failed(self.title())(error)),
+            Ok(asked)
         };
         eks::delete(cx, &self.title(), DELETION, look, ask).await
     }

@@ -10,7 +10,7 @@ use aws_sdk_eks::types::{
 
 use super::outputs::{ClusterRoles, ControlPlane, LaunchTemplate, Subnets};
 use crate::clients::Clients;
-use crate::clients::aws::{failed, foreign, is, message};
+use crate::clients::aws::{failed, foreign, is};
 use crate::clients::eks::{self, Asked, Going, Remains, Updated};
 use crate::clients::stacks::token;
 use crate::config::{Environment, Names, OWNER_TAG};
@@ -242,12 +242,8 @@ impl ManagedNodeGroup {
         let ask = async || {
             let request = self.clients.eks.delete_nodegroup();
             let request = request.cluster_name(self.cluster());
-            match request.nodegroup_name(self.name()).send().await {
-                Ok(_) => Ok(Asked::Begun),
-                Err(error) if is(&error, eks::NOT_FOUND) => Ok(Asked::Gone),
-                Err(error) if is(&error, eks::IN_USE) => Ok(Asked::Refused(message(&error))),
-                Err(error) => Err(failed(self.resource())(error)),
-            }
+            let answer = request.nodegroup_name(self.name()).send().await;
+            Asked::of(answer, &self.resource())
         };
         eks::delete(cx, &self.resource(), DELETION, look, ask).await
     }
