@@ -10,7 +10,7 @@ use super::args::Global;
 use super::settings::{Scene, state_directory};
 use super::{Error, Exit};
 use crate::engine::{
-    Cancellation, Executor, Failure, FailureKind, Journal, Listener, Outcome, Report, StepId,
+    Cancellation, Executor, FailureKind, Journal, Listener, Outcome, Report, StepId,
 };
 use crate::views::{self, Both, Printer};
 
@@ -219,10 +219,7 @@ pub(super) fn conclude(report: &Report, printer: &Printer, again: &str) -> Exit 
         .failures()
         .any(|(_, failure)| failure.kind == FailureKind::Cancelled);
     // A run whose time is over has steps that were not tried, too, and nobody interrupted it.
-    let is_late = |failure: &Failure| {
-        failure.kind == FailureKind::Timeout && failure.message.starts_with("the run's time")
-    };
-    if report.failures().any(|(_, failure)| is_late(failure)) {
+    if report.is_late {
         exit = Exit::Timeout;
         if cancelled > 0 {
             printer.say(&format!("{cancelled} steps were not tried"));

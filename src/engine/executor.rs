@@ -54,6 +54,9 @@ pub struct Report {
     pub phase: Phase,
     /// Every step, in a valid order of the run's direction.
     pub steps: Vec<StepReport>,
+    /// Whether its time was over before it was done.
+    #[serde(skip)]
+    pub is_late: bool,
     /// How long the run took, in seconds.
     #[serde(rename = "took_seconds", serialize_with = "super::event::seconds")]
     pub took: Duration,
@@ -234,7 +237,7 @@ impl Run<'_> {
             phase: self.phase,
             steps: self.introduce(&order),
         });
-        loop {
+        let is_late = loop {
             // Those that wait take nothing that others need.
             let at_once = self.executor.parallelism.max(1) + *waiting.borrow_and_update();
             while running.len() < at_once && !cancellation.is_interrupted() {
@@ -257,12 +260,12 @@ impl Run<'_> {
                 biased;
                 next = running.next() => match next {
                     Some(done) => done,
-                    None => break,
+                    None => break false,
                 },
                 Ok(()) = waiting.changed() => continue,
                 () = cancellation.interrupted(), if !told => continue,
-                () = cancellation.stopped() => break,
-                () = past(deadline) => break,
+                () = cancellation.stopped() => break false,
+                () = past(deadline) => break true,
             };
             let well = outcome.is_success();
             ended[node] = Some(self.finish(node, outcome, started.remove(&node)));
@@ -276,15 +279,18 @@ impl Run<'_> {
             } else {
                 self.skip(node, &after, &mut ended);
             }
-        }
+        };
         drop(running);
         for (node, at) in started {
             let outcome = Outcome::Failed {
-                failure: self.cut_off(node),
+                failure: self.cut_off(node, is_late),
             };
             ended[node] = Some(self.finish(node, outcome, Some(at)));
         }
-        self.report(&order, ended)
+        Report {
+            is_late,
+            ..self.report(&order, ended)
+        }
     }
 
     /// Marks everything that waits for `node`, directly or not, as skipped because of it.
@@ -303,10 +309,10 @@ impl Run<'_> {
         }
     }
 
-    fn cut_off(&self, node: usize) -> Failure {
+    fn cut_off(&self, node: usize, is_late: bool) -> Failure {
         let title = self.graph.nodes[node].step.title();
         match self.executor.timeout {
-            Some(timeout) if !self.shared.cancellation.is_stopped() => {
+            Some(timeout) if is_late => {
                 let message = format!("the run's time of {} s was over", timeout.as_secs());
                 Failure::of(FailureKind::Timeout, title, message)
                     .hint("run the same command again: it goes on from here")
@@ -368,6 +374,7 @@ impl Run<'_> {
         Report {
             phase: self.phase,
             steps,
+            is_late: false,
             took: self.shared.began.elapsed(),
         }
     }

@@ -171,6 +171,7 @@ mod tests {
                     },
                 ),
             ],
+            is_late: false,
             took: Duration::from_secs(10),
         };
         insta::assert_snapshot!(
