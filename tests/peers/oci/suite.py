@@ -1,6 +1,7 @@
 """skopeo and raw registry requests against the sandbox's ECR. Needs the standard library and skopeo alone."""
 
 import base64
+import contextlib
 import datetime
 import hashlib
 import hmac
@@ -26,7 +27,9 @@ def exchange(host, method, path, body, headers, is_too_many):
     deadline = time.monotonic() + 30
     while True:
         connection = http.client.HTTPConnection(host, timeout=30)
-        connection.request(method, path, body, headers)
+        # What is refused at once is not read to its end; the answer says why.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            connection.request(method, path, body, headers)
         answer = connection.getresponse()
         content = answer.read()
         if not is_too_many(answer.status, content) or time.monotonic() > deadline:
