@@ -287,10 +287,7 @@ impl Run<'_> {
             };
             ended[node] = Some(self.finish(node, outcome, Some(at)));
         }
-        Report {
-            is_late,
-            ..self.report(&order, ended)
-        }
+        self.report(&order, ended, is_late)
     }
 
     /// Marks everything that waits for `node`, directly or not, as skipped because of it.
@@ -337,7 +334,7 @@ impl Run<'_> {
         }
     }
 
-    fn report(&self, order: &[usize], mut ended: Vec<Option<Ended>>) -> Report {
+    fn report(&self, order: &[usize], mut ended: Vec<Option<Ended>>, is_late: bool) -> Report {
         let steps: Vec<StepReport> = order
             .iter()
             .map(|&node| {
@@ -374,7 +371,7 @@ impl Run<'_> {
         Report {
             phase: self.phase,
             steps,
-            is_late: false,
+            is_late,
             took: self.shared.began.elapsed(),
         }
     }

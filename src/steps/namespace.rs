@@ -59,6 +59,7 @@ impl Objects for ServicesNamespace {
             TEMPLATE.manifests(context)?,
         ))
     }
+
     /// What is in it was removed before, by the steps that made it, and then their controllers. What another run made of
     /// that again meanwhile keeps finalizers that nobody takes off any more.
     async fn remove(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
