@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::outputs::ControlPlane;
-use crate::clients::kube::{Access, Bundle, Certificate, Cluster, Objects, Reference, Template};
+use crate::clients::kube::{
+    Access, Bundle, Certificate, CertificateSecret, Cluster, Objects, Reference, Template,
+};
 use crate::config::{Environment, Names, OWNER_TAG};
 use crate::engine::{Context, Expected, Input, Result, StepId};
 use crate::mesh::{ServiceAccountRole, labels};
@@ -101,6 +103,22 @@ pub(super) fn manifests(
     Ok(manifests)
 }
 
+fn certificate_secret() -> CertificateSecret {
+    CertificateSecret::new(NAMESPACE, SECRET, WEBHOOK_SERVICE)
+}
+
+impl LoadBalancerController {
+    fn manifests(
+        &self,
+        cx: &Context,
+        cluster: &Cluster,
+        certificate: &Certificate,
+    ) -> Result<Vec<Value>> {
+        let vpc = self.control_plane.get(cx)?.vpc;
+        manifests(&self.environment, cluster.access(), &vpc, certificate)
+    }
+}
+
 impl Objects for LoadBalancerController {
     fn id(&self) -> StepId {
         "load-balancer-controller".into()
@@ -119,12 +137,13 @@ impl Objects for LoadBalancerController {
     }
 
     async fn bundle<'a>(&'a self, cx: &'a Context, cluster: &'a Cluster) -> Result<Bundle<'a>> {
-        let secret = Reference::namespaced("v1", "Secret", NAMESPACE, SECRET);
-        let kept = cluster.get(&secret).await;
-        let kept = kept.map_err(|trouble| trouble.failure(secret.to_string()))?;
-        let certificate = Certificate::kept_or_new(kept.as_ref(), NAMESPACE, WEBHOOK_SERVICE)?;
-        let vpc = self.control_plane.get(cx)?.vpc;
-        let manifests = manifests(&self.environment, cluster.access(), &vpc, &certificate)?;
+        let certificate = certificate_secret().certificate(cluster).await?;
+        let manifests = self.manifests(cx, cluster, &certificate)?;
         Ok(Bundle::new(self.title(), cluster, manifests))
+    }
+
+    async fn prepare(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
+        let manifests = |certificate: &Certificate| self.manifests(cx, cluster, certificate);
+        certificate_secret().agree(cx, cluster, manifests).await
     }
 }

@@ -24,7 +24,7 @@ const LIFETIME: Duration = Duration::from_secs(365 * 24 * 3600);
 const MARGIN: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// A webhook's certificate as a `kubernetes.io/tls` Secret holds it: base64 of PEM.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, PartialEq, Eq, Serialize)]
 pub struct Certificate {
     /// The authority, which goes into `caBundle` too.
     pub ca: String,
@@ -34,6 +34,15 @@ pub struct Certificate {
     pub key: String,
     /// A short hash of the certificate: a changed one restarts the pods that serve with it.
     pub fingerprint: String,
+}
+
+impl std::fmt::Debug for Certificate {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Certificate")
+            .field(&self.fingerprint)
+            .finish()
+    }
 }
 
 impl Certificate {
@@ -91,6 +100,11 @@ impl Certificate {
             key,
             fingerprint,
         }
+    }
+
+    /// Whether that Secret holds it.
+    pub(super) fn is_in(&self, secret: &Value) -> bool {
+        secret["data"]["tls.crt"] == self.certificate.as_str()
     }
 
     fn from_secret(secret: &Value, host: &str) -> Option<Self> {

@@ -93,6 +93,11 @@ impl Trouble {
         self.code() == 404
     }
 
+    /// Whether somebody else was faster: the object is there already, or is no more as it was read.
+    pub fn is_conflict(&self) -> bool {
+        self.code() == 409
+    }
+
     /// Whether a webhook could not be asked, which passes once its controller serves.
     ///
     /// The API server answers 500 with `failed calling webhook "…": failed to call webhook: Post "…": …`, where the

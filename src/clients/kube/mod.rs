@@ -6,6 +6,7 @@
 mod access;
 mod bundle;
 mod certificate;
+mod certificate_secret;
 mod connection;
 mod drift;
 mod forward;
@@ -23,6 +24,7 @@ mod token;
 pub use access::access;
 pub use bundle::{Bundle, Denials, remove};
 pub use certificate::Certificate;
+pub use certificate_secret::CertificateSecret;
 pub use connection::{Access, Cluster, Trouble};
 pub use forward::PodAnswer;
 pub use kubeconfig::{

@@ -1,6 +1,6 @@
 //! Single objects: get, apply, delete, list.
 
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 
@@ -138,6 +138,29 @@ impl Cluster {
         })
         .await
         .map(plain)
+    }
+
+    /// Makes an object that is not there yet. False when somebody else has made it meanwhile, or this very call has, and its
+    /// answer was lost.
+    ///
+    /// # Errors
+    /// What the API server says.
+    pub async fn create(&self, manifest: &Value) -> Result<bool, Trouble> {
+        let name = &Reference::of(manifest);
+        let object = &serde_json::from_value::<DynamicObject>(manifest.clone())
+            .map_err(|error| Trouble::Other(format!("{name}: {error}")))?;
+        let params = &PostParams {
+            field_manager: Some(FIELD_MANAGER.into()),
+            ..PostParams::default()
+        };
+        let done = self
+            .call(|client| async move { name.api(client).create(params, object).await })
+            .await;
+        match done {
+            Ok(_) => Ok(true),
+            Err(trouble) if trouble.is_conflict() => Ok(false),
+            Err(trouble) => Err(trouble),
+        }
     }
 
     /// Merge-patches an object; for finalizers and replicas, which nobody applies.

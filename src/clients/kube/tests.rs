@@ -191,6 +191,47 @@ async fn a_webhook_without_endpoints_is_waited_for() {
     server.stop().await;
 }
 
+/// The manifests of a webhook's controller, as far as its certificate goes.
+fn serving(certificate: &Certificate) -> Vec<Value> {
+    let secret = json!({"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls",
+        "metadata": {"name": "tls", "namespace": "system", "labels": {MANAGED_BY: FIELD_MANAGER, ENVIRONMENT: "demo"}},
+        "data": {"ca.crt": certificate.ca, "tls.crt": certificate.certificate, "tls.key": certificate.key}});
+    vec![namespace("system"), secret]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_keeps_a_webhooks_certificate_first_has_made_it_for_all() {
+    let (server, cluster) = start().await;
+    let cx = context();
+    let kept = CertificateSecret::new("system", "tls", "hook");
+    let alone = |certificate: &Certificate| Ok(serving(certificate));
+    let faster = || async {
+        kept.agree(&cx, &cluster, alone).await?;
+        kept.certificate(&cluster).await
+    };
+    // Another run comes in between what this one has read and what it writes.
+    let overtaken = || async {
+        let first = std::sync::OnceLock::new();
+        let manifests = |certificate: &Certificate| {
+            let other = || tokio::runtime::Handle::current().block_on(faster());
+            first.get_or_init(|| tokio::task::block_in_place(other));
+            alone(certificate)
+        };
+        kept.agree(&cx, &cluster, manifests).await.expect("agreed");
+        let first = first.into_inner().expect("overtaken").expect("agreed");
+        let used = kept.certificate(&cluster).await.expect("kept");
+        assert_eq!(used, first);
+        used
+    };
+    let made = overtaken().await;
+    // One that is not good for the webhook is replaced, once.
+    let wrong = Certificate::kept_or_new(None, "system", "other").expect("made");
+    cluster.apply(&serving(&wrong)[1]).await.expect("replaced");
+    let replaced = overtaken().await;
+    assert!(replaced != made && replaced != wrong);
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_dead_cluster_is_an_observation_and_told_soon() {
     let (server, cluster) = start().await;

@@ -8,7 +8,7 @@ use super::{
     API, AppMesh, CONTROLLER, CONTROLLER_ROLE, CRDS, MESH, SYSTEM, WEBHOOK_SERVICE, WEBHOOKS, dead,
     mesh_readiness,
 };
-use crate::clients::kube::{Access, Bundle, Certificate, Cluster, Objects, Reference};
+use crate::clients::kube::{Access, Bundle, Certificate, CertificateSecret, Cluster, Objects};
 use crate::engine::{Context, Expected, Input, Poll, Result, StepId, Wait};
 use crate::mesh::labels;
 
@@ -63,6 +63,12 @@ pub(super) fn manifests(
     Ok(manifests)
 }
 
+const SECRET: &str = "appmesh-controller-webhook-server-cert";
+
+fn certificate_secret() -> CertificateSecret {
+    CertificateSecret::new(SYSTEM, SECRET, WEBHOOK_SERVICE)
+}
+
 /// The controller with its webhooks.
 pub(super) struct Controller {
     pub app_mesh: AppMesh,
@@ -114,22 +120,15 @@ impl Objects for Controller {
     }
 
     async fn bundle<'a>(&'a self, _: &'a Context, cluster: &'a Cluster) -> Result<Bundle<'a>> {
-        let secret = Reference::namespaced(
-            "v1",
-            "Secret",
-            SYSTEM,
-            "appmesh-controller-webhook-server-cert",
-        );
-        let kept = cluster
-            .get(&secret)
-            .await
-            .map_err(|trouble| trouble.failure(secret.to_string()))?;
-        let certificate = Certificate::kept_or_new(kept.as_ref(), SYSTEM, WEBHOOK_SERVICE)?;
-        Ok(Bundle::new(
-            self.title(),
-            cluster,
-            manifests(&self.app_mesh, cluster.access(), &certificate)?,
-        ))
+        let certificate = certificate_secret().certificate(cluster).await?;
+        let manifests = manifests(&self.app_mesh, cluster.access(), &certificate)?;
+        Ok(Bundle::new(self.title(), cluster, manifests))
+    }
+
+    async fn prepare(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
+        let manifests =
+            |certificate: &Certificate| manifests(&self.app_mesh, cluster.access(), certificate);
+        certificate_secret().agree(cx, cluster, manifests).await
     }
 
     async fn settle(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
