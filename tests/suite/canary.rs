@@ -318,6 +318,7 @@ fn bad_versions_go_before_many_have_met_them_and_no_canary_is_blamed_for_stable(
     let run = world.run(&quick("40", &guarded)).exits_with(13);
     let verdict = last_event(&run.stdout(), "canary-verdict");
     assert_eq!(verdict["outcome"], "unavailable", "{verdict}");
+    assert_eq!(verdict["state"]["because"], "stable-fails", "{verdict}");
     assert_eq!(weight(&world), 0);
 }
 

@@ -65,6 +65,7 @@ pub fn hint(ending: &Ending) -> Option<String> {
         State::Promoted => "take it back with `meshctl canary undo`".into(),
         State::Restored { because: Cause::NoTraffic } => "send traffic, add --source probe, or decide yourself with `meshctl canary promote`".into(),
         State::Restored { because: Cause::Inconclusive } => "allow more time (--step-limit), accept a greater effect (--error-effect), or begin with a greater share (--steps)".into(),
+        State::Restored { because: Cause::StableFails } => "the canary is not to blame: mend stable, see its error rate with `meshctl status --watch`, then begin again".into(),
         _ => return None,
     })
 }

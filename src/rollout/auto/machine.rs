@@ -71,7 +71,9 @@ pub enum Cause {
     NoTraffic,
     /// Requests go elsewhere than the weights say.
     Split,
-    /// Stable itself fails, or a version is not there, or the mesh does not take the weight.
+    /// Stable itself fails: nothing can be said of the canary.
+    StableFails,
+    /// A version is not there, or the mesh does not take the weight.
     Unavailable,
     /// The source of samples failed or spoke nonsense.
     Blind,
@@ -226,7 +228,7 @@ impl State {
             Cause::Errors | Cause::Latency | Cause::Guard => Outcome::RolledBack,
             Cause::Inconclusive | Cause::NoTraffic => Outcome::Inconclusive,
             Cause::Split => Outcome::SplitNotRealised,
-            Cause::Unavailable | Cause::Blind => Outcome::Unavailable,
+            Cause::StableFails | Cause::Unavailable | Cause::Blind => Outcome::Unavailable,
             Cause::TimedOut => Outcome::TimedOut,
             Cause::Interrupted => Outcome::Interrupted,
             Cause::Asked => Outcome::Aborted,
@@ -281,7 +283,7 @@ impl State {
                 Opinion::Worse(Worse::Errors) => restore(Cause::Errors),
                 Opinion::Worse(Worse::Latency) => restore(Cause::Latency),
                 Opinion::Worse(Worse::Guard) => restore(Cause::Guard),
-                Opinion::StableFails => restore(Cause::Unavailable),
+                Opinion::StableFails => restore(Cause::StableFails),
                 Opinion::WrongSplit => restore(Cause::Split),
             },
             (State::Judging { step }, Event::StepOver { traffic }) => {
@@ -330,7 +332,8 @@ impl std::fmt::Display for Cause {
             Cause::Inconclusive => "nothing could be decided in the time allowed",
             Cause::NoTraffic => "there was no traffic to judge by",
             Cause::Split => "requests do not go where the weights say",
-            Cause::Unavailable => "a version, the mesh or stable itself is not available",
+            Cause::StableFails => "stable itself fails",
+            Cause::Unavailable => "a version or the mesh is not available",
             Cause::Blind => "the source of samples failed",
             Cause::TimedOut => "the time of the whole run was over",
             Cause::Interrupted => "it was interrupted",

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use super::*;
 
-const CAUSES: [Cause; 11] = [
+const CAUSES: [Cause; 12] = [
     Cause::Errors,
     Cause::Latency,
     Cause::Guard,
     Cause::Inconclusive,
     Cause::NoTraffic,
     Cause::Split,
+    Cause::StableFails,
     Cause::Unavailable,
     Cause::Blind,
     Cause::TimedOut,
