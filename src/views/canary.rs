@@ -53,22 +53,26 @@ impl Drop for CanaryView {
 pub fn standing_in_words(weight: u8, standing: &Standing) -> String {
     let side = |trials: crate::rollout::auto::evidence::Trials, millis: Option<[f64; 3]>| {
         let latency = millis.map_or(String::new(), |millis| format!(", {:.0} ms", millis[1]));
-        format!(
-            "{} requests, {:.2} % failed{latency}",
-            trials.total,
-            trials.share() * 100.0
-        )
+        match trials.total {
+            0 => "no requests".to_owned(),
+            total => format!("{total}, {:.2} % failed{latency}", trials.share() * 100.0),
+        }
     };
     let part = |value: f64, of: f64| (value / of * 100.0).clamp(0.0, 100.0);
     let close = standing
         .quick
         .map_or(standing.close, |quick| quick.min(standing.close));
+    let nameless = match standing.unattributed {
+        0 => String::new(),
+        failures => format!(" · {failures} failed namelessly"),
+    };
+    // What matters most comes first: a narrow terminal cuts the rest off.
     format!(
-        "{weight} % · stable {} · canary {} · against it {:.0} %, for it {:.0} % of what it takes",
-        side(standing.stable, standing.stable_millis),
-        side(standing.canary, standing.canary_millis),
+        "{weight} % · against it {:.0} %, for it {:.0} % · canary {} · stable {}{nameless}",
         part(standing.worse, standing.out),
         part(close, standing.pass),
+        side(standing.canary, standing.canary_millis),
+        side(standing.stable, standing.stable_millis),
     )
 }
 

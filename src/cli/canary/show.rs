@@ -147,6 +147,7 @@ pub(super) fn show(ending: &Ending, printer: &Printer) -> Exit {
             "errorEffect": ending.record.plan.error_effect,
             "latency": ending.record.plan.latency,
             "canary": ending.canary,
+            "unattributed": ending.unattributed,
             "split": ending.split,
             "likelyCauses": ending.likely_causes,
             "counters": ending.counters,
@@ -180,6 +181,11 @@ pub(super) fn show(ending: &Ending, printer: &Printer) -> Exit {
         printer.data(&format!(
             "{source}: {} requests reached {}, {} of them failed",
             canary.total, ending.record.canary, canary.hits
+        ));
+    }
+    for (source, failures) in &ending.unattributed {
+        printer.data(&format!(
+            "{source}: {failures} more failed without saying which version they had reached"
         ));
     }
     if let Some(split) = &ending.split {

@@ -35,6 +35,8 @@ pub struct Ending {
     pub record: Record,
     /// The canary's requests and failures in this process's part of the run, by source.
     pub canary: BTreeMap<String, Trials>,
+    /// Failures that named no version, by source, where there were any.
+    pub unattributed: BTreeMap<String, u64>,
     /// The split in the last judged step, against its weight.
     pub split: Option<Verdict>,
     /// What may be the matter with the split.

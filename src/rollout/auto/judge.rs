@@ -120,6 +120,12 @@ pub struct Knowledge {
     step_latencies: (Histogram, Histogram),
     /// The whole run's.
     run: (Trials, Trials),
+    /// The same of failures that nothing attributes.
+    #[serde(default)]
+    run_unattributed: u64,
+    /// Requests under way at the last sample.
+    #[serde(default)]
+    under_way: u64,
 }
 
 impl Knowledge {
@@ -192,6 +198,8 @@ impl Judge {
                 unattributed: 0,
                 step_latencies: Default::default(),
                 run: Default::default(),
+                run_unattributed: 0,
+                under_way: 0,
             },
         }
     }
@@ -273,6 +281,11 @@ impl Judge {
         self.known.run
     }
 
+    /// Failures in the whole run of which nothing says which version had them.
+    pub fn unattributed(&self) -> u64 {
+        self.known.run_unattributed
+    }
+
     /// Takes in a sample.
     ///
     /// # Errors
@@ -316,6 +329,8 @@ impl Judge {
         known.at = tick.at;
         known.run.0 += tick.stable.trials();
         known.run.1 += tick.canary.trials();
+        known.run_unattributed += tick.unattributed;
+        known.under_way = tick.under_way;
         known.latencies.add(&tick.stable.latencies);
         Ok(())
     }
@@ -440,18 +455,37 @@ impl Judge {
                 true => Worse::Errors,
                 false => Worse::Latency,
             })
-        } else if split_evidence(
-            known.canary.total,
-            known.stable.total,
-            self.plan.share(step),
-        ) >= SPLIT
-        {
-            Opinion::WrongSplit
+        } else if let Some(opinion) = self.doubt_split(step) {
+            opinion
         } else if close {
             Opinion::Close
         } else {
             Opinion::Undecided
         };
+    }
+
+    /// What is the matter when the requests whose version is known are not shared as the weights say: another split, or
+    /// a version whose requests fail without saying whose they were. None where they are, or as long as requests that
+    /// are under way may explain it.
+    fn doubt_split(&self, step: usize) -> Option<Opinion> {
+        let known = &self.known;
+        let (canary, stable) = (known.canary.total, known.stable.total);
+        let share = self.plan.share(step);
+        let is_wrong = |nameless| {
+            let (canary, stable) = shared_out(canary, stable, nameless, share);
+            split_evidence(canary, stable, share) >= SPLIT
+        };
+        if !is_wrong(0) {
+            None
+        } else if is_wrong(known.unattributed + known.under_way) {
+            Some(Opinion::WrongSplit)
+        } else if is_wrong(known.unattributed) {
+            None
+        } else if (canary as f64) < share * (canary + stable) as f64 {
+            Some(Opinion::Worse(Worse::Errors))
+        } else {
+            Some(Opinion::StableFails)
+        }
     }
 
     /// What can be shown.
@@ -491,6 +525,15 @@ fn limits(latency: Latency, stable: &Histogram) -> Option<Limits> {
         slow,
         expected: (above_base.max(1e-4), above_slow.min(above_base * 0.9)),
     })
+}
+
+/// Requests whose version nobody knows, given to the versions so that the whole comes as near to the share as it can. Of
+/// all ways to give them it is the one with the least evidence against the split, the true one's or less.
+fn shared_out(canary: u64, stable: u64, nameless: u64, share: f64) -> (u64, u64) {
+    let all = canary + stable + nameless;
+    let wanted = (share * all as f64).round() as u64;
+    let to_canary = wanted.saturating_sub(canary).min(nameless);
+    (canary + to_canary, stable + nameless - to_canary)
 }
 
 /// The logarithm of the evidence that the canary's share is another than asked for: the beta-binomial mixture against

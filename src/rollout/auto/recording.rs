@@ -69,6 +69,8 @@ struct Line<'a> {
     canary: Counts,
     #[serde(rename = "u", default, skip_serializing_if = "is_zero")]
     unattributed: u64,
+    #[serde(rename = "p", default, skip_serializing_if = "is_zero")]
+    under_way: u64,
 }
 
 fn is_nothing(counts: &Counts) -> bool {
@@ -97,6 +99,7 @@ pub fn sample(to: &mut impl Write, source: &str, tick: &Tick) -> std::io::Result
             stable: tick.stable.clone(),
             canary: tick.canary.clone(),
             unattributed: tick.unattributed,
+            under_way: tick.under_way,
             ..Line::default()
         },
     )
@@ -249,6 +252,7 @@ pub fn replay(
             stable: line.stable,
             canary: line.canary,
             unattributed: line.unattributed,
+            under_way: line.under_way,
         };
         tick.check().map_err(wrong)?;
         if tick.at < last {

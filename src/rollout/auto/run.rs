@@ -168,7 +168,7 @@ impl Auto<'_> {
                     let event = self
                         .judge(cx, &shelf, began, streams, step, &mut points)
                         .await?;
-                    split = Some(streams.split(self.record.plan.share(step)));
+                    split = streams.split(self.record.plan.share(step));
                     event
                 }
                 // Sources are there for every state that can come to be judged.
@@ -186,12 +186,16 @@ impl Auto<'_> {
         };
         let counters = streams.as_ref().map(|streams| streams.counters.clone());
         let counters = counters.unwrap_or_default();
-        let streams = streams.iter().flat_map(|streams| &streams.all);
+        let streams = || streams.iter().flat_map(|streams| &streams.all);
         Ok(Ending {
             outcome: state.outcome().unwrap_or(Outcome::Inconclusive),
             words: self.words(state),
-            canary: streams
+            canary: streams()
                 .map(|stream| (stream.name.to_owned(), stream.judge.run().1))
+                .collect(),
+            unattributed: streams()
+                .map(|stream| (stream.name.to_owned(), stream.judge.unattributed()))
+                .filter(|(_, failures)| *failures > 0)
                 .collect(),
             split,
             likely_causes,

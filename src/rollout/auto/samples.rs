@@ -70,6 +70,9 @@ pub struct Tick {
     /// Failed requests of which nothing says which version had them.
     #[serde(rename = "u", default, skip_serializing_if = "is_zero")]
     pub unattributed: u64,
+    /// Requests that were under way when it ended, whichever version has them: what is slow is not counted yet.
+    #[serde(rename = "p", default, skip_serializing_if = "is_zero")]
+    pub under_way: u64,
 }
 
 impl Tick {

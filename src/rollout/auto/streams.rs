@@ -222,14 +222,15 @@ impl Streams {
         }))
     }
 
-    /// The split as the source sees it that sees most.
-    pub(super) fn split(&self, share: f64) -> Verdict {
+    /// The split as the source sees it that sees most; none where no request was seen.
+    pub(super) fn split(&self, share: f64) -> Option<Verdict> {
         let standings = self.all.iter().map(|stream| stream.judge.standing());
         let largest =
             standings.max_by_key(|standing| standing.stable.total + standing.canary.total);
         let standing = largest.unwrap_or_default();
         let (stable, canary) = (standing.stable.total, standing.canary.total);
-        Verdict::of(canary, stable + canary, share)
+        let all = stable + canary;
+        (all > 0).then(|| Verdict::of(canary, all, share))
     }
 }
 

@@ -23,6 +23,7 @@ fn tick(at: f64, stable: (u64, u64), canary: (u64, u64)) -> Tick {
         stable: counts(stable),
         canary: counts(canary),
         unattributed: 0,
+        under_way: 0,
     }
 }
 
@@ -128,6 +129,31 @@ fn a_wrong_split_is_noticed_before_it_can_pass() {
         });
         assert_eq!(wrong.0, Opinion::WrongSplit, "{canary}");
     }
+}
+
+#[test]
+fn requests_whose_version_nobody_knows_make_no_wrong_split() {
+    let step = |stable: u64, canary: u64, unattributed: u64, under_way: u64| {
+        judged(plan(), |second| Tick {
+            unattributed,
+            under_way: under_way * second,
+            ..tick(second as f64, (0, stable), (0, canary))
+        })
+    };
+    // Stable hangs, and its callers give up.
+    assert_eq!(step(20, 10, 70, 0).0, Opinion::StableFails);
+    // The canary does.
+    assert_eq!(
+        step(90, 0, 10, 0).0,
+        Opinion::Worse(Worse::Errors),
+        "its own failures"
+    );
+    // Nobody has given up yet.
+    assert_eq!(step(0, 10, 0, 90).0, Opinion::Undecided);
+    assert_eq!(step(90, 0, 0, 10).0, Opinion::Undecided);
+    // More or fewer than all that is missing: the split is another.
+    assert_eq!(step(50, 50, 10, 10).0, Opinion::WrongSplit);
+    assert_eq!(step(100, 0, 1, 1).0, Opinion::WrongSplit);
 }
 
 #[test]

@@ -110,8 +110,8 @@ impl Envoy {
             .map(|(_, cluster)| regex_lite::escape(cluster))
             .collect();
         let counters = match self.counters.protocol {
-            Protocol::Http => "rq_(completed|5xx|retry|time)",
-            Protocol::Grpc => "(rq_time|cx_none_healthy)",
+            Protocol::Http => "rq_(active|completed|5xx|retry|time)",
+            Protocol::Grpc => "(rq_active|rq_time|cx_none_healthy)",
         };
         let filter = format!(r"^cluster\.({})\.upstream_{counters}$", clusters.join("|"));
         let filter: String = filter
@@ -160,9 +160,11 @@ impl Envoy {
                 // What was never counted is not listed.
                 found.map_or(Some(0.0), |stat| stat["value"].as_f64())
             };
+            let number =
+                |name: &str| value(name).ok_or_else(|| format!("{name} of {cluster} is no number"));
+            tick.under_way += number("upstream_rq_active")?.max(0.0) as u64;
             let mut grown = |name: &str| {
-                let value =
-                    value(name).ok_or_else(|| format!("{name} of {cluster} is no number"))?;
+                let value = number(name)?;
                 self.growth.since(format!("{uid} {cluster} {name}"), value)
             };
             let (requests, errors) = match self.counters.protocol {

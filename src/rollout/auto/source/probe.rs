@@ -2,6 +2,7 @@
 //! before, and its latency is counted from when it was due. So a service that stalls is seen as slow by all requests
 //! that it kept waiting, not by one (coordinated omission, Tene 2013).
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ pub struct Probe {
     clock: Clock,
     due: Option<Instant>,
     rate: u32,
+    under_way: Arc<AtomicU64>,
 }
 
 impl Probe {
@@ -47,6 +49,8 @@ impl Probe {
             .map_err(|error| Failure::of(FailureKind::Input, url.to_owned(), error))?;
         let counted = Arc::new(Mutex::new(Tick::default()));
         let (tick, service, versions) = (counted.clone(), service.to_owned(), versions.clone());
+        let asked = Arc::new(AtomicU64::new(0));
+        let sent = asked.clone();
         let sender = tokio::spawn(async move {
             let gap = Duration::from_secs(1) / rate.max(1);
             let mut due = tokio::time::Instant::now();
@@ -54,6 +58,7 @@ impl Probe {
             loop {
                 tokio::time::sleep_until(due).await;
                 while under_way.try_join_next().is_some() {}
+                sent.store(under_way.len() as u64, Ordering::Relaxed);
                 if under_way.len() >= UNDER_WAY {
                     // A request that cannot even be sent is one that nobody answers.
                     lock(&tick).unattributed += 1;
@@ -86,6 +91,7 @@ impl Probe {
             clock,
             due: None,
             rate,
+            under_way: asked,
         })
     }
 }
@@ -117,6 +123,7 @@ impl Source for Probe {
         pace(&mut self.due, INTERVAL).await;
         let mut tick = std::mem::take(&mut *lock(&self.counted));
         tick.at = self.clock.now();
+        tick.under_way = self.under_way.load(Ordering::Relaxed);
         Ok(tick)
     }
 }
