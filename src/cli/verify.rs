@@ -46,7 +46,10 @@ pub(super) async fn run(args: &Verify, global: &Global, printer: &Printer) -> Re
     let cx = Context::detached("verify", view, interruptible());
     let heard = |finding: &Finding| match printer.is_json() {
         true => printer.json(&json!({"event": "finding", "finding": finding})),
-        false => show_check(&finding.check, printer),
+        false => {
+            show_check(&finding.check, printer);
+            printer.detail(&format!("  {}", finding.evidence));
+        }
     };
     let ran = tokio::time::timeout(global.timeout, checks.run(&cx, &heard)).await;
     drop(cx);

@@ -145,7 +145,7 @@ impl Verify<'_> {
         }
         let restarted = pods.iter().filter(|pod| pod.restarts > 0);
         let restarted: Vec<String> = restarted
-            .map(|pod| format!("{} was restarted {} times", pod.name, pod.restarts))
+            .map(|pod| format!("{} has a restart count of {}", pod.name, pod.restarts))
             .collect();
         let evidence: Vec<Value> = pods
             .iter()

@@ -282,7 +282,7 @@ impl Judge {
     }
 
     /// Failures in the whole run of which nothing says which version had them.
-    pub fn unattributed(&self) -> u64 {
+    pub fn run_unattributed(&self) -> u64 {
         self.known.run_unattributed
     }
 

@@ -194,7 +194,7 @@ impl Auto<'_> {
                 .map(|stream| (stream.name.to_owned(), stream.judge.run().1))
                 .collect(),
             unattributed: streams()
-                .map(|stream| (stream.name.to_owned(), stream.judge.unattributed()))
+                .map(|stream| (stream.name.to_owned(), stream.judge.run_unattributed()))
                 .filter(|(_, failures)| *failures > 0)
                 .collect(),
             split,
