@@ -213,6 +213,7 @@ fn the_tool_rides_out_what_passes() {
   - {calls: '*:Describe*', kind: unavailable, probability: 0.05, seed: 2, count: 8}
   - {calls: 'kubernetes:patch:*', kind: unavailable, probability: 0.1, seed: 3, count: 8}
   - {calls: 'kubernetes:get:*', kind: reset, probability: 0.1, seed: 4, count: 8}
+  - {calls: 'kubernetes:watch:ingressclasses.networking.k8s.io', kind: slow, seconds: 10, count: 9, caller: controllers}
 ";
     std::fs::write(&file, rules).unwrap();
     let start = [
@@ -228,7 +229,7 @@ fn the_tool_rides_out_what_passes() {
         .succeeds();
     world.run(&["up", "--sandbox"]).succeeds();
     let listed = list(&world);
-    assert_eq!(listed.len(), 4);
+    assert_eq!(listed.len(), 5);
     for rule in &listed {
         assert!(rule["struck"].as_u64().unwrap() > 0, "{rule}");
     }

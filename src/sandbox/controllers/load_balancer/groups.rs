@@ -123,9 +123,10 @@ impl Controller {
             .cluster
             .cache(&INGRESS_CLASSES)
             .get(&Key::new("", name))
+            // A cache of the controller's own answers, which puts the kind where the API server has the resource.
             .ok_or_else(|| {
                 format!(
-                    "invalid ingress class: ingressclasses.networking.k8s.io \"{name}\" not found"
+                    "invalid ingress class: IngressClass.networking.k8s.io \"{name}\" not found"
                 )
             })?;
         if class["spec"]["controller"] != CLASS_CONTROLLER {
