@@ -24,7 +24,7 @@ struct Scene {
 /// What a write to a scale does to its object is not in the answer.
 fn looked_at(request: Request) -> Vec<Request> {
     let look = match (request.method, request.path.strip_suffix("/scale")) {
-        ("PUT", Some(one)) => Some(Request::new("GET", one)),
+        ("PUT" | "PATCH", Some(one)) => Some(Request::new("GET", one)),
         _ => None,
     };
     [request].into_iter().chain(look).collect()
@@ -224,6 +224,12 @@ impl Scene {
                     Value::Null,
                     json!(-1),
                     json!([1]),
+                    json!(1.5),
+                    json!([0, 255]),
+                    json!([300]),
+                    json!(9_999_999_999_i64),
+                    json!("2026-01-01T00:00:00+02:00"),
+                    json!("5KiKi"),
                 ],
             );
             return;
@@ -299,7 +305,7 @@ impl Scene {
             }
         }
         match self.rng.usize(..40) {
-            0 => body["spec"]["nonsense"] = 1.into(),
+            0 if body["spec"].is_object() => body["spec"]["nonsense"] = 1.into(),
             1 => body["metadata"]["managedFields"] = json!([{"manager": "x"}]),
             2 => body["metadata"]["resourceVersion"] = "1".into(),
             3 => {
@@ -314,6 +320,22 @@ impl Scene {
         if kind.status && kind.name != "Service" && once_in(&mut self.rng, 8) {
             path.push_str("/status");
             body = json!({"apiVersion": kind.api, "kind": kind.name, "metadata": {"name": name}, "status": self.status(kind)});
+        } else if kind.scale && once_in(&mut self.rng, 5) {
+            path.push_str("/scale");
+            body = json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": name}});
+            if !once_in(&mut self.rng, 6) {
+                body["spec"] = json!({"replicas": pick(&mut self.rng, &[0, 1, 1, 3, 4, -1])});
+            }
+            match self.rng.usize(..16) {
+                0 => body["apiVersion"] = kind.api.into(),
+                1 => body["metadata"]["name"] = "other".into(),
+                2 => body["metadata"]["namespace"] = namespace.into(),
+                3 => body["metadata"]["labels"] = json!({"app": "x"}),
+                4 => body["status"] = json!({"replicas": 2}),
+                5 => body["nonsense"] = 1.into(),
+                6 => self.damage(&mut body),
+                _ => {}
+            }
         }
         let mut request = Request::new("PATCH", path).body(APPLY, body);
         if !once_in(&mut self.rng, 25) {

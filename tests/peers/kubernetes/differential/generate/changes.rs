@@ -58,7 +58,53 @@ impl Scene {
         }
     }
 
+    /// A patch of a scale, which is an object of its own kind.
+    fn scale(&mut self, one: &str) -> Request {
+        let path = format!("{one}/scale");
+        let request = Request::new("PATCH", path);
+        let change = pick(
+            &mut self.rng,
+            &[
+                json!({"spec": {"replicas": 0}}),
+                json!({"spec": {"replicas": 1}}),
+                json!({"spec": {"replicas": 3}}),
+                json!({"spec": {"replicas": 3}}),
+                json!({"spec": {"replicas": -1}}),
+                json!({"spec": {"replicas": "3"}}),
+                json!({"spec": {"replicas": null}}),
+                json!({"spec": {"nonsense": 1}}),
+                json!({"spec": null}),
+                json!({"status": {"replicas": 9}}),
+                json!({"metadata": {"labels": {"app": "x"}}}),
+                json!({"metadata": {"name": "other"}}),
+                json!({"metadata": {"resourceVersion": "1"}}),
+                json!({"metadata": {"uid": "x"}}),
+                json!({"kind": "Other"}),
+                json!({}),
+            ],
+        );
+        let request = match self.rng.usize(..3) {
+            0 => request.body(MERGE, change),
+            1 => request.body(STRATEGIC, change),
+            _ => {
+                let operations = [
+                    json!([{"op": "replace", "path": "/spec/replicas", "value": 4}]),
+                    json!([{"op": "add", "path": "/spec/replicas", "value": 2}]),
+                    json!([{"op": "remove", "path": "/spec/replicas"}]),
+                    json!([{"op": "test", "path": "/spec/replicas", "value": 1}]),
+                    json!([{"op": "replace", "path": "/metadata/name", "value": "other"}]),
+                    json!([]),
+                ];
+                request.body(PATCH, pick(&mut self.rng, &operations))
+            }
+        };
+        self.options(request)
+    }
+
     pub(super) fn patch(&mut self, kind: &Kind, one: &str) -> Request {
+        if kind.scale && once_in(&mut self.rng, 6) {
+            return self.scale(one);
+        }
         let status = kind.status && once_in(&mut self.rng, 4);
         let path = if status {
             format!("{one}/status")
@@ -172,6 +218,11 @@ impl Scene {
         if status {
             let status = self.status(kind);
             merges = vec![json!({"status": status}), json!({"status": null})];
+        }
+        if once_in(&mut self.rng, 12) {
+            let at = self.rng.usize(..merges.len());
+            self.damage(&mut merges[at]);
+            merges = vec![merges.swap_remove(at)];
         }
         // A status is patched with what is in it.
         let request = match self.rng.usize(..if status { 7 } else { 10 }) {
