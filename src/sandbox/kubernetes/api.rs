@@ -15,13 +15,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::accept::{View, metadata};
 use super::rbac::Rules;
-use super::request::Info;
+use super::request::{Info, is_escaped};
 use super::resources::{Registry, Resource};
 use super::status::{Result, Status};
 use super::store::Store;
 use super::write::Call;
 use super::{Keys, ServerOptions, UserInfo, VERSION};
-use super::{auth, discovery, openapi, proxy, rbac, read, scale, subresource, write};
+use super::{auth, discovery, openapi, proxy, rbac, read, scale, subresource, warnings, write};
 use crate::sandbox::faults::{Refusal, Visit};
 use crate::sandbox::http::{self, Breaker};
 
@@ -65,6 +65,9 @@ pub struct Api {
 
 /// Answers a request.
 pub async fn answer(api: Arc<Api>, breaker: Breaker, request: Request<Incoming>) -> Response<Body> {
+    if let Some(answer) = nonsense(&request) {
+        return answer;
+    }
     if !http::is_addressed_here(&request, OWN_NAMES) {
         let mut status = Status::new(
             403,
@@ -105,6 +108,24 @@ pub async fn answer(api: Arc<Api>, breaker: Breaker, request: Request<Incoming>)
     };
     let refuse = |refusal| refused(&on_purpose(refusal));
     faults.carry(&visit, strike, &breaker, refuse, act).await
+}
+
+/// The answer to what is no request at all.
+fn nonsense(request: &Request<Incoming>) -> Option<Response<Body>> {
+    let uri = request.uri();
+    let nobody = uri.authority().is_none() && !request.headers().contains_key("host");
+    if nobody {
+        return Some(text(400, "400 Bad Request: missing required Host header"));
+    }
+    if uri.path() == "*" && request.method() == hyper::Method::OPTIONS {
+        return Some(text(200, ""));
+    }
+    let path = uri.path();
+    let connects = request.method() == hyper::Method::CONNECT;
+    if !connects && !path.starts_with('/') || !is_escaped(path) {
+        return Some(text(400, "400 Bad Request"));
+    }
+    None
 }
 
 /// A request as the fault rules name it: `kubernetes:patch:deployments.apps`.
@@ -155,13 +176,30 @@ async fn handle(
     user: UserInfo,
     request: Request<Incoming>,
 ) -> Result<Response<Body>> {
-    rbac::authorize(api, &user, info)?;
-    if !info.resource_request {
-        return plain(api, info, request.headers());
+    if info.incomplete {
+        let path = request.uri().path();
+        let why = format!(
+            "Internal Server Error: {path:?}: failed to create RequestInfo: unable to determine kind and namespace from url, {path}\n"
+        );
+        return Ok(bytes(500, TEXT, why.into()));
     }
+    rbac::authorize(api, &user, info)?;
     let index = api.registry.index();
-    if !index.has_version(&info.group, &info.version) {
+    let own = info.path.starts_with("/api/")
+        || !info.group.is_empty() && index.builtin_group(&info.group);
+    if info.hollow && (own && !info.path.starts_with("//")) {
+        return Err(Status::no_resource());
+    } else if info.hollow {
         return Ok(text(404, "404 page not found\n"));
+    }
+    if !info.resource_request {
+        return plain(api, info, request.method(), request.headers());
+    }
+    if !index.has_version(&info.group, &info.version) {
+        return match own {
+            true => Err(Status::no_resource()),
+            false => Ok(text(404, "404 page not found\n")),
+        };
     }
     let resource = index
         .find(&info.group, &info.version, &info.resource)
@@ -175,7 +213,25 @@ async fn handle(
         other => other?,
     };
     if resource.namespaced && info.namespace.is_empty() && !info.name.is_empty() {
-        return Err(Status::no_resource());
+        return match resource.custom {
+            None => Err(Status::no_resource()),
+            Some(_) => Ok(text(404, "404 page not found\n")),
+        };
+    }
+    let known = info.subresource.is_empty() || resource.has(&info.subresource);
+    match (&resource.custom, request.method()) {
+        (Some(_), &hyper::Method::HEAD) => {}
+        (None, _) if !info.known_method => {
+            return Err(match known {
+                true => Status::method_not_allowed(),
+                false => Status::no_resource(),
+            });
+        }
+        (Some(_), _) if !info.known_method && known => return Err(unsupported(&resource, "")),
+        _ => {}
+    }
+    if known {
+        named(info, &resource)?;
     }
     if proxy::is_proxied(&resource, &info.subresource) {
         return proxy::forward(api, info, request).await;
@@ -195,15 +251,37 @@ async fn handle(
                 .await
                 .and_then(|(code, value)| show(&resource, info, view, code, &value))
                 .unwrap_or_else(|status| refused(&status));
-            for warning in call.warnings {
-                let warning = format!("299 - {}", Value::from(warning));
-                if let Ok(warning) = HeaderValue::from_str(&warning) {
-                    response.headers_mut().append("warning", warning);
-                }
+            let heard = call.heard.lock();
+            let heard = heard.unwrap_or_else(|poisoned| poisoned.into_inner());
+            call.warnings.extend_from_slice(&heard);
+            for warning in warnings::headers(&call.warnings) {
+                response.headers_mut().append("warning", warning);
             }
             Ok(response)
         }
     }
+}
+
+/// Whether there may be a place of such a name.
+fn named(info: &Info, resource: &Resource) -> Result<()> {
+    let name = &info.name;
+    let wrong = match name.as_str() {
+        "." | ".." => format!("may not be '{name}'"),
+        name if name.contains('%') => "may not contain '%'".to_owned(),
+        _ => String::new(),
+    };
+    if !wrong.is_empty() && info.verb != "create" && info.verb != "update" {
+        let name = super::gojson::quoted(name);
+        return Err(Status::bad_request(format!(
+            "Name parameter invalid: {name}: {wrong}"
+        )));
+    }
+    let reads = matches!(info.verb, "get" | "patch" | "delete");
+    if resource.namespaced && reads && matches!(info.namespace.as_str(), "." | "..") {
+        let key = format!("/{}/{}/{name}", resource.plural, info.namespace);
+        return Err(Status::new(500, "", format!("invalid key: {key:?}")));
+    }
+    Ok(())
 }
 
 fn unread(why: http::Unread) -> Status {
@@ -215,7 +293,8 @@ fn unread(why: http::Unread) -> Status {
             format!("Request entity too large: limit is {LIMIT}"),
         ),
         http::Unread::TooSlow => Status::new(code, "Timeout", message),
-        http::Unread::Broken => Status::bad_request(message),
+        // Upstream takes it for its own fault.
+        http::Unread::Broken => Status::new(500, "", message),
     }
 }
 
@@ -256,8 +335,7 @@ async fn change(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Resul
     let info = call.info;
     let resource = call.resource.clone();
     if resource.review {
-        let body = write::decode(headers, body, &resource.kind)?;
-        return subresource::review(call, body).await;
+        return subresource::review(call, headers, body).await;
     }
     match (info.verb, info.subresource.as_str()) {
         ("create" | "delete", "status" | "scale") if resource.has(&info.subresource) => {
@@ -265,6 +343,10 @@ async fn change(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Resul
         }
         ("create", "") if !info.name.is_empty() && resource.custom.is_none() => {
             Err(unsupported(&resource, info.verb))
+        }
+        ("patch", "") if info.name.is_empty() && resource.custom.is_some() => {
+            write::accepted(call, &write::content_type(headers))?;
+            Err(Status::bad_request("name must be provided"))
         }
         ("update", "") if info.name.is_empty() && resource.custom.is_some() => {
             Err(Status::bad_request("name must be provided"))
@@ -295,17 +377,26 @@ async fn change(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Resul
     }
 }
 
-fn plain(api: &Arc<Api>, info: &Info, headers: &HeaderMap) -> Result<Response<Body>> {
-    if !matches!(info.verb, "get" | "head") {
-        return Err(Status::method_not_allowed());
-    }
+fn plain(
+    api: &Arc<Api>,
+    info: &Info,
+    method: &hyper::Method,
+    headers: &HeaderMap,
+) -> Result<Response<Body>> {
     let accept = headers
         .get("accept")
         .and_then(|value| value.to_str().ok())
         .unwrap_or("");
+    if matches!(info.path.as_str(), "/healthz" | "/livez" | "/readyz") {
+        return Ok(text(200, "ok"));
+    }
     let path = info.path.trim_end_matches('/');
+    // Who answers these takes one method alone, and knows what is below them.
+    let first = info.path.split('/').nth(1).unwrap_or("");
+    let strict = matches!(first, "api" | "apis" | "version");
     Ok(match path {
-        "/healthz" | "/livez" | "/readyz" => text(200, "ok"),
+        "/healthz" | "/livez" | "/readyz" => text(404, "404 page not found\n"),
+        _ if strict && method != hyper::Method::GET => return Err(Status::method_not_allowed()),
         "/version" => json_body(
             200,
             &json!({
@@ -334,6 +425,7 @@ fn plain(api: &Arc<Api>, info: &Info, headers: &HeaderMap) -> Result<Response<Bo
         _ if path.starts_with("/openapi") => return openapi::answer(api, info, accept),
         _ => match discovery::answer(api, path, accept) {
             Some(response) => response,
+            None if matches!(first, "api" | "version") => return Err(Status::no_resource()),
             None => text(404, "404 page not found\n"),
         },
     })
@@ -351,13 +443,12 @@ pub fn json_body(code: u16, value: &Value) -> Response<Body> {
     bytes(code, "application/json", Bytes::from(value.to_string()))
 }
 
+/// The type of text.
+const TEXT: &str = "text/plain; charset=utf-8";
+
 /// An answer with text.
 pub fn text(code: u16, text: &'static str) -> Response<Body> {
-    bytes(
-        code,
-        "text/plain; charset=utf-8",
-        Bytes::from_static(text.as_bytes()),
-    )
+    bytes(code, TEXT, Bytes::from_static(text.as_bytes()))
 }
 
 /// An answer with this body.

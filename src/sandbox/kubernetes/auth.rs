@@ -151,28 +151,46 @@ fn service_account(
     })
 }
 
-/// Answers a TokenRequest for a service account.
+/// Fills in what a request for a token leaves open, and checks it.
+pub fn complete(account: &Value, request: &mut Value) -> Result<()> {
+    let metadata = [
+        ("name", object::name(account)),
+        ("namespace", object::namespace(account)),
+        ("uid", object::uid(account)),
+    ];
+    for (field, known) in metadata {
+        if object::text(&request["metadata"], field).is_empty() {
+            request["metadata"][field] = known.into();
+        }
+    }
+    request["metadata"]["creationTimestamp"] = object::now().into();
+    if object::list(request, "spec.audiences").is_empty() {
+        object::set(request, "spec.audiences", json!([AUDIENCE]));
+    }
+    object::default(request, "spec.expirationSeconds", 3600);
+    request["status"] = json!({"expirationTimestamp": null, "token": ""});
+    let seconds = &request["spec"]["expirationSeconds"];
+    let why = match seconds.as_i64() {
+        Some(..600) => "may not specify a duration less than 10 minutes",
+        Some(0x1_0000_0001..) => "may not specify a duration larger than 2^32 seconds",
+        _ => return Ok(()),
+    };
+    let cause = Cause::invalid("spec.expirationSeconds", seconds, why);
+    Err(Status::invalid(
+        "authentication.k8s.io",
+        "TokenRequest",
+        "",
+        &[cause],
+    ))
+}
+
+/// Issues the token of a complete request.
 pub fn issue(api: &Api, account: &Value, mut request: Value) -> Result<Value> {
     let (namespace, name) = (object::namespace(account), object::name(account));
     let seconds = request["spec"]["expirationSeconds"]
         .as_i64()
         .unwrap_or(3600);
-    if seconds < 600 {
-        return Err(Status::invalid(
-            "authentication.k8s.io",
-            "TokenRequest",
-            name,
-            &[Cause::invalid(
-                "spec.expirationSeconds",
-                &seconds.into(),
-                "may not specify a duration less than 10 minutes",
-            )],
-        ));
-    }
-    let mut audiences = object::list(&request, "spec.audiences").to_vec();
-    if audiences.is_empty() {
-        audiences.push(AUDIENCE.into());
-    }
+    let audiences = object::list(&request, "spec.audiences").to_vec();
     let mut private = json!({
         "namespace": namespace,
         "serviceaccount": {"name": name, "uid": object::uid(account)},
@@ -185,8 +203,9 @@ pub fn issue(api: &Api, account: &Value, mut request: Value) -> Result<Value> {
             "Secret" => "secrets",
             "Node" => "nodes",
             _ => {
+                let (group, version) = object::group_version(object::text(bound, "apiVersion"));
                 return Err(Status::bad_request(format!(
-                    "cannot bind token for object of type {kind}"
+                    "cannot bind token to object of type {group}/{version}, Kind={kind}"
                 )));
             }
         };
@@ -199,7 +218,7 @@ pub fn issue(api: &Api, account: &Value, mut request: Value) -> Result<Value> {
         if !uid.is_empty() && uid != object::uid(&object.value) {
             return Err(Status::conflict(
                 "",
-                table,
+                kind,
                 wanted,
                 &format!(
                     "the UID in the bound object reference ({uid}) does not match the UID in record. The object might have been deleted and then recreated"
@@ -235,13 +254,6 @@ pub fn issue(api: &Api, account: &Value, mut request: Value) -> Result<Value> {
     let expires = jiff::Timestamp::from_second(end)
         .map(object::stamp)
         .unwrap_or_default();
-    object::set(&mut request, "apiVersion", "authentication.k8s.io/v1");
-    object::set(&mut request, "kind", "TokenRequest");
-    object::set(&mut request, "metadata.name", name);
-    object::set(&mut request, "metadata.namespace", namespace);
-    object::set(&mut request, "metadata.creationTimestamp", object::now());
-    object::set(&mut request, "spec.audiences", audiences);
-    object::set(&mut request, "spec.expirationSeconds", seconds);
     object::set(
         &mut request,
         "status",

@@ -3,13 +3,16 @@
 //! its own order: the decoder goes on after most mistakes and tells the first one, but a type that reads itself (a quantity,
 //! a time) ends it at once; the converter ends at the first one.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
 use serde_json::{Value, json};
 
 use super::schema::{Schema, Shape, Zero};
-use super::{gojson, gotime, quantity};
+use super::{gojson, gotime, quantity, repeated};
 
 /// Who reads an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,21 +23,39 @@ pub enum Reader {
     Converter,
 }
 
+/// What a reader that looks at fields says of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Odd {
+    /// Its type does not have it.
+    Unknown(String),
+    /// It is given twice.
+    Twice(String),
+}
+
+impl std::fmt::Display for Odd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Odd::Unknown(path) => write!(f, "unknown field {path:?}"),
+            Odd::Twice(path) => write!(f, "duplicate field {path:?}"),
+        }
+    }
+}
+
 /// Brings an object of a built-in kind into the shape of its type: unknown fields and nulls go away, empty lists and maps
-/// too. Returns the unknown fields.
-pub fn decode(schema: &Schema, value: &mut Value, reader: Reader) -> Result<Vec<String>, String> {
+/// too. Returns the unknown fields and those that are given twice, as they come.
+pub fn decode(schema: &Schema, value: &mut Value, reader: Reader) -> Result<Vec<Odd>, String> {
     let mut walk = Walk {
         reader,
         path: String::new(),
         fields: String::new(),
         owner: "",
-        unknown: Vec::new(),
+        odd: Vec::new(),
         saved: None,
     };
     walk.visit(schema, value)?;
     match walk.saved {
         Some(wrong) => Err(wrong),
-        None => Ok(walk.unknown),
+        None => Ok(walk.odd),
     }
 }
 
@@ -45,7 +66,7 @@ struct Walk {
     /// Without, as Go's decoder says it.
     fields: String,
     owner: &'static str,
-    unknown: Vec<String>,
+    odd: Vec<Odd>,
     /// The first mistake that did not end the walk.
     saved: Option<String>,
 }
@@ -64,6 +85,8 @@ impl Walk {
             (_, Value::Null) | (Shape::Bool, Value::Bool(_)) => Ok(()),
             (Shape::Any, _) | (Shape::Number, Value::Number(_)) => {
                 whole_numbers(value);
+                let twice = repeated::settle(value, &self.path);
+                self.odd.extend(twice.into_iter().map(Odd::Twice));
                 Ok(())
             }
             (Shape::String("quantity"), given) => {
@@ -249,7 +272,9 @@ impl Walk {
         let Value::Object(map) = value else {
             return Ok(());
         };
+        let mut seen = repeated::Seen::of(map);
         for (key, item) in map.iter_mut() {
+            let key = repeated::field(key);
             // In a map of Go a null is the empty value.
             match values.shape {
                 Shape::String("quantity") if item.is_null() => *item = "0".into(),
@@ -259,9 +284,13 @@ impl Walk {
             // Go's decoder names the map, not the key.
             let length = self.path.len();
             self.path.push_str(&format!(".{key}"));
+            if seen.again(key) {
+                self.odd.push(Odd::Twice(self.path.clone()));
+            }
             self.visit(values, item)?;
             self.path.truncate(length);
         }
+        map.retain(|key, _| !repeated::is_earlier(key));
         Ok(())
     }
 
@@ -269,7 +298,7 @@ impl Walk {
         &mut self,
         schema: &Schema,
         name: &str,
-        fields: &std::collections::BTreeMap<String, std::sync::Arc<Schema>>,
+        fields: &BTreeMap<String, Arc<Schema>>,
         value: &mut Value,
     ) -> Step {
         let Value::Object(map) = value else {
@@ -282,18 +311,31 @@ impl Walk {
             all.sort_by_key(|(key, _)| fields.get(key).map(|field| field.place));
             map.extend(all);
         }
+        let mut seen = repeated::Seen::of(map);
         for (key, item) in map.iter_mut() {
-            let Some(field) = fields.get(key) else {
-                if !schema.preserve {
+            let known = repeated::field(key);
+            let Some(field) = fields.get(known) else {
+                if schema.preserve {
+                    repeated::settle(item, "");
+                } else {
                     drop.push(key.clone());
-                    self.enter(key, |walk| {
-                        let path = walk.path.clone();
-                        walk.unknown.push(path);
-                    });
+                    self.enter(known, |walk| walk.odd.push(Odd::Unknown(walk.path.clone())));
                 }
                 continue;
             };
-            self.enter(key, |walk| walk.visit(field, item))?;
+            let again = seen.again(known);
+            self.enter(known, |walk| {
+                if again {
+                    walk.odd.push(Odd::Twice(walk.path.clone()));
+                }
+                walk.visit(field, item)
+            })?;
+        }
+        repeated::merge(fields, map);
+        for (key, item) in map.iter_mut() {
+            let Some(field) = fields.get(key) else {
+                continue;
+            };
             let empty = match item {
                 Value::Null => true,
                 // A role without rules says so.
@@ -487,6 +529,43 @@ mod tests {
         assert_eq!(
             read(containing(both), Reader::Converter),
             Err("cannot convert int64 to string".into())
+        );
+    }
+
+    #[test]
+    fn what_is_given_twice_is_read_into_what_was_there() {
+        let text = br#"{
+            "metadata": {"name": "a", "labels": {"a": "1", "a": "2", "b": "1"}},
+            "odd": {"x": 1, "x": 2}, "odd": 1,
+            "spec": {"replicas": 1, "replicas": 2, "template": {"spec": {"containers": [{"name": "a", "image": "x"}, {"name": "b"}]}}},
+            "metadata": {"labels": {"b": "2", "c": "3"}},
+            "spec": {"template": {"spec": {"containers": [{"image": "y", "image": "z"}]}}, "selector": null}
+        }"#;
+        let mut object = repeated::json(text).expect("JSON").value;
+        let odd = decode(&reflect::of::<Deployment>(), &mut object, Reader::Json).expect("it fits");
+        let said: Vec<String> = odd.iter().map(Odd::to_string).collect();
+        let expected = [
+            "duplicate field \"metadata.labels.a\"",
+            "unknown field \"odd\"",
+            "unknown field \"odd\"",
+            "duplicate field \"spec.replicas\"",
+            "duplicate field \"metadata\"",
+            "duplicate field \"spec\"",
+            "duplicate field \"spec.template.spec.containers[0].image\"",
+        ];
+        assert_eq!(said, expected);
+        let metadata = &object["metadata"];
+        assert_eq!(metadata["name"], "a");
+        assert_eq!(metadata["labels"], json!({"a": "2", "b": "2", "c": "3"}));
+        let containers = &object["spec"]["template"]["spec"]["containers"];
+        assert_eq!(*containers, json!([{"name": "a", "image": "z"}]));
+        assert_eq!(object["spec"]["replicas"], 2);
+        let wrong = br#"{"spec": {"replicas": "x", "replicas": 1}}"#;
+        let mut wrong = repeated::json(wrong).expect("JSON").value;
+        let said = "json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32";
+        assert_eq!(
+            decode(&reflect::of::<Deployment>(), &mut wrong, Reader::Json),
+            Err(said.into())
         );
     }
 

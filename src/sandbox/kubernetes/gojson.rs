@@ -1,5 +1,7 @@
 //! What Go's decoder says about text that is not JSON, or not the JSON that it expected.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 /// What is wrong with a text, in Go's words; nothing when it is JSON.
@@ -31,6 +33,69 @@ pub fn kind(value: &Value) -> &'static str {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     }
+}
+
+/// A text as Go quotes it.
+pub fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            '\x07' => quoted.push_str("\\a"),
+            '\x08' => quoted.push_str("\\b"),
+            '\x0b' => quoted.push_str("\\v"),
+            '\x0c' => quoted.push_str("\\f"),
+            '\0'..='\x1f' | '\x7f' => quoted.push_str(&format!("\\x{:02x}", letter as u32)),
+            '\u{80}'..='\u{a0}' | '\u{ad}' => {
+                quoted.push_str(&format!("\\u{:04x}", letter as u32));
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// What is no text, and what only half of one stands for, is one sign of that, as for Go.
+pub fn mended(text: &[u8]) -> Cow<'_, [u8]> {
+    let text = match String::from_utf8_lossy(text) {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    };
+    let half = |at: usize, range: std::ops::RangeInclusive<u16>| {
+        let digits = text.get(at..at + 6)?.strip_prefix(b"\\u")?;
+        let number = u16::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        range.contains(&number).then_some(number)
+    };
+    let mut halves = Vec::new();
+    let mut at = 0;
+    while let Some(next) = text[at..].iter().position(|byte| *byte == b'\\') {
+        at += next;
+        let first = half(at, 0xd800..=0xdbff).is_some();
+        at += match (first, half(at, 0xdc00..=0xdfff).is_some()) {
+            (true, _) if half(at + 6, 0xdc00..=0xdfff).is_some() => 12,
+            (true, _) | (_, true) => {
+                halves.push(at);
+                6
+            }
+            _ => 2,
+        };
+        if at >= text.len() {
+            break;
+        }
+    }
+    if halves.is_empty() {
+        return text;
+    }
+    let mut text = text.into_owned();
+    for at in halves {
+        text[at..at + 6].copy_from_slice(b"\\ufffd");
+    }
+    Cow::Owned(text)
 }
 
 /// A number without a sign.
@@ -237,7 +302,24 @@ impl Scanner<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::error;
+    use super::*;
+
+    #[test]
+    fn what_is_no_text_is_mended_and_quoted() {
+        let mend = |text: &[u8]| String::from_utf8_lossy(&mended(text)).into_owned();
+        assert_eq!(mend(b"{\"a\": \"\xff\"}"), "{\"a\": \"\u{fffd}\"}");
+        for (given, expected) in [
+            (r#""\ud800""#, r#""\ufffd""#),
+            (r#""\ud83d\ude00""#, r#""\ud83d\ude00""#),
+            (r#""\ude00\ud83d""#, r#""\ufffd\ufffd""#),
+            (r#""\\ud800""#, r#""\\ud800""#),
+            (r#""\ud8""#, r#""\ud8""#),
+            (r#"\"#, r#"\"#),
+        ] {
+            assert_eq!(mend(given.as_bytes()), expected);
+        }
+        assert_eq!(quoted("a\0\n\"\\ä"), r#""a\x00\n\"\\ä""#);
+    }
 
     #[test]
     fn broken_json_is_refused_in_go_s_words() {

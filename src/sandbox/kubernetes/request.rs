@@ -11,7 +11,8 @@ impl Query {
     pub fn parse(text: &str) -> Query {
         let pairs = text
             .split('&')
-            .filter(|pair| !pair.is_empty())
+            // What is no pair counts for nothing.
+            .filter(|pair| !pair.is_empty() && !pair.contains(';') && is_escaped(pair))
             .map(|pair| {
                 let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
                 (decode(key, true), decode(value, true))
@@ -53,6 +54,14 @@ impl Query {
     }
 }
 
+/// Whether all percent signs begin an escape.
+pub fn is_escaped(text: &str) -> bool {
+    text.split('%').skip(1).all(|rest| {
+        let digits = rest.as_bytes().get(..2);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    })
+}
+
 /// Undoes percent encoding.
 pub fn decode(text: &str, plus: bool) -> String {
     let bytes = text.as_bytes();
@@ -85,6 +94,12 @@ pub struct Info {
     pub path: String,
     /// Whether it is about a resource.
     pub resource_request: bool,
+    /// Whether the method is one that resources may have.
+    pub known_method: bool,
+    /// Whether part of the path is empty.
+    pub hollow: bool,
+    /// Whether it says how to ask, and not for what.
+    pub incomplete: bool,
     /// The API group.
     pub group: String,
     /// The version.
@@ -117,14 +132,21 @@ impl Info {
                 Method::OPTIONS => "options",
                 _ => "unknown",
             },
-            path: path.to_owned(),
+            path: decode(path, false),
+            known_method: matches!(
+                *method,
+                Method::GET | Method::POST | Method::PUT | Method::PATCH | Method::DELETE
+            ),
             query: Query::parse(query),
             ..Info::default()
         };
-        let parts: Vec<String> = path
+        // An escaped slash is one.
+        let whole = info.path.clone();
+        info.hollow = whole.trim_end_matches('/').contains("//");
+        let parts: Vec<String> = whole
             .split('/')
             .filter(|part| !part.is_empty())
-            .map(|part| decode(part, false))
+            .map(str::to_owned)
             .collect();
         let mut rest = match parts.first().map(String::as_str) {
             Some("api") if parts.len() > 2 => {
@@ -140,6 +162,7 @@ impl Info {
         };
         info.resource_request = true;
         let mut watch = false;
+        info.incomplete = matches!(rest[0].as_str(), "watch" | "proxy") && rest.len() < 2;
         if rest[0] == "watch" && rest.len() > 1 {
             watch = true;
             rest = &rest[1..];

@@ -24,6 +24,8 @@ pub struct Labels(Vec<Requirement>);
 impl Labels {
     /// Reads `a=b,c in (d,e),!f`, and says what is wrong as upstream's parser does.
     pub fn parse(text: &str) -> Result<Labels> {
+        // Upstream takes a NUL for the end.
+        let text = text.split('\0').next().unwrap_or(text);
         Parser::new(text)
             .parse()
             .map(Labels)

@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::gojson::quoted;
+
 /// A failed request.
 #[derive(Clone, Debug)]
 pub struct Status {
@@ -118,7 +120,10 @@ impl Cause {
 }
 
 fn shown(value: &Value) -> String {
-    value.to_string()
+    match value {
+        Value::String(text) => quoted(text),
+        other => other.to_string(),
+    }
 }
 
 impl Status {
@@ -149,7 +154,7 @@ impl Status {
 
     /// `pods "x" not found`.
     pub fn not_found(group: &str, plural: &str, name: &str) -> Self {
-        let message = format!("{} \"{name}\" not found", qualified(group, plural));
+        let message = format!("{} {} not found", qualified(group, plural), quoted(name));
         Status::new(404, "NotFound", message).about(group, plural, name)
     }
 
@@ -166,15 +171,20 @@ impl Status {
 
     /// `pods "x" already exists`.
     pub fn already_exists(group: &str, plural: &str, name: &str) -> Self {
-        let message = format!("{} \"{name}\" already exists", qualified(group, plural));
+        let message = format!(
+            "{} {} already exists",
+            qualified(group, plural),
+            quoted(name)
+        );
         Status::new(409, "AlreadyExists", message).about(group, plural, name)
     }
 
     /// `Operation cannot be fulfilled on …`.
     pub fn conflict(group: &str, plural: &str, name: &str, why: &str) -> Self {
         let message = format!(
-            "Operation cannot be fulfilled on {} \"{name}\": {why}",
-            qualified(group, plural)
+            "Operation cannot be fulfilled on {} {}: {why}",
+            qualified(group, plural),
+            quoted(name)
         );
         Status::new(409, "Conflict", message).about(group, plural, name)
     }
@@ -203,7 +213,11 @@ impl Status {
         } else {
             format!("[{}]", said.join(", "))
         };
-        let message = format!("{} \"{name}\" is invalid: {said}", qualified(group, kind));
+        let message = format!(
+            "{} {} is invalid: {said}",
+            qualified(group, kind),
+            quoted(name)
+        );
         let mut status = Status::new(422, "Invalid", message).about(group, kind, name);
         let causes: Vec<Value> = causes
             .iter()
@@ -221,7 +235,7 @@ impl Status {
         let message = match (resource.is_empty(), name.is_empty()) {
             (true, _) => format!("forbidden: {why}"),
             (false, true) => format!("{resource} is forbidden: {why}"),
-            (false, false) => format!("{resource} \"{name}\" is forbidden: {why}"),
+            (false, false) => format!("{resource} {} is forbidden: {why}", quoted(name)),
         };
         Status::new(403, "Forbidden", message).about(group, plural, name)
     }

@@ -2,11 +2,65 @@
 
 use std::collections::{HashMap, HashSet};
 
+use hyper::header::HeaderValue;
 use serde_json::Value;
 
 use super::object::{self, list, text};
 use super::resources::Resource;
 use super::validation::label_errors;
+
+/// How many characters are said in warnings before each is cut.
+const MOST_SAID: usize = 4096;
+/// How many characters of a warning are left when it is cut.
+const MOST_OF_ONE: usize = 256;
+
+/// Headers for what was said, once each; when it is too much, each is cut and the last ones are left out.
+pub fn headers(said: &[String]) -> Vec<HeaderValue> {
+    let mut seen = HashSet::new();
+    let once: Vec<&String> = said
+        .iter()
+        .filter(|text| !text.is_empty() && seen.insert(*text))
+        .collect();
+    let whole: usize = once.iter().map(|text| text.chars().count()).sum();
+    let most = match whole > MOST_SAID {
+        true => MOST_OF_ONE,
+        false => usize::MAX,
+    };
+    let mut written = 0;
+    let mut headers = Vec::new();
+    for text in once {
+        if written >= MOST_SAID && whole > MOST_SAID {
+            break;
+        }
+        let text: String = text.chars().take(most).collect();
+        // Nobody is told what a header cannot say.
+        if text.chars().any(char::is_control) {
+            continue;
+        }
+        written += text.chars().count();
+        let quoted = text.replace('\\', "\\\\").replace('"', "\\\"");
+        headers.extend(HeaderValue::from_bytes(
+            format!("299 - \"{quoted}\"").as_bytes(),
+        ));
+    }
+    headers
+}
+
+/// The warnings that a strict reader's words are: one for each line of what is wrong with YAML.
+pub fn strict(said: &str) -> Vec<String> {
+    const HEAD: &str = "yaml: unmarshal errors:\n";
+    let said = said
+        .strip_prefix("error converting YAML to JSON: ")
+        .filter(|rest| rest.starts_with(HEAD))
+        .unwrap_or(said);
+    match said.strip_prefix(HEAD) {
+        Some(lines) => lines
+            .split('\n')
+            .map(|line| line.trim().to_owned())
+            .collect(),
+        None => vec![said.to_owned()],
+    }
+}
 
 /// What is to be said of a new object, or of a changed one.
 pub fn of(
@@ -285,6 +339,31 @@ mod tests {
                 "spec.template.spec.containers[1].ports[0]: duplicate port name \"p\" with spec.template.spec.containers[0].ports[0], services and probes that select ports by name will use spec.template.spec.containers[0].ports[0]",
             ]
         );
+    }
+
+    #[test]
+    fn warnings_are_said_once_and_not_without_end() {
+        let said = |texts: &[&str]| -> Vec<String> {
+            let texts: Vec<String> = texts.iter().map(|&text| text.to_owned()).collect();
+            let headers = headers(&texts).into_iter();
+            headers
+                .map(|header| String::from_utf8_lossy(header.as_bytes()).into_owned())
+                .collect()
+        };
+        let quoted = "299 - \"say \\\"\u{e4}\\\\\\\"\"";
+        assert_eq!(
+            said(&["say \"\u{e4}\\\"", "", "a\nb", "say \"\u{e4}\\\""]),
+            [quoted]
+        );
+        let long: Vec<String> = (0..30).map(|n| format!("{n:0>300}")).collect();
+        let long: Vec<&str> = long.iter().map(String::as_str).collect();
+        let cut = said(&long);
+        assert_eq!(cut.len(), MOST_SAID / MOST_OF_ONE);
+        assert!(cut.iter().all(|one| one.len() == MOST_OF_ONE + 8));
+        let yaml =
+            "error converting YAML to JSON: yaml: unmarshal errors:\n  line 1: a\n  line 2: b";
+        assert_eq!(strict(yaml), ["line 1: a", "line 2: b"]);
+        assert_eq!(strict("duplicate field \"a\""), ["duplicate field \"a\""]);
     }
 
     #[test]

@@ -118,7 +118,6 @@ pub fn cases<'a>(scene: &'a Scene, cases: &mut Vec<Case<'a>>) {
         );
     }
     for query in [
-        "labelSelector=%00",
         "labelSelector=a%20in",
         "labelSelector=a%20in%20(",
         "labelSelector=,,,",

@@ -1,9 +1,10 @@
 //! Admission: what is refused or changed before an object is stored, in the real server's order.
 
+mod calling;
 mod pods;
 mod webhooks;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
@@ -12,6 +13,7 @@ use super::api::Api;
 use super::object;
 use super::resources::Resource;
 use super::status::{Result, Status};
+use webhooks::Rounds;
 
 /// What is about to happen to an object.
 pub struct Attributes<'a> {
@@ -35,12 +37,24 @@ pub struct Attributes<'a> {
     pub dry_run: bool,
     /// The options of the request.
     pub options: Value,
+    /// What is said besides the answer.
+    pub warnings: &'a Mutex<Vec<String>>,
 }
 
 impl Attributes<'_> {
     /// A refusal in the words of a plugin.
     fn forbidden(&self, why: &str) -> Status {
-        Status::forbidden(&self.resource.group, &self.resource.plural, self.name, why)
+        let name = match self.name {
+            "" => "Unknown",
+            name => name,
+        };
+        Status::forbidden(&self.resource.group, &self.resource.plural, name, why)
+    }
+
+    fn warn(&self, text: &str) {
+        let warnings = self.warnings.lock();
+        let mut warnings = warnings.unwrap_or_else(|poisoned| poisoned.into_inner());
+        warnings.push(text.to_owned());
     }
 
     fn creates_pod(&self) -> bool {
@@ -73,12 +87,23 @@ pub fn lifecycle(attributes: &Attributes<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Lets plugins and webhooks change an object.
+/// Lets plugins and webhooks change an object: once more when a webhook has, so that the plugins see what it brought, and
+/// the webhooks that ask for it.
 pub async fn mutate(
     attributes: &Attributes<'_>,
     object: &mut Value,
     old: Option<&Value>,
 ) -> Result<()> {
+    let mut rounds = Rounds::default();
+    plugins(attributes, object, old)?;
+    if webhooks::mutate(attributes, object, old, &mut rounds).await? {
+        plugins(attributes, object, old)?;
+        webhooks::mutate(attributes, object, old, &mut rounds).await?;
+    }
+    Ok(())
+}
+
+fn plugins(attributes: &Attributes<'_>, object: &mut Value, old: Option<&Value>) -> Result<()> {
     if attributes.creates_pod() {
         pods::service_account(attributes, object)?;
         pods::defaults(attributes, object)?;
@@ -98,7 +123,7 @@ pub async fn mutate(
     {
         default_ingress_class(attributes, object);
     }
-    webhooks::mutate(attributes, object, old).await
+    Ok(())
 }
 
 /// Lets webhooks refuse an object as it will be stored; `object` is nothing when it is deleted.
@@ -109,7 +134,7 @@ pub async fn validate(
 ) -> Result<()> {
     if attributes.operation == "DELETE" {
         // Nothing is there that could be changed, and still they are asked.
-        webhooks::mutate(attributes, &mut Value::Null, old).await?;
+        webhooks::mutate(attributes, &mut Value::Null, old, &mut Rounds::default()).await?;
     }
     webhooks::validate(attributes, object, old).await
 }

@@ -1,28 +1,20 @@
-//! Mutating and validating webhooks, called over HTTPS where their Service's endpoints are.
+//! Mutating and validating webhooks: which are asked, what, and what their answers do.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::{BodyExt as _, Full};
-use hyper::Request;
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
 use super::super::auth::user_value;
+use super::super::crd::cel;
 use super::super::object;
 use super::super::patch;
 use super::super::read::external;
 use super::super::selector::Labels;
 use super::super::status::{Result, Status};
 use super::Attributes;
+use super::calling::{Trouble, call};
 
 const MUTATING: &str = "admissionregistration.k8s.io/mutatingwebhookconfigurations";
 const VALIDATING: &str = "admissionregistration.k8s.io/validatingwebhookconfigurations";
@@ -49,31 +41,69 @@ const REASONS: &[&str] = &[
     "UnsupportedMediaType",
 ];
 
-/// Calls the mutating webhooks in the order of their configurations' names. The object is `Null` when it is deleted.
+/// The calls of mutating webhooks for one object, of which there may be a second round.
+#[derive(Default)]
+pub struct Rounds {
+    second: bool,
+    /// Who is to see again what others change after it.
+    watching: HashSet<(String, usize)>,
+    /// Who is called in the second round.
+    due: HashSet<(String, usize)>,
+    /// What the first round ended with.
+    left: Value,
+}
+
+impl Rounds {
+    /// Something has changed: whoever wanted to see that will.
+    fn changed(&mut self) {
+        self.due.extend(self.watching.drain());
+    }
+}
+
+/// Calls the mutating webhooks in the order of their configurations' names. The object is `Null` when it is deleted. Says
+/// whether one of them changed it.
 pub async fn mutate(
     attributes: &Attributes<'_>,
     object: &mut Value,
     old: Option<&Value>,
-) -> Result<()> {
+    rounds: &mut Rounds,
+) -> Result<bool> {
     if exempt(attributes) {
-        return Ok(());
+        return Ok(false);
     }
+    if rounds.second && rounds.left != *object {
+        rounds.changed();
+    }
+    let mut changed = false;
     for configuration in attributes.api.store.all(MUTATING, "") {
-        for hook in object::list(&configuration.value, "webhooks") {
+        let hooks = object::list(&configuration.value, "webhooks");
+        for (index, hook) in hooks.iter().enumerate() {
             let shown = Some(&*object).filter(|object| !object.is_null());
-            if !matches(attributes, hook, shown, old) {
+            if !matches(attributes, hook, shown, old)? {
                 continue;
             }
-            let Some(response) = ask(attributes, hook, shown, old).await? else {
+            let key = (object::name(&configuration.value).to_owned(), index);
+            if rounds.second && !rounds.due.contains(&key) {
                 continue;
-            };
-            let Some(patch) = response["patch"].as_str().filter(|patch| !patch.is_empty()) else {
-                continue;
-            };
-            patched(hook, object, patch)?;
+            }
+            let response = ask(attributes, hook, shown, old).await?;
+            let patch = response.as_ref().and_then(|it| it["patch"].as_str());
+            if let Some(patch) = patch.filter(|patch| !patch.is_empty()) {
+                let before = object.clone();
+                patched(hook, object, patch)?;
+                if before != *object {
+                    changed = true;
+                    rounds.changed();
+                }
+            }
+            if hook["reinvocationPolicy"] == "IfNeeded" {
+                rounds.watching.insert(key);
+            }
         }
     }
-    Ok(())
+    rounds.second = true;
+    rounds.left = object.clone();
+    Ok(changed)
 }
 
 fn patched(hook: &Value, object: &mut Value, patch: &str) -> Result<()> {
@@ -110,7 +140,7 @@ pub async fn validate(
     }
     for configuration in attributes.api.store.all(VALIDATING, "") {
         for hook in object::list(&configuration.value, "webhooks") {
-            if matches(attributes, hook, object, old) {
+            if matches(attributes, hook, object, old)? {
                 ask(attributes, hook, object, old).await?;
             }
         }
@@ -128,7 +158,7 @@ fn matches(
     hook: &Value,
     object: Option<&Value>,
     old: Option<&Value>,
-) -> bool {
+) -> Result<bool> {
     let resource = attributes.resource;
     let has = |rule: &Value, field: &str, wanted: &str| {
         object::list(rule, field)
@@ -162,13 +192,60 @@ fn matches(
             && (equivalent || has(rule, "apiVersions", &resource.version))
     });
     if !ruled {
-        return false;
+        return Ok(false);
     }
     let selector = Labels::from_object(&hook["objectSelector"]);
     let selected = selector.is_empty()
         || object.is_some_and(|object| selector.matches(object))
         || old.is_some_and(|old| selector.matches(old));
-    selected && in_namespace(attributes, hook, object.or(old))
+    if !selected || !in_namespace(attributes, hook, object.or(old)) {
+        return Ok(false);
+    }
+    conditions(attributes, hook, object, old)
+}
+
+/// Whether the conditions of a webhook are all true. One that cannot be told is as its failure policy says.
+fn conditions(
+    attributes: &Attributes<'_>,
+    hook: &Value,
+    object: Option<&Value>,
+    old: Option<&Value>,
+) -> Result<bool> {
+    let conditions = object::list(hook, "matchConditions");
+    if conditions.is_empty() {
+        return Ok(true);
+    }
+    let mut request = review(attributes, "", object, old)["request"].take();
+    let name = object::text(&request, "name").to_owned();
+    let mut take = |field: &str| request[field].take();
+    let (object, old) = (take("object"), take("oldObject"));
+    if let Some(fields) = request.as_object_mut() {
+        fields.retain(|field, _| !matches!(field.as_str(), "uid" | "object" | "oldObject"));
+    }
+    let variables = [("object", object), ("oldObject", old), ("request", request)];
+    let mut wrong = Vec::new();
+    for condition in conditions {
+        let expression = object::text(condition, "expression");
+        match cel::judge(expression, &variables) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(why) => wrong.push(format!(
+                "expression '{expression}' resulted in error: {why}"
+            )),
+        }
+    }
+    if wrong.is_empty() {
+        return Ok(true);
+    }
+    if hook["failurePolicy"] == "Ignore" {
+        return Ok(false);
+    }
+    let why = match wrong.as_slice() {
+        [one] => one.clone(),
+        more => format!("[{}]", more.join(", ")),
+    };
+    let (group, plural) = (&attributes.resource.group, &attributes.resource.plural);
+    Err(Status::forbidden(group, plural, &name, &why))
 }
 
 fn in_namespace(attributes: &Attributes<'_>, hook: &Value, object: Option<&Value>) -> bool {
@@ -231,6 +308,9 @@ async fn ask(
         return failed(format!(
             "received invalid webhook response: expected response.uid={uid:?}, got {got:?}"
         ));
+    }
+    for warning in object::list(response, "warnings") {
+        attributes.warn(warning.as_str().unwrap_or(""));
     }
     if response["allowed"] == true {
         return Ok(Some(response.clone()));
@@ -312,7 +392,7 @@ fn review(
     });
     // A name that is still to be made is none, nor is that of one of a collection.
     let name = match (attributes.operation, object) {
-        ("CREATE", Some(object)) => object::name(object),
+        ("CREATE", Some(object)) if attributes.subresource.is_empty() => object::name(object),
         _ => attributes.name,
     };
     if !name.is_empty() {
@@ -328,218 +408,4 @@ fn review(
         request["requestSubResource"] = attributes.subresource.into();
     }
     json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
-}
-
-enum Trouble {
-    Connect(String),
-    Answer(String),
-}
-
-struct Target {
-    url: String,
-    host: String,
-    /// What the API shows, for messages.
-    shown: String,
-    address: std::result::Result<SocketAddr, String>,
-    path: String,
-}
-
-async fn call(
-    attributes: &Attributes<'_>,
-    config: &Value,
-    review: &Value,
-    seconds: u64,
-) -> (String, std::result::Result<Value, Trouble>) {
-    let target = target(attributes, config, seconds);
-    let url = target.url.clone();
-    let limit = Duration::from_secs(seconds);
-    let result = match tokio::time::timeout(limit, post(&target, config, review)).await {
-        Ok(result) => result,
-        Err(_) => Err(Trouble::Connect("context deadline exceeded".into())),
-    };
-    (url, result)
-}
-
-fn target(attributes: &Attributes<'_>, config: &Value, seconds: u64) -> Target {
-    let service = &config["service"];
-    if !service.is_object() {
-        let url = object::text(config, "url");
-        let rest = url.strip_prefix("https://").unwrap_or(url);
-        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "443"));
-        let ip = if host == "localhost" {
-            "127.0.0.1"
-        } else {
-            host
-        };
-        return Target {
-            url: format!("{url}?timeout={seconds}s"),
-            host: host.to_owned(),
-            shown: authority.to_owned(),
-            address: format!("{ip}:{port}")
-                .parse()
-                .map_err(|_| format!("dial tcp: lookup {host}: no such host")),
-            path: format!("/{path}?timeout={seconds}s"),
-        };
-    }
-    let (namespace, name) = (
-        object::text(service, "namespace"),
-        object::text(service, "name"),
-    );
-    let port = service["port"].as_u64().unwrap_or(443);
-    let path = object::text(service, "path").trim_start_matches('/');
-    let host = format!("{name}.{namespace}.svc");
-    let found = endpoint(attributes, namespace, name, port);
-    let shown = found
-        .as_ref()
-        .map_or_else(String::clone, |(address, port)| format!("{address}:{port}"));
-    let dial = &attributes.api.options.dial;
-    Target {
-        url: format!("https://{host}:{port}/{path}?timeout={seconds}s"),
-        host,
-        shown,
-        address: found.map(|(address, port)| SocketAddr::from((dial(address), port))),
-        path: format!("/{path}?timeout={seconds}s"),
-    }
-}
-
-/// The address and port of a ready endpoint of a Service.
-fn endpoint(
-    attributes: &Attributes<'_>,
-    namespace: &str,
-    name: &str,
-    port: u64,
-) -> std::result::Result<(Ipv4Addr, u16), String> {
-    let store = &attributes.api.store;
-    let service = store
-        .get("services", namespace, name)
-        .ok_or_else(|| format!("service {name:?} not found"))?;
-    let service_port = object::list(&service.value, "spec.ports")
-        .iter()
-        .find(|one| one["port"].as_u64() == Some(port))
-        .ok_or_else(|| format!("no service port {port} found for service {name:?}"))?
-        .clone();
-    let port_name = object::text(&service_port, "name").to_owned();
-    let mut found = Vec::new();
-    for slice in store.all("discovery.k8s.io/endpointslices", namespace) {
-        if object::label(&slice.value, "kubernetes.io/service-name") != Some(name) {
-            continue;
-        }
-        let number = object::list(&slice.value, "ports")
-            .iter()
-            .find(|one| object::text(one, "name") == port_name)
-            .and_then(|one| u16::try_from(one["port"].as_u64()?).ok());
-        let Some(number) = number else { continue };
-        for endpoint in object::list(&slice.value, "endpoints") {
-            if endpoint["conditions"]["ready"] == false {
-                continue;
-            }
-            for address in object::list(endpoint, "addresses") {
-                if let Some(address) = address.as_str().and_then(|text| text.parse().ok()) {
-                    found.push((address, number));
-                }
-            }
-        }
-    }
-    fastrand::choice(found).ok_or_else(|| format!("no endpoints available for service {name:?}"))
-}
-
-async fn post(
-    target: &Target,
-    config: &Value,
-    review: &Value,
-) -> std::result::Result<Value, Trouble> {
-    let address = target.address.clone().map_err(Trouble::Connect)?;
-    let stream = TcpStream::connect(address).await.map_err(|error| {
-        let why = match error.kind() {
-            std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
-            std::io::ErrorKind::TimedOut => "i/o timeout".to_owned(),
-            _ => error.to_string(),
-        };
-        Trouble::Connect(format!("dial tcp {}: {why}", target.shown))
-    })?;
-    let _ = stream.set_nodelay(true);
-    let roots = roots(config);
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .map_err(|error| Trouble::Connect(error.to_string()))?
-    .with_root_certificates(roots)
-    .with_no_client_auth();
-    let host = ServerName::try_from(target.host.clone())
-        .map_err(|error| Trouble::Connect(error.to_string()))?;
-    let stream = TlsConnector::from(Arc::new(tls))
-        .connect(host, stream)
-        .await
-        .map_err(|error| Trouble::Connect(untrusted(&error, &target.host)))?;
-    let gone = |error: hyper::Error| Trouble::Connect(error.to_string());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(gone)?;
-    // Ends with the connection, which ends with the sender.
-    let connection = tokio::spawn(connection);
-    let request = Request::post(target.path.as_str())
-        .header("host", target.host.as_str())
-        .header("content-type", "application/json")
-        .header("accept", "application/json, */*")
-        .header("user-agent", "kube-apiserver-admission")
-        .body(Full::new(Bytes::from(review.to_string())))
-        .map_err(|error| Trouble::Connect(error.to_string()))?;
-    let response = sender.send_request(request).await.map_err(gone)?;
-    let status = response.status();
-    let body = response
-        .into_body()
-        .collect()
-        .await
-        .map_err(gone)?
-        .to_bytes();
-    connection.abort();
-    if !status.is_success() {
-        let text = String::from_utf8_lossy(&body);
-        let text = text.trim();
-        return Err(Trouble::Answer(if text.is_empty() {
-            format!(
-                "the server rejected our request for an unknown reason ({})",
-                status.as_u16()
-            )
-        } else {
-            text.to_owned()
-        }));
-    }
-    serde_json::from_slice(&body).map_err(|error| Trouble::Answer(error.to_string()))
-}
-
-fn roots(config: &Value) -> rustls::RootCertStore {
-    let mut roots = rustls::RootCertStore::empty();
-    let bundle = config["caBundle"]
-        .as_str()
-        .and_then(|text| STANDARD.decode(text).ok())
-        .unwrap_or_default();
-    // A broken certificate in the bundle trusts nobody.
-    for certificate in CertificateDer::pem_slice_iter(&bundle).flatten() {
-        let _ = roots.add(certificate);
-    }
-    roots
-}
-
-/// Go's words for what rustls says.
-fn untrusted(error: &std::io::Error, host: &str) -> String {
-    use rustls::{CertificateError, Error};
-    let inner = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<Error>());
-    let why = match inner {
-        Some(Error::InvalidCertificate(why)) => match why {
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                format!("x509: certificate is not valid for {host}")
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "x509: certificate has expired or is not yet valid".to_owned()
-            }
-            _ => "x509: certificate signed by unknown authority".to_owned(),
-        },
-        _ => return error.to_string(),
-    };
-    format!("tls: failed to verify certificate: {why}")
 }

@@ -288,12 +288,19 @@ fn zero(schema: &Schema, object: &Value) -> Value {
             json!({"scaleTargetRef": {"kind": "", "name": ""}, "maxReplicas": 0})
         }
         "NetworkPolicy" => json!({"podSelector": {}}),
+        "TokenRequest" => json!({"audiences": null, "boundObjectRef": null}),
         "CustomResourceDefinition" => {
             json!({"group": "", "names": {"plural": "", "kind": ""}, "scope": "", "versions": null})
         }
         _ => json!({}),
     };
     let mut zero = json!({"metadata": {}, "spec": spec, "status": {}});
+    if object::text(object, "kind") == "TokenRequest" {
+        zero["status"] = json!({"expirationTimestamp": null, "token": ""});
+    }
+    if object::text(object, "kind") == "Binding" {
+        zero["target"] = json!({});
+    }
     if object::text(object, "kind") == "Scale" {
         zero["status"] = json!({"replicas": 0});
     }

@@ -1,5 +1,6 @@
-//! The part of CEL that validation rules of our custom resources use: literals, `self` and `oldSelf` with their fields,
-//! comparison, logic, `has`, `size`, `in`, the conditional, and `startsWith`, `endsWith`, `contains`, `matches`.
+//! The part of CEL that validation rules of our custom resources and conditions of webhooks use: literals, names with their
+//! fields, comparison, logic, `has`, `size`, `in`, the conditional, `all`, `exists`, `exists_one`, and `startsWith`,
+//! `endsWith`, `contains`, `matches`.
 //!
 //! Anything else evaluates to nothing, and a rule that does is not enforced.
 
@@ -16,17 +17,31 @@ pub fn mentions_old(rule: &str) -> bool {
 
 /// The rule's verdict; `None` when it cannot be told.
 pub fn evaluate(rule: &str, this: &Value, old: &Value) -> Option<bool> {
+    judge(rule, &[("self", this.clone()), ("oldSelf", old.clone())]).ok()
+}
+
+/// The verdict of an expression about what these names stand for, or why there is none.
+pub fn judge(expression: &str, variables: &[(&str, Value)]) -> Result<bool, String> {
+    const UNKNOWN: &str = "the sandbox does not understand the expression";
     let mut parser = Parser {
-        tokens: tokens(rule)?,
+        tokens: tokens(expression).ok_or(UNKNOWN)?,
         at: 0,
-        this,
-        old,
+        variables: variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect(),
+        missing: None,
+        depth: 0,
     };
-    let value = parser.conditional()?;
+    let value = parser.conditional().ok_or(UNKNOWN)?;
     if parser.at != parser.tokens.len() {
-        return None;
+        return Err(UNKNOWN.into());
     }
-    value?.as_bool()
+    match (value, parser.missing) {
+        (Some(Value::Bool(verdict)), _) => Ok(verdict),
+        (None, Some(missing)) => Err(format!("no such key: {missing}")),
+        _ => Err("no such overload".into()),
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -79,23 +94,45 @@ fn tokens(text: &str) -> Option<Vec<Token>> {
 }
 
 /// Values are `Option`s inside: nothing where a field is missing, which only `has` may ask about.
-struct Parser<'a> {
+struct Parser {
     tokens: Vec<Token>,
     at: usize,
-    this: &'a Value,
-    old: &'a Value,
+    /// What names stand for; the last one of a name counts.
+    variables: Vec<(String, Value)>,
+    /// The first field that was looked for in vain.
+    missing: Option<String>,
+    /// How deep in parentheses and signs.
+    depth: usize,
 }
+
+/// How deep expressions nest at most.
+const DEPTH: usize = 100;
 
 type Term = Option<Option<Value>>;
 
-impl Parser<'_> {
+impl Parser {
     fn take(&mut self, sign: &str) -> bool {
         let found = matches!(self.tokens.get(self.at), Some(Token::Sign(one)) if *one == sign);
         self.at += usize::from(found);
         found
     }
 
+    /// Reads something that is within something else.
+    fn within(&mut self, read: impl FnOnce(&mut Self) -> Term) -> Term {
+        self.depth += 1;
+        let term = match self.depth > DEPTH {
+            true => None,
+            false => read(self),
+        };
+        self.depth -= 1;
+        term
+    }
+
     fn conditional(&mut self) -> Term {
+        self.within(Self::choice)
+    }
+
+    fn choice(&mut self) -> Term {
         let condition = self.or()?;
         if !self.take("?") {
             return Some(condition);
@@ -172,11 +209,11 @@ impl Parser<'_> {
 
     fn unary(&mut self) -> Term {
         if self.take("!") {
-            let value = self.unary()?;
+            let value = self.within(Self::unary)?;
             return Some(value.and_then(|value| Some(Value::Bool(!value.as_bool()?))));
         }
         if self.take("-") {
-            let value = self.unary()?;
+            let value = self.within(Self::unary)?;
             return Some(value.and_then(|value| Some(Value::from(-value.as_f64()?))));
         }
         self.postfix()
@@ -190,7 +227,10 @@ impl Parser<'_> {
                     return None;
                 };
                 self.at += 1;
-                if self.take("(") {
+                let of_all = matches!(name.as_str(), "all" | "exists" | "exists_one");
+                if of_all && self.take("(") {
+                    value = self.of_all(value, &name)?;
+                } else if self.take("(") {
                     let mut arguments = Vec::new();
                     while !self.take(")") {
                         arguments.push(self.conditional()?);
@@ -200,7 +240,7 @@ impl Parser<'_> {
                     }
                     value = method(value, &name, &arguments)?;
                 } else {
-                    value = value.and_then(|value| value.get(&name).cloned());
+                    value = self.look(value, &name);
                 }
             } else if self.take("[") {
                 let index = self.conditional()?;
@@ -208,7 +248,7 @@ impl Parser<'_> {
                     return None;
                 }
                 value = match (value, index) {
-                    (Some(value), Some(Value::String(key))) => value.get(&key).cloned(),
+                    (Some(value), Some(Value::String(key))) => self.look(Some(value), &key),
                     (Some(value), Some(Value::Number(index))) => {
                         let index = index.as_f64().map(|index| index as usize)?;
                         value.get(index).cloned()
@@ -219,6 +259,64 @@ impl Parser<'_> {
                 return Some(value);
             }
         }
+    }
+
+    /// A field of a value.
+    fn look(&mut self, value: Option<Value>, name: &str) -> Option<Value> {
+        let value = value?;
+        let found = value.get(name).cloned();
+        if found.is_none() && value.is_object() && self.missing.is_none() {
+            self.missing = Some(name.to_owned());
+        }
+        found
+    }
+
+    /// `all(name, condition)` and its like, for the items of a list or the keys of a map.
+    fn of_all(&mut self, value: Option<Value>, how: &str) -> Term {
+        let Some(Token::Name(name)) = self.tokens.get(self.at).cloned() else {
+            return None;
+        };
+        self.at += 1;
+        if !self.take(",") {
+            return None;
+        }
+        let items: Option<Vec<Value>> = match value {
+            Some(Value::Array(list)) => Some(list),
+            Some(Value::Object(map)) => Some(map.into_iter().map(|(key, _)| key.into()).collect()),
+            _ => None,
+        };
+        let begin = self.at;
+        let mut verdicts = Vec::new();
+        // Of nothing, too, the condition has to be read to its end.
+        let nothing = items.as_ref().is_none_or(Vec::is_empty);
+        let each = items.clone().unwrap_or_default().into_iter();
+        for item in each.chain(nothing.then_some(Value::Null)) {
+            self.at = begin;
+            self.variables.push((name.clone(), item));
+            let verdict = self.conditional();
+            self.variables.pop();
+            verdicts.push(verdict?.and_then(|verdict| verdict.as_bool()));
+        }
+        if !self.take(")") {
+            return None;
+        }
+        if items.is_none() {
+            return Some(None);
+        }
+        if nothing {
+            verdicts.clear();
+        }
+        let unclear = verdicts.contains(&None);
+        let count = |wanted: bool| verdicts.iter().filter(|one| **one == Some(wanted)).count();
+        let verdict = match how {
+            "all" if count(false) > 0 => Some(false),
+            "exists" if count(true) > 0 => Some(true),
+            _ if unclear => None,
+            "all" => Some(true),
+            "exists" => Some(false),
+            _ => Some(count(true) == 1),
+        };
+        Some(verdict.map(Value::Bool))
     }
 
     fn primary(&mut self) -> Term {
@@ -242,22 +340,28 @@ impl Parser<'_> {
             Token::Text(text) => Some(Some(text.into())),
             Token::Number(number) => Some(Some(number.into())),
             Token::Name(name) => match name.as_str() {
-                "self" => Some(Some(self.this.clone())),
-                "oldSelf" => Some(Some(self.old.clone())),
                 "true" => Some(Some(true.into())),
                 "false" => Some(Some(false.into())),
                 "null" => Some(Some(Value::Null)),
                 "has" | "size" if self.take("(") => {
+                    let before = self.missing.clone();
                     let value = self.conditional()?;
                     if !self.take(")") {
                         return None;
                     }
                     if name == "has" {
+                        if value.is_none() {
+                            self.missing = before;
+                        }
                         return Some(Some(value.is_some().into()));
                     }
                     method(value, "size", &[])
                 }
-                _ => None,
+                name => {
+                    let mut known = self.variables.iter().rev();
+                    let found = known.find(|(known, _)| known == name);
+                    found.map(|(_, value)| Some(value.clone()))
+                }
             },
             Token::Sign(_) => None,
         }
@@ -344,7 +448,33 @@ mod tests {
             ),
             Some(false)
         );
-        assert_eq!(evaluate("self.weights.all(w, w > 0)", &new, &old), None);
+        assert_eq!(
+            evaluate("self.weights.all(w, w > 0)", &new, &old),
+            Some(true)
+        );
+        assert_eq!(
+            evaluate("self.weights.exists(w, w > 2) || false", &new, &old),
+            Some(false)
+        );
+        assert_eq!(
+            evaluate("[].all(w, w.x > 2) && true", &new, &old),
+            Some(true)
+        );
+        assert_eq!(evaluate("self.weights.map(w, w + 1)", &new, &old), None);
+        let variables = [("object", new)];
+        assert_eq!(judge("object.port == 80", &variables), Ok(true));
+        assert_eq!(
+            judge("object.gone == 'x'", &variables),
+            Err("no such key: gone".into())
+        );
+        assert_eq!(
+            judge("object.port == 80 || object.gone == 'x'", &variables),
+            Ok(true)
+        );
+        assert!(judge("object.name", &variables).is_err());
+        for deep in ["(", "!", "-", "[", "true ? "] {
+            assert!(judge(&deep.repeat(100_000), &variables).is_err());
+        }
         assert!(mentions_old("self == oldSelf") && !mentions_old("self == 'oldSelf'"));
     }
 }

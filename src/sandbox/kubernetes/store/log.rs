@@ -79,9 +79,11 @@ impl Inner {
         let there = self.table(&table);
         if value.is_object() {
             let key = key(&value);
-            there
-                .objects
-                .insert(key, Arc::new(Stored::new(value, revision)));
+            let stored = Stored {
+                rough: line["rough"] == true,
+                ..Stored::new(value, revision)
+            };
+            there.objects.insert(key, Arc::new(stored));
         } else {
             let part = |name: &str| line[name].as_str().unwrap_or("").to_owned();
             there
@@ -109,9 +111,10 @@ fn line(value: &Value) -> Vec<u8> {
 
 fn put_line(table: &str, stored: &Stored) -> Vec<u8> {
     let mut line = format!(
-        "{{\"revision\":{},\"table\":{},\"object\":",
+        "{{\"revision\":{},\"table\":{},{}\"object\":",
         stored.revision,
-        Value::from(table)
+        Value::from(table),
+        if stored.rough { "\"rough\":true," } else { "" }
     )
     .into_bytes();
     // Not through the cache of the JSON: what nobody reads need not be held twice.

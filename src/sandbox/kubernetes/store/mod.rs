@@ -22,6 +22,8 @@ pub struct Stored {
     pub value: Value,
     /// The revision that wrote it.
     pub revision: u64,
+    /// Whether upstream keeps it in another form than it shows: then its next writing is a change, whatever it says.
+    pub rough: bool,
     json: OnceLock<Bytes>,
 }
 
@@ -31,6 +33,7 @@ impl Stored {
         Stored {
             value,
             revision,
+            rough: false,
             json: OnceLock::new(),
         }
     }
@@ -254,11 +257,17 @@ impl Store {
     }
 
     /// Writes an object, if what is there is what was expected. Its resourceVersion is set here.
-    pub fn put(
+    pub fn put(&self, table: &str, value: Value, expected: Expected) -> Result<Arc<Stored>, Clash> {
+        self.put_as(table, value, expected, false)
+    }
+
+    /// The same, of what upstream keeps in another form than it shows, or not.
+    pub fn put_as(
         &self,
         table: &str,
         mut value: Value,
         expected: Expected,
+        rough: bool,
     ) -> Result<Arc<Stored>, Clash> {
         let key = key(&value);
         let mut inner = self.lock();
@@ -271,7 +280,10 @@ impl Store {
             _ => return Err(Clash),
         }
         object::set(&mut value, "metadata.resourceVersion", revision.to_string());
-        let stored = Arc::new(Stored::new(value, revision));
+        let stored = Arc::new(Stored {
+            rough,
+            ..Stored::new(value, revision)
+        });
         place.objects.insert(key, stored.clone());
         let event = Event {
             revision,

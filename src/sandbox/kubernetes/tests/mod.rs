@@ -2,6 +2,7 @@
 
 mod hostile;
 mod networking;
+mod reviews;
 mod webhooks;
 
 use futures::{StreamExt as _, TryStreamExt as _};

@@ -1,79 +1,26 @@
 //! Webhooks, with a small one of our own behind a Service.
 
-use std::convert::Infallible;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use super::super::testing::start;
-use super::{from, message};
+use super::{from, message, reviews};
 
 /// Answers reviews: objects named `no` are denied, all others get a label.
-async fn review(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let body = request
-        .into_body()
-        .collect()
-        .await
-        .expect("a body")
-        .to_bytes();
-    let review: Value = serde_json::from_slice(&body).expect("a review");
-    let request = &review["request"];
-    let mut response = json!({"uid": request["uid"], "allowed": true});
+fn label(_: &str, request: &Value) -> Value {
     if request["name"] == "no" {
-        response["allowed"] = false.into();
-        response["status"] = json!({"code": 403, "message": "not this one"});
-    } else {
-        let patch = json!([{"op": "add", "path": "/metadata/labels", "value": {"seen": "true"}}]);
-        response["patchType"] = "JSONPatch".into();
-        response["patch"] = STANDARD.encode(patch.to_string()).into();
+        return json!({"allowed": false, "status": {"code": 403, "message": "not this one"}});
     }
-    let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
-    Ok(Response::new(Full::new(Bytes::from(answer.to_string()))))
-}
-
-/// Serves reviews on a listener with a certificate of its own; returns the certificate, PEM.
-fn serve_reviews(listener: TcpListener, name: &str) -> String {
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let certificate = rcgen::CertificateParams::new(vec![name.to_owned()])
-        .and_then(|params| params.self_signed(&key))
-        .expect("a certificate");
-    let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .expect("versions")
-    .with_no_client_auth()
-    .with_single_cert(vec![certificate.der().clone()], private)
-    .expect("a TLS configuration");
-    let tls = TlsAcceptor::from(Arc::new(tls));
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let Ok(stream) = tls.accept(stream).await else {
-                continue;
-            };
-            tokio::spawn(
-                hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service_fn(review)),
-            );
-        }
-    });
-    certificate.pem()
+    let patch = json!([{"op": "add", "path": "/metadata/labels", "value": {"seen": "true"}}]);
+    json!({"allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch.to_string())})
 }
 
 #[tokio::test]
@@ -160,7 +107,7 @@ async fn webhooks_are_found_through_their_service() {
         .patch("hook-1", &apply, &Patch::Apply(slice(port)))
         .await
         .expect("applied");
-    let ca = serve_reviews(listener, "hook.default.svc");
+    let ca = reviews::serve(listener, "hook.default.svc", label);
     assert_eq!(
         message(create("a").await),
         (

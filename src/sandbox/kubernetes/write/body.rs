@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::super::decode::whole_numbers;
 use super::super::resources::Resource;
 use super::super::status::{Result, Status};
-use super::super::{gojson, object, protobuf, resources};
+use super::super::{gojson, object, protobuf, repeated, resources};
 use super::FieldValidation;
 
 /// Fills in a missing kind and refuses a wrong one.
@@ -61,24 +61,12 @@ pub(super) fn identify(
         }
     }
     if version.is_empty() || kind.is_empty() {
-        // Who does not look for unknown fields has another decoder.
-        if resource.custom.is_some() && validation == FieldValidation::Ignore {
-            return Err(Status::bad_request(format!(
-                "{0} in version {1:?} cannot be handled as a {0}: Object 'Kind' is missing in '{object}'",
-                resource.kind, resource.version
-            )));
-        }
         if resource.custom.is_some() {
-            let summary: String = object.to_string();
-            let summary = if summary.len() > 30 {
-                format!("{} ...", summary.chars().take(30).collect::<String>())
-            } else {
-                summary
-            };
-            return Err(Status::bad_request(format!(
-                "the object provided is unrecognized (must be of type {}): Object 'Kind' is missing in '{object}' ({summary})",
-                resource.kind
-            )));
+            return Err(kindless(
+                resource,
+                object.to_string().as_bytes(),
+                validation,
+            ));
         }
         let mut map = Map::new();
         map.insert("kind".into(), resource.kind.clone().into());
@@ -95,15 +83,53 @@ pub(super) fn identify(
     Ok(())
 }
 
+/// What is said of a custom resource that does not say what it is.
+pub(super) fn kindless(resource: &Resource, body: &[u8], validation: FieldValidation) -> Status {
+    let missing = format!(
+        "Object 'Kind' is missing in '{}'",
+        String::from_utf8_lossy(body)
+    );
+    // Who does not look for unknown fields has another decoder.
+    if validation == FieldValidation::Ignore {
+        return Status::bad_request(format!(
+            "{0} in version {1:?} cannot be handled as a {0}: {missing}",
+            resource.kind, resource.version
+        ));
+    }
+    unrecognized(body, &resource.kind, &missing)
+}
+
 /// Reads a body: JSON, YAML, or protobuf of the kinds that clients send so. `kind` is what it has to be.
 pub fn decode(headers: &HeaderMap, body: &Bytes, kind: &str) -> Result<Value> {
+    let (mut value, twice) = whole(headers, body, kind)?;
+    if twice {
+        repeated::settle(&mut value, "");
+    }
+    Ok(value)
+}
+
+/// The same, with what JSON gives twice under marks; and whether something is given twice.
+pub(super) fn whole(headers: &HeaderMap, body: &Bytes, kind: &str) -> Result<(Value, bool)> {
     let value = match content_type(headers).as_str() {
         "application/json" | "" => return object_text(body, kind),
-        "application/yaml" => return yaml_text(body),
-        "application/vnd.kubernetes.protobuf" => protobuf::decode(body, resources::builtin_schema),
+        "application/yaml" => return object_lines(body, kind),
+        "application/vnd.kubernetes.protobuf" => {
+            let why = match body.strip_prefix(b"k8s\0") {
+                _ if body.is_empty() => "empty data",
+                None => {
+                    "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+                }
+                Some([]) => "empty body",
+                Some(_) => "unexpected EOF",
+            };
+            match protobuf::decode(body, resources::builtin_schema) {
+                None if why != "unexpected EOF" => return Err(unrecognized(body, kind, why)),
+                value => value,
+            }
+        }
         _ => None,
     };
-    value.ok_or_else(|| {
+    value.map(|value| (value, false)).ok_or_else(|| {
         Status::new(
             415,
             "UnsupportedMediaType",
@@ -112,37 +138,63 @@ pub fn decode(headers: &HeaderMap, body: &Bytes, kind: &str) -> Result<Value> {
     })
 }
 
+/// What is said of a body that is no object of a kind.
+fn unrecognized(body: &[u8], kind: &str, why: &str) -> Status {
+    let summary = summary(body);
+    Status::bad_request(format!(
+        "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
+    ))
+}
+
+/// How a body begins.
+pub(super) fn summary(body: &[u8]) -> String {
+    match body.first() {
+        None => "<empty>".to_owned(),
+        Some(b'{') if body.len() > 30 => {
+            format!("{} ...", String::from_utf8_lossy(&body[..30]))
+        }
+        Some(b'{') => String::from_utf8_lossy(body).into_owned(),
+        Some(_) => {
+            let hex: String = body
+                .iter()
+                .take(30)
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
+            if body.len() > 30 {
+                format!("{hex} ...")
+            } else {
+                hex
+            }
+        }
+    }
+}
+
 /// A body that is an object with a kind, as upstream's decoder looks for it first.
-fn object_text(body: &Bytes, kind: &str) -> Result<Value> {
-    let unrecognized = |why: String| {
-        let summary = match body.first() {
-            None => "<empty>".to_owned(),
-            Some(b'{') if body.len() > 30 => {
-                format!("{} ...", String::from_utf8_lossy(&body[..30]))
-            }
-            Some(b'{') => String::from_utf8_lossy(body).into_owned(),
-            Some(_) => {
-                let hex: String = body
-                    .iter()
-                    .take(30)
-                    .map(|byte| format!("{byte:02x}"))
-                    .collect();
-                if body.len() > 30 {
-                    format!("{hex} ...")
-                } else {
-                    hex
-                }
-            }
-        };
-        Status::bad_request(format!(
-            "the object provided is unrecognized (must be of type {kind}): couldn't get version/kind; json parse error: {why} ({summary})"
-        ))
+fn object_text(body: &Bytes, kind: &str) -> Result<(Value, bool)> {
+    let broken = |why: &str| {
+        let why = format!("couldn't get version/kind; json parse error: {why}");
+        unrecognized(body, kind, &why)
     };
     if let Some(error) = gojson::error(body) {
-        return Err(unrecognized(error));
+        return Err(broken(&error));
     }
-    let mut value: Value =
-        serde_json::from_slice(body).map_err(|error| unrecognized(error.to_string()))?;
+    let given = repeated::json(body).map_err(|error| broken(&error.to_string()))?;
+    typed(given.value, given.twice, body, kind)
+}
+
+/// The same in YAML.
+fn object_lines(body: &Bytes, kind: &str) -> Result<(Value, bool)> {
+    let mut given = repeated::yaml(body)
+        .map_err(|error| unrecognized(body, kind, &format!("yaml: {error}")))?;
+    whole_numbers(&mut given.value);
+    typed(given.value, given.twice, body, kind)
+}
+
+fn typed(mut value: Value, twice: bool, body: &Bytes, kind: &str) -> Result<(Value, bool)> {
+    let unrecognized = |why: String| {
+        let why = format!("couldn't get version/kind; json parse error: {why}");
+        unrecognized(body, kind, &why)
+    };
     match &value {
         Value::Object(map) => {
             for field in ["apiVersion", "kind"] {
@@ -159,7 +211,9 @@ fn object_text(body: &Bytes, kind: &str) -> Result<Value> {
         }
         Value::Null if !resources::is_builtin_kind(kind) => {
             return Err(Status::bad_request(format!(
-                "the object provided is unrecognized (must be of type {kind}): Object 'Kind' is missing in 'null' (6e756c6c)"
+                "the object provided is unrecognized (must be of type {kind}): Object 'Kind' is missing in '{}' ({})",
+                String::from_utf8_lossy(body),
+                summary(body)
             )));
         }
         Value::Null => value = Value::Object(Map::new()),
@@ -170,25 +224,26 @@ fn object_text(body: &Bytes, kind: &str) -> Result<Value> {
             )));
         }
     }
-    Ok(value)
+    Ok((value, twice))
 }
 
-/// A patch in JSON.
-pub(super) fn json_text(body: &Bytes) -> Result<Value> {
+/// A patch in JSON, with what it gives twice under marks.
+pub(super) fn json_text(body: &Bytes) -> Result<repeated::Given> {
     if let Some(error) = gojson::error(body) {
         return Err(Status::bad_request(format!(
             "error decoding patch: {error}"
         )));
     }
-    serde_json::from_slice(body)
+    repeated::json(body)
         .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))
 }
 
-pub(super) fn yaml_text(body: &Bytes) -> Result<Value> {
-    let mut value = serde_yaml::from_slice(body)
+/// A body in YAML, and whether it gives something twice.
+pub(super) fn yaml_text(body: &Bytes) -> Result<(Value, bool)> {
+    let mut given = repeated::yaml(body)
         .map_err(|error| Status::bad_request(format!("error converting YAML to JSON: {error}")))?;
-    whole_numbers(&mut value);
-    Ok(value)
+    whole_numbers(&mut given.value);
+    Ok((given.value, given.twice))
 }
 
 /// The media type of a body, without what follows it.
@@ -199,5 +254,5 @@ pub fn content_type(headers: &HeaderMap) -> String {
         .and_then(|value| value.split(';').next())
         .unwrap_or("")
         .trim()
-        .to_owned()
+        .to_ascii_lowercase()
 }

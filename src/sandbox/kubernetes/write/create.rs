@@ -4,11 +4,12 @@ use hyper::HeaderMap;
 use hyper::body::Bytes;
 use serde_json::Value;
 
+use super::super::decode::Odd;
 use super::super::read::external;
 use super::super::status::{Result, Status};
 use super::super::store::Expected;
-use super::super::{admission, object, options, strategy};
-use super::body::{decode, identify};
+use super::super::{admission, object, options, repeated, strategy};
+use super::body::{self, content_type, identify};
 use super::{Call, FieldValidation, changed};
 
 /// Answers a create.
@@ -34,7 +35,22 @@ pub fn whole(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<V
             resource.kind, resource.version
         )));
     }
-    let mut object = decode(headers, body, &resource.kind)?;
+    let (mut object, twice) = body::whole(headers, body, &resource.kind)?;
+    let unsaid = |field: &str| object::text(&object, field).is_empty();
+    let null = object["apiVersion"].is_null() && object.get("apiVersion").is_some();
+    if resource.custom.is_some() && (unsaid("kind") || unsaid("apiVersion") && !null) {
+        return Err(body::kindless(&resource, body, call.validation));
+    }
+    if twice {
+        let of_events = resource.is("events.k8s.io", "events");
+        if content_type(headers) == "application/yaml" {
+            call.twice.extend(repeated::in_yaml(body));
+        } else if resource.custom.is_some() || of_events {
+            let said = repeated::settle(&mut object, "").into_iter();
+            call.twice
+                .extend(said.map(|path| Odd::Twice(path).to_string()));
+        }
+    }
     if resource.is("events.k8s.io", "events") {
         identify(&resource, &mut object, call.validation)?;
         call.as_core_event(&mut object)?;
@@ -117,7 +133,7 @@ pub(super) async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Val
     let stored = call
         .api
         .store
-        .put(&resource.table, object, Expected::Absent)
+        .put_as(&resource.table, object, Expected::Absent, call.pruned)
         .map_err(|_| exists(call, &name))?;
     changed(call.api, &resource);
     Ok(stored.value.clone())
@@ -134,22 +150,9 @@ fn exists(call: &Call<'_>, name: &str) -> Status {
     status
 }
 
-/// Puts the namespace of the path into an object, and refuses another one.
+/// Puts the name and the namespace of the path into an object, and refuses others.
 pub fn place(call: &Call<'_>, object: &mut Value) -> Result<()> {
-    let wanted = call.namespace();
-    let found = object::namespace(object);
-    if call.resource.namespaced {
-        if found.is_empty() {
-            object::set(object, "metadata.namespace", wanted);
-        } else if found != wanted {
-            return Err(Status::bad_request(
-                "the namespace of the provided object does not match the namespace sent on the request",
-            ));
-        }
-    } else if !found.is_empty() {
-        // Of cluster scope: it has none, whatever it says.
-        object::remove(object, "metadata.namespace");
-    }
+    place_in(call, object)?;
     let name = &call.info.name;
     let found = object::name(object);
     if !name.is_empty() {
@@ -164,6 +167,25 @@ pub fn place(call: &Call<'_>, object: &mut Value) -> Result<()> {
                 "the name of the object ({found}) does not match the name on the URL ({name})"
             )));
         }
+    }
+    Ok(())
+}
+
+/// Puts the namespace of the path into an object, and refuses another one.
+pub fn place_in(call: &Call<'_>, object: &mut Value) -> Result<()> {
+    let wanted = call.namespace();
+    let found = object::namespace(object);
+    if call.resource.namespaced {
+        if found.is_empty() {
+            object::set(object, "metadata.namespace", wanted);
+        } else if found != wanted {
+            return Err(Status::bad_request(
+                "the namespace of the provided object does not match the namespace sent on the request",
+            ));
+        }
+    } else if !found.is_empty() {
+        // Of cluster scope: it has none, whatever it says.
+        object::remove(object, "metadata.namespace");
     }
     Ok(())
 }

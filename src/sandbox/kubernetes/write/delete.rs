@@ -20,8 +20,10 @@ use super::{Call, changed, decode};
 #[derive(Clone, Debug, Default)]
 pub struct DeleteOptions {
     grace: Option<i64>,
-    uid: Option<String>,
-    revision: Option<String>,
+    /// Which object it has to be.
+    pub uid: Option<String>,
+    /// Which version of it.
+    pub revision: Option<String>,
     propagation: String,
     /// Whether a deletion that has to wait is answered with 202.
     accepted: bool,
@@ -152,7 +154,10 @@ async fn delete_one(
         options: said,
         ..call.attributes("DELETE", shown)
     };
-    admission::validate(&attributes, None, Some(old)).await?;
+    // Who may refuse an eviction has been asked about that.
+    if call.info.subresource.is_empty() {
+        admission::validate(&attributes, None, Some(old)).await?;
+    }
     if resource.is("", "namespaces")
         && matches!(name.as_str(), "default" | "kube-system" | "kube-public")
     {

@@ -7,13 +7,14 @@ mod patch;
 mod same;
 mod update;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 
 use hyper::HeaderMap;
 use serde_json::Value;
 
 pub use body::{content_type, decode};
-pub use create::{create, place, whole};
+pub use create::{create, place, place_in, whole};
 pub use delete::{DeleteOptions, delete, delete_collection, delete_options};
 pub use patch::{Configuration, accepted, patch, patched};
 pub use update::{modify, replace, write};
@@ -24,12 +25,15 @@ use super::admission::{self, Attributes};
 use super::api::Api;
 use super::apply::{self, Writer, scaled};
 use super::crd::instance;
-use super::decode::{self as shape, Reader};
+use super::decode::{self as shape, Odd, Reader};
 use super::request::Info;
 use super::resources::Resource;
 use super::scale::View;
 use super::status::{Cause, Result, Status};
 use super::{UserInfo, defaults, object, options, strategy, validation, warnings};
+
+/// How many odd fields are spoken of.
+const MOST_SAID: usize = 100;
 
 /// What happens to fields that a kind does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +69,20 @@ pub struct Call<'a> {
     pub applying: bool,
     /// Whether the object comes out of upstream's converter, not of its decoder.
     pub converted: bool,
-    /// Whether what was applied has fields that are not kept.
+    /// Whether what was applied has fields that are not kept: upstream writes them, and takes them away from whoever reads.
     pub pruned: bool,
+    /// Whether a secret's data is sent empty, which is not the same as none where nothing may change.
+    pub emptied: bool,
     /// Whether what was applied has nulls in its metadata, which are written.
     pub nulls: bool,
     /// Whether this is a patch, whose result may say that it is of any kind and version.
     pub patching: bool,
+    /// What admission says besides the answer.
+    pub heard: Arc<Mutex<Vec<String>>>,
     /// The scale that was sent, for whoever is to see it.
     pub scaled: Option<Value>,
+    /// What is said of what the body gives twice, where that is found before its kind is looked at.
+    pub twice: Vec<String>,
 }
 
 impl<'a> Call<'a> {
@@ -111,9 +121,12 @@ impl<'a> Call<'a> {
             applying: false,
             converted: false,
             pruned: false,
+            emptied: false,
             nulls: false,
             patching: false,
+            heard: Arc::default(),
             scaled: None,
+            twice: Vec::new(),
         })
     }
 
@@ -126,7 +139,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn attributes<'b>(&'b self, operation: &'static str, name: &'b str) -> Attributes<'b> {
+    /// What admission is told.
+    pub fn attributes<'b>(&'b self, operation: &'static str, name: &'b str) -> Attributes<'b> {
         Attributes {
             api: self.api,
             user: self.user,
@@ -138,6 +152,7 @@ impl<'a> Call<'a> {
             name,
             dry_run: self.dry_run,
             options: options::said(self.info),
+            warnings: &self.heard,
         }
     }
 
@@ -176,18 +191,29 @@ impl<'a> Call<'a> {
     }
 
     /// Checks the kind of a body, drops what its kind does not have and fills in the defaults.
-    fn shape(&mut self, object: &mut Value, strict: bool) -> Result<()> {
+    pub fn shape(&mut self, object: &mut Value, strict: bool) -> Result<()> {
         let resource = self.resource.clone();
         if !(self.patching && resource.custom.is_some()) {
             identify(&resource, object, self.validation)?;
         }
-        let unknown = self.fit(object)?;
-        let kept = |field: &String| field.starts_with("metadata");
-        self.pruned |= self.applying && resource.custom.is_some() && !unknown.iter().all(kept);
-        // Fields of another kind are not looked for.
-        let own = object["kind"] == resource.kind.as_str();
-        if strict && own && !unknown.is_empty() {
-            self.unknown(&unknown)?;
+        if self.resource.is("", "secrets") {
+            let data = object.get("data").and_then(Value::as_object);
+            self.emptied |= data.is_some_and(serde_json::Map::is_empty);
+        }
+        let odd = self.fit(object)?;
+        let kept = |odd: &Odd| matches!(odd, Odd::Unknown(path) if path.starts_with("metadata"));
+        self.pruned |= self.applying && resource.custom.is_some() && !odd.iter().all(kept);
+        if strict {
+            let mut said = std::mem::take(&mut self.twice);
+            let named = (
+                object::text(object, "apiVersion").to_owned(),
+                object::text(object, "kind").to_owned(),
+            );
+            // Fields of another kind are not looked for.
+            if object["kind"] == resource.kind.as_str() {
+                said.extend(odd.iter().map(Odd::to_string));
+            }
+            self.odd(said, &named)?;
         }
         defaults::apply(&resource, object);
         if resource.is("", "secrets") {
@@ -196,8 +222,8 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
-    fn fit(&self, object: &mut Value) -> Result<Vec<String>> {
-        let resource = &self.resource;
+    fn fit(&self, object: &mut Value) -> Result<Vec<Odd>> {
+        let resource = self.resource.clone();
         let mistyped = |error: String| {
             Status::bad_request(format!(
                 "{} in version {:?} cannot be handled as a {}: {error}",
@@ -216,9 +242,14 @@ impl<'a> Call<'a> {
         if let Some(metadata) = object.get_mut("metadata") {
             let found = shape::decode(&super::reflect::object_meta(), metadata, Reader::Json)
                 .map_err(mistyped)?;
-            unknown.extend(found.into_iter().map(|field| format!("metadata.{field}")));
+            unknown.extend(found.into_iter().map(|odd| match odd {
+                Odd::Unknown(field) => Odd::Unknown(format!("metadata.{field}")),
+                Odd::Twice(field) => Odd::Twice(format!("metadata.{field}")),
+            }));
         }
-        unknown.extend(instance::prune(&custom.schema, object));
+        let mut pruned = instance::prune(&custom.schema, object);
+        pruned.sort();
+        unknown.extend(pruned.into_iter().map(Odd::Unknown));
         // Nulls of a patch or a whole object are as good as nothing; what was applied stays as it is.
         if !self.applying {
             instance::drop_nulls(&custom.schema, object);
@@ -227,24 +258,34 @@ impl<'a> Call<'a> {
         Ok(unknown)
     }
 
-    fn unknown(&mut self, fields: &[String]) -> Result<()> {
-        let said: Vec<String> = fields
-            .iter()
-            .map(|field| format!("unknown field {field:?}"))
+    /// What is said of fields that are unknown or given twice, once each.
+    fn odd(&mut self, said: Vec<String>, named: &(String, String)) -> Result<()> {
+        let mut seen = HashSet::new();
+        let once: Vec<String> = said
+            .into_iter()
+            .filter(|one| seen.insert(one.clone()))
+            .take(MOST_SAID)
             .collect();
         match self.validation {
-            FieldValidation::Ignore => {}
-            FieldValidation::Warn => self.warnings.extend(said),
-            FieldValidation::Strict => {
+            FieldValidation::Warn => {
+                let said = once.iter().flat_map(|one| warnings::strict(one));
+                self.warnings.extend(said);
+            }
+            FieldValidation::Strict if !once.is_empty() => {
+                // A custom resource is what it says that it is.
                 let resource = &self.resource;
+                let (version, kind) = match (&resource.custom, named.1.as_str()) {
+                    (Some(_), kind) if !kind.is_empty() => {
+                        (object::group_version(&named.0).1, kind)
+                    }
+                    _ => (resource.version.as_str(), resource.kind.as_str()),
+                };
                 return Err(Status::bad_request(format!(
-                    "{} in version {:?} cannot be handled as a {}: strict decoding error: {}",
-                    resource.kind,
-                    resource.version,
-                    resource.kind,
-                    said.join(", ")
+                    "{kind} in version {version:?} cannot be handled as a {kind}: strict decoding error: {}",
+                    once.join(", ")
                 )));
             }
+            FieldValidation::Ignore | FieldValidation::Strict => {}
         }
         Ok(())
     }
@@ -290,7 +331,16 @@ impl<'a> Call<'a> {
                 let own = instance::validate(&custom.schema, object, old, &causes, status);
                 causes.extend(own);
             }
-            None => causes.extend(validation::builtin(&self.resource, object, old)),
+            None => {
+                causes.extend(validation::builtin(&self.resource, object, old));
+                let old = old.filter(|old| old["immutable"] == true && old["data"].is_null());
+                if old.is_some() && self.emptied && object["data"].is_null() {
+                    causes.push(Cause::forbidden(
+                        "data",
+                        "field is immutable when `immutable` is set",
+                    ));
+                }
+            }
         }
         if causes.is_empty() {
             Ok(())
@@ -326,7 +376,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn track(&self, old: &Value, new: &mut Value) {
+    /// Records who owns what.
+    pub fn track(&self, old: &Value, new: &mut Value) {
         let api_version = self.resource.api_version();
         let writer = Writer {
             manager: &self.manager,

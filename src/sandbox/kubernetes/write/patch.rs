@@ -1,20 +1,24 @@
 //! Patches, server-side apply among them.
 
+use std::collections::HashSet;
+
 use hyper::HeaderMap;
 use hyper::body::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::super::apply::{self, Writer};
-use super::super::decode::{self, Reader};
+use super::super::decode::{self, Odd, Reader};
 use super::super::read::external;
 use super::super::request::Info;
 use super::super::resources::Resource;
 use super::super::status::{Result, Status};
-use super::super::{gojson, object, options, patch as patches, strategy, typed};
+use super::super::{
+    gojson, object, options, patch as patches, repeated, strategy, typed, warnings,
+};
 use super::body::{content_type, json_text, yaml_text};
 use super::create::{insert, place};
 use super::update::modify;
-use super::{Call, FieldValidation};
+use super::{Call, FieldValidation, MOST_SAID};
 
 /// Answers a patch of any kind.
 pub async fn patch(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<(u16, Value)> {
@@ -65,7 +69,7 @@ pub fn patched(
     let mut new = external(original, old).into_owned();
     // Looked at only when there is something to patch.
     let strategic = kind == "application/strategic-merge-patch+json";
-    let mut patch = json_text(body).map_err(|mut status| {
+    let given = json_text(body).map_err(|mut status| {
         // Of a strategic patch nothing is said but what its decoder says.
         if strategic && let Some(why) = status.message.strip_prefix("error decoding patch: ") {
             status.message = why.to_owned();
@@ -74,6 +78,13 @@ pub fn patched(
     })?;
     let listed = kind == "application/json-patch+json";
     let ignores = call.validation == FieldValidation::Ignore;
+    // What counts of what is given twice, and what is said of it.
+    let mut patch = given.value;
+    let marked = given.twice.then(|| patch.clone());
+    let twice = match given.twice {
+        true => repeated::settle(&mut patch, ""),
+        false => Vec::new(),
+    };
     if patch.is_array() && ignores && kind == "application/merge-patch+json" {
         // It takes the place of the object, which it is not.
         let mut list = Value::Null;
@@ -102,14 +113,21 @@ pub fn patched(
             "{said}json: cannot unmarshal {got} into Go value of type {wanted}"
         )));
     }
-    let strict = if listed {
-        operations(call.validation, &patch)?
-    } else {
-        Vec::new()
+    let strict = match (listed, ignores) {
+        (true, _) => operations(call.validation, marked.as_ref().unwrap_or(&patch))?,
+        (false, true) => Vec::new(),
+        (false, false) => {
+            let twice = twice.into_iter().map(|path| Odd::Twice(path).to_string());
+            twice.take(MOST_SAID).collect()
+        }
     };
     call.converted = strategic;
     match kind {
-        "application/json-patch+json" => patches::json(&mut new, &patch)?,
+        // What it brings is read when it has been put where it belongs.
+        "application/json-patch+json" => {
+            let brought = marked.as_ref().map(repeated::operations);
+            patches::json(&mut new, brought.as_ref().unwrap_or(&patch))?;
+        }
         "application/merge-patch+json" if patch.is_null() => {
             return Err(Status::bad_request("Invalid JSON Patch"));
         }
@@ -126,8 +144,10 @@ pub fn patched(
         call.as_core_event(&mut new)?;
     }
     call.warnings.clear();
-    if call.validation == FieldValidation::Warn {
-        call.warnings.clone_from(&strict);
+    call.emptied = false;
+    if original.custom.is_some() && marked.is_some() {
+        let said = repeated::settle(&mut new, "").into_iter();
+        call.twice = said.map(|path| Odd::Twice(path).to_string()).collect();
     }
     call.patching = true;
     let fits = match untyped(original, strategic, &mut new) {
@@ -137,6 +157,11 @@ pub fn patched(
     call.converted = false;
     let fits = match call.validation {
         FieldValidation::Strict => misread(original, fits, &strict),
+        // Of a patch that makes no sense nothing else is said.
+        FieldValidation::Warn if fits.is_ok() => {
+            call.warnings.extend(strict);
+            fits
+        }
         _ => fits,
     };
     unpatched(fits, kind, &patch, &new)?;
@@ -167,14 +192,30 @@ fn operations(validation: FieldValidation, patch: &Value) -> Result<Vec<String>>
             // Who does not look for unknown fields has another decoder.
             Value::Object(_) if validation == FieldValidation::Ignore => {}
             Value::Object(fields) => {
+                let mut seen = HashSet::new();
                 for (name, given) in fields {
-                    let known = matches!(name.as_str(), "op" | "path" | "from");
-                    if known && !given.is_string() && !given.is_null() {
-                        let wanted = format!("struct field jsonPatchOp.{name} of type string");
-                        wrong.get_or_insert(into(given, &wanted));
-                    } else if !known && name != "value" {
-                        let said = format!("[{index}].{name}");
-                        unknown.push(format!("json patch unknown field {said:?}"));
+                    let name = repeated::field(name);
+                    let path = format!("[{index}].{name}");
+                    let mut odd = Vec::new();
+                    let known = matches!(name, "op" | "path" | "from");
+                    if !known && name != "value" {
+                        odd.push(Odd::Unknown(path));
+                    } else {
+                        if !seen.insert(name) {
+                            odd.push(Odd::Twice(path.clone()));
+                        }
+                        if known && !given.is_string() && !given.is_null() {
+                            let wanted = format!("struct field jsonPatchOp.{name} of type string");
+                            wrong.get_or_insert(into(given, &wanted));
+                        } else if !known {
+                            let below = repeated::settle(&mut given.clone(), &path);
+                            odd.extend(below.into_iter().map(Odd::Twice));
+                        }
+                    }
+                    for said in odd.iter().map(|odd| format!("json patch {odd}")) {
+                        if unknown.len() < MOST_SAID && !unknown.contains(&said) {
+                            unknown.push(said);
+                        }
                     }
                 }
             }
@@ -267,7 +308,12 @@ fn versioned(call: &mut Call<'_>, original: &Resource, new: &mut Value) -> Resul
     unknown.sort();
     match unknown.is_empty() {
         true => Ok(()),
-        false => call.unknown(&unknown),
+        false => {
+            let unknown = unknown
+                .into_iter()
+                .map(|field| Odd::Unknown(field).to_string());
+            call.odd(unknown.collect(), &(said, String::new()))
+        }
     }
 }
 
@@ -341,13 +387,15 @@ pub struct Configuration {
     sent: (String, String),
     /// A wrong name or namespace, which is found after everything else.
     misplaced: Option<Status>,
+    /// What is said of what it gives twice.
+    twice: Option<String>,
 }
 
 impl Configuration {
     /// Reads a configuration of the call's resource; `there` tells whether there is something that it is applied to.
     pub fn read(call: &Call<'_>, body: &Bytes, there: bool) -> Result<Configuration> {
         let resource = &call.resource;
-        let mut config = yaml_text(body)?;
+        let (mut config, twice) = yaml_text(body)?;
         if !config.is_object() && !config.is_null() {
             let got = gojson::kind(&config);
             return Err(Status::bad_request(format!(
@@ -418,6 +466,7 @@ impl Configuration {
             said,
             sent,
             misplaced,
+            twice: twice.then(|| repeated::in_yaml(body)).flatten(),
         })
     }
 
@@ -469,6 +518,17 @@ impl Configuration {
         }
         let fits = call.shape(&mut applied, false);
         unconverted(fits, call, &self.sent)?;
+        if let Some(twice) = &self.twice {
+            let said = format!("error converting YAML to JSON: {twice}");
+            match call.validation {
+                FieldValidation::Ignore => {}
+                FieldValidation::Warn => call.warnings.extend(warnings::strict(&said)),
+                FieldValidation::Strict => {
+                    let why = format!("error strict decoding YAML: {said}");
+                    return Err(Status::bad_request(why));
+                }
+            }
+        }
         let uid = object::uid(&applied);
         if live.is_null() && !uid.is_empty() {
             let why = format!(

@@ -128,13 +128,14 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
                 Err(_) => allocate(&mut new).map_err(|causes| call.invalid(&name, &causes))?,
             }
             strategy::before_store(&resource, &mut new);
-            if !call.nulls && same(&resource, old, &new) {
+            let kept = !call.nulls && stored.rough == call.pruned;
+            if kept && same(&resource, old, &new) {
                 return Ok(old.clone());
             }
             if call.dry_run {
                 return Ok(new);
             }
-            if let Ok(answer) = write(call.api, &resource, &stored, new) {
+            if let Ok(answer) = write(call.api, &resource, &stored, new, call.pruned) {
                 return Ok(answer);
             }
         }
@@ -149,6 +150,7 @@ pub fn write(
     resource: &Resource,
     stored: &Stored,
     new: Value,
+    rough: bool,
 ) -> std::result::Result<Value, Clash> {
     let expected = stored.revision;
     let answer = if strategy::finished(resource, &new) {
@@ -158,7 +160,7 @@ pub fn write(
     } else {
         let put = api
             .store
-            .put(&resource.table, new, Expected::Revision(expected))?;
+            .put_as(&resource.table, new, Expected::Revision(expected), rough)?;
         put.value.clone()
     };
     changed(api, resource);

@@ -1,17 +1,21 @@
 //! Sequences that showed a difference once, or that chance is slow to find: the same at each run.
 
+mod found;
 mod kinds;
 mod metadata;
 mod patches;
 mod scales;
+mod twice;
 
 use serde_json::{Value, json};
 
 use super::play::Request;
+use found::found;
 use kinds::{collections, services, strategies, wrong};
 use metadata::{managers, moments, nothing, statuses};
 use patches::{merged, operated, retyped, strategic};
 use scales::scaled;
+use twice::twice;
 
 const JSON: &str = "application/json";
 const MERGE: &str = "application/merge-patch+json";
@@ -37,6 +41,8 @@ pub fn all() -> Vec<Vec<Request>> {
     sequences.extend(statuses());
     sequences.extend(moments());
     sequences.push(managers());
+    sequences.extend(twice());
+    sequences.extend(found());
     sequences
 }
 

@@ -1,21 +1,15 @@
 //! Webhooks of both servers: one that refuses everything with what it was asked, so that the answers can be compared, and
 //! one that changes what it sees.
 
-use std::convert::Infallible;
+#[path = "../../../../src/sandbox/kubernetes/tests/reviews.rs"]
+mod reviews;
+
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper::{Request as Asked, Response};
-use hyper_util::rt::TokioIo;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use super::play::Request;
 
@@ -59,66 +53,55 @@ fn shown(mut request: Value) -> String {
     request.to_string()
 }
 
-async fn answer(asked: Asked<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let refuses = asked.uri().path() == "/refuse";
-    let body = asked
-        .into_body()
-        .collect()
-        .await
-        .map(|body| body.to_bytes());
-    let review: Value = serde_json::from_slice(&body.unwrap_or_default()).unwrap_or_default();
-    let request = &review["request"];
-    let mut response = json!({"uid": request["uid"], "allowed": true});
-    if refuses || request["name"] == "refused" {
-        response["allowed"] = false.into();
-        response["status"] = json!({"code": 403, "message": shown(request.clone())});
-    } else if request["operation"] != "DELETE" {
-        let scale = request["kind"]["kind"] == "Scale";
-        let patch = match scale {
-            true => json!([{"op": "replace", "path": "/spec/replicas", "value": 9}]),
-            false => {
-                json!([{"op": "add", "path": "/metadata/annotations", "value": {"seen": "yes"}}])
-            }
-        };
-        response["patchType"] = "JSONPatch".into();
-        response["patch"] = STANDARD.encode(patch.to_string()).into();
+/// A patch of what is asked about, or none.
+fn patch(path: &str, request: &Value) -> Value {
+    let object = &request["object"];
+    match (path, request["kind"]["kind"].as_str()) {
+        ("/count", Some("ConfigMap")) => {
+            let count = object["metadata"]["annotations"]["count"].as_str();
+            let count = count.and_then(|count| count.parse().ok()).unwrap_or(0) + 1;
+            let annotations = json!({"count": count.to_string()});
+            json!([{"op": "add", "path": "/metadata/annotations", "value": annotations}])
+        }
+        ("/count", _) => json!([]),
+        // Once: what is there already stays as it is.
+        ("/add", Some("Pod")) if object["spec"]["containers"][1].is_null() => {
+            let container = json!({"name": "added", "image": "b:1"});
+            json!([{"op": "add", "path": "/spec/containers/-", "value": container}])
+        }
+        ("/add", Some("ConfigMap")) if object["data"]["added"].is_null() => {
+            json!([{"op": "add", "path": "/data", "value": {"added": "1"}}])
+        }
+        ("/add", _) => json!([]),
+        (_, Some("Scale")) => json!([{"op": "replace", "path": "/spec/replicas", "value": 9}]),
+        _ => json!([{"op": "add", "path": "/metadata/annotations", "value": {"seen": "yes"}}]),
     }
-    let answer = json!({"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response});
-    Ok(Response::new(Full::new(Bytes::from(answer.to_string()))))
 }
 
-/// Serves both hooks on a free port, as long as the runtime lives; gives their URL and their certificate.
+fn answer(path: &str, request: &Value) -> Value {
+    if path == "/refuse" || request["name"] == "refused" {
+        let status = json!({"code": 403, "message": shown(request.clone())});
+        return json!({"allowed": false, "status": status});
+    }
+    let mut response = json!({"allowed": true});
+    if request["operation"] != "DELETE" {
+        response["patchType"] = "JSONPatch".into();
+        response["patch"] = STANDARD.encode(patch(path, request).to_string()).into();
+    }
+    if path == "/count" {
+        response["warnings"] = json!(["counted", "it is \"counted\"", "counted"]);
+    }
+    response
+}
+
+/// Serves all hooks on a free port, as long as the runtime lives; gives their URL and their certificate.
 fn serve() -> (String, String) {
     let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
     listener.set_nonblocking(true).expect("a listener");
     let port = listener.local_addr().expect("an address").port();
     let listener = TcpListener::from_std(listener).expect("a listener");
-    let key = rcgen::KeyPair::generate().expect("a key");
-    let certificate = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()])
-        .and_then(|params| params.self_signed(&key))
-        .expect("a certificate");
-    let private = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], private)
-        .expect("a TLS configuration");
-    let tls = TlsAcceptor::from(Arc::new(tls));
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let tls = tls.clone();
-            tokio::spawn(async move {
-                if let Ok(stream) = tls.accept(stream).await {
-                    let _ = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service_fn(answer))
-                        .await;
-                }
-            });
-        }
-    });
-    (format!("https://127.0.0.1:{port}"), certificate.pem())
+    let certificate = reviews::serve(listener, "127.0.0.1", answer);
+    (format!("https://127.0.0.1:{port}"), certificate)
 }
 
 fn deployment(name: &str) -> Value {
@@ -172,19 +155,28 @@ fn made() -> Vec<Request> {
     ]
 }
 
-/// The configuration of a hook that is asked about one run, and the wait until it is.
-fn hooked(kind: &str, hook: &(String, String), path: &str) -> Vec<Request> {
+/// One hook that is asked about one run, with more about it.
+fn hook(hook: &(String, String), path: &str, more: Value) -> Value {
+    let mut one = json!({
+        "name": "hook.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
+        "clientConfig": {"url": format!("{}{path}", hook.0), "caBundle": STANDARD.encode(&hook.1)},
+        "namespaceSelector": {"matchLabels": {"run": "@run"}},
+        "rules": [
+            {"operations": ["*"], "apiGroups": ["", "apps", "example.com"], "apiVersions": ["*"], "resources": ["*/*"], "scope": "Namespaced"},
+            {"operations": ["*"], "apiGroups": [""], "apiVersions": ["*"], "resources": ["namespaces/*", "namespaces"]},
+        ],
+    });
+    if let (Some(one), Value::Object(more)) = (one.as_object_mut(), more) {
+        one.extend(more);
+    }
+    one
+}
+
+/// The configuration of hooks, and the wait until they are asked.
+fn hooked(kind: &str, hooks: &[Value]) -> Vec<Request> {
     let configuration = json!({
         "apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": {"name": "@run-hook"},
-        "webhooks": [{
-            "name": "hook.example.com", "admissionReviewVersions": ["v1"], "sideEffects": "None",
-            "clientConfig": {"url": format!("{}{path}", hook.0), "caBundle": STANDARD.encode(&hook.1)},
-            "namespaceSelector": {"matchLabels": {"run": "@run"}},
-            "rules": [
-                {"operations": ["*"], "apiGroups": ["", "apps", "example.com"], "apiVersions": ["*"], "resources": ["*/*"], "scope": "Namespaced"},
-                {"operations": ["*"], "apiGroups": [""], "apiVersions": ["*"], "resources": ["namespaces/*", "namespaces"]},
-            ],
-        }],
+        "webhooks": hooks,
     });
     let plural = format!("{}s", kind.to_lowercase());
     let place = format!("/apis/admissionregistration.k8s.io/v1/{plural}");
@@ -194,6 +186,195 @@ fn hooked(kind: &str, hook: &(String, String), path: &str) -> Vec<Request> {
         post(&place, configuration).quiet(),
         asked.with("dryRun", "All"),
     ]
+}
+
+/// What is made under pods and service accounts.
+fn under() -> Vec<Request> {
+    let pods = "/api/v1/namespaces/@run-a/pods";
+    let eviction = |name: &str, more: Value| {
+        let mut eviction =
+            json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+        if more.is_object() {
+            eviction["deleteOptions"] = more;
+        }
+        eviction
+    };
+    let binding = |name: &str, target: Value| {
+        json!({
+            "apiVersion": "v1", "kind": "Binding", "target": target,
+            "metadata": {"name": name, "annotations": {"bound": "yes"}, "labels": {"zone": "z"}},
+        })
+    };
+    let node = || json!({"apiVersion": "v1", "kind": "Node", "name": "n"});
+    let token = |more: Value| {
+        let mut token =
+            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+        if let (Some(token), Value::Object(more)) = (token.as_object_mut(), more) {
+            token.extend(more);
+        }
+        token
+    };
+    let tokens = "/api/v1/namespaces/@run-a/serviceaccounts/default/token";
+    let binds = format!("{pods}/under/binding");
+    let evicts = format!("{pods}/under/eviction");
+    vec![
+        post(pods, pod("under")),
+        post(tokens, token(json!({}))),
+        post(
+            tokens,
+            token(
+                json!({"spec": {"audiences": ["a", "b"], "expirationSeconds": 700}, "status": {"token": "x"}}),
+            ),
+        ),
+        post(
+            tokens,
+            token(json!({"metadata": {"name": "default"}, "nonsense": 1})),
+        ),
+        post(tokens, token(json!({"metadata": {"name": "other"}}))),
+        post(tokens, token(json!({"metadata": {"namespace": "other"}}))),
+        post(
+            tokens,
+            token(json!({"metadata": {"uid": "11111111-2222-3333-4444-555555555555"}})),
+        ),
+        post(tokens, token(json!({"spec": {"expirationSeconds": 599}}))),
+        post(
+            tokens,
+            token(json!({"spec": {"expirationSeconds": 5_000_000_000_i64}})),
+        ),
+        post(
+            tokens,
+            token(
+                json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "under"}}}),
+            ),
+        ),
+        post(
+            tokens,
+            token(
+                json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "gone"}}}),
+            ),
+        ),
+        post(
+            tokens,
+            token(
+                json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "ConfigMap", "name": "a"}}}),
+            ),
+        ),
+        post(
+            tokens,
+            token(
+                json!({"spec": {"boundObjectRef": {"apiVersion": "v1", "kind": "Pod", "name": "under", "uid": "x"}}}),
+            ),
+        ),
+        post(&tokens.replace("default", "gone"), token(json!({}))),
+        post(tokens, token(json!({}))).with("dryRun", "Some"),
+        post(tokens, json!({"spec": {"expirationSeconds": "x"}})),
+        post(&binds, binding("other", node())),
+        post(&binds, binding("under", json!({"kind": "Pod"}))),
+        post(&binds, binding("under", json!({"name": ""}))),
+        post(&binds, binding("under", node())).with("dryRun", "All"),
+        post(&binds, binding("under", node())),
+        Request::new("GET", format!("{pods}/under")),
+        post(&binds, binding("under", node())),
+        post(&format!("{pods}/gone/binding"), binding("gone", node())),
+        post(
+            "/api/v1/namespaces/@run-a/bindings",
+            binding("under", node()),
+        ),
+        post(&evicts, eviction("other", Value::Null)),
+        post(&evicts, eviction("under", Value::Null)).with("dryRun", "All"),
+        post(&evicts, eviction("under", json!({"dryRun": ["All"]}))),
+        post(
+            &evicts,
+            eviction("under", json!({"preconditions": {"uid": "x"}})),
+        ),
+        post(&evicts, eviction("under", json!({"gracePeriodSeconds": 7}))),
+        Request::new("GET", format!("{pods}/under")),
+        post(&evicts, eviction("under", json!({"gracePeriodSeconds": 0}))),
+        Request::new("GET", format!("{pods}/under")),
+        post(
+            &format!("{pods}/gone/eviction"),
+            eviction("gone", Value::Null),
+        ),
+    ]
+}
+
+/// Hooks with conditions.
+fn conditioned(at: &(String, String)) -> Vec<Vec<Request>> {
+    let condition = |expression: &str| json!({"name": "one", "expression": expression});
+    let sequence = |kind: &str, conditions: Value, policy: &str| {
+        let more = json!({"matchConditions": conditions, "failurePolicy": policy});
+        let refuse = hook(at, "/refuse", more);
+        let mut spared = map("spared");
+        spared["data"] = json!({"b": "1"});
+        let mut requests = hooked(kind, &[refuse]);
+        requests.extend([
+            post(MAPS, map("spared")),
+            post(MAPS, spared),
+            post(MAPS, json!({"metadata": {"name": "empty"}})),
+            post(MAPS, map("new")),
+            post(THINGS, thing("new")),
+            Request::new("PATCH", format!("{MAPS}/spared"))
+                .body(MERGE, json!({"data": {"a": "2"}})),
+            Request::new("DELETE", format!("{MAPS}/spared")),
+            post("/api/v1/namespaces/@run-a/pods", pod("new")),
+        ]);
+        requests
+    };
+    let mut sequences = Vec::new();
+    for kind in [
+        "ValidatingWebhookConfiguration",
+        "MutatingWebhookConfiguration",
+    ] {
+        let of_maps = condition("request.resource.resource == 'configmaps'");
+        let other = json!({"name": "two", "expression": "request.operation == 'DELETE' || object.data.a == '1'"});
+        let named = condition(
+            "request.name in ['refused', 'new'] && !('nobody' in request.userInfo.groups)",
+        );
+        for policy in ["Fail", "Ignore"] {
+            sequences.push(sequence(kind, json!([of_maps]), policy));
+            sequences.push(sequence(kind, json!([of_maps, other]), policy));
+        }
+        sequences.push(sequence(kind, json!([named]), "Fail"));
+    }
+    sequences
+}
+
+/// Hooks that see again what others change after them.
+fn repeated(at: &(String, String)) -> Vec<Vec<Request>> {
+    let sequence = |first: &str, second: &str, policies: [&str; 2]| {
+        let hooks = [
+            (first, "a.example.com", policies[0]),
+            (second, "b.example.com", policies[1]),
+        ]
+        .map(|(path, name, policy)| {
+            hook(
+                at,
+                path,
+                json!({"name": name, "reinvocationPolicy": policy}),
+            )
+        });
+        let mut requests = hooked("MutatingWebhookConfiguration", &hooks);
+        requests.extend([
+            post(MAPS, json!({"metadata": {"name": "none"}})),
+            post(MAPS, map("a")),
+            Request::new("PATCH", format!("{MAPS}/a"))
+                .body(MERGE, json!({"metadata": {"labels": {"c": "3"}}})),
+            post("/api/v1/namespaces/@run-a/pods", pod("a")),
+        ]);
+        requests
+    };
+    let policies = ["IfNeeded", "Never"];
+    policies
+        .iter()
+        .flat_map(|first| policies.iter().map(move |second| [*first, *second]))
+        .flat_map(|policies| {
+            [
+                sequence("/count", "/add", policies),
+                sequence("/add", "/count", policies),
+                sequence("/count", "/count", policies),
+            ]
+        })
+        .collect()
 }
 
 /// Changes of every kind.
@@ -276,17 +457,22 @@ fn changes() -> Vec<Request> {
     requests
 }
 
-/// Each kind of hook on its own.
+/// Each kind of hook on its own, and some together.
 pub fn sequences() -> Vec<Vec<Request>> {
-    let hook = serve();
+    let at = serve();
     let kinds = [
         ("ValidatingWebhookConfiguration", "/refuse"),
         ("MutatingWebhookConfiguration", "/refuse"),
         ("MutatingWebhookConfiguration", "/change"),
     ];
-    let sequence = |(kind, path)| {
-        let parts = [made(), hooked(kind, &hook, path), changes()];
+    let sequence = |(kind, path): (&str, &str)| {
+        let hooks = [hook(&at, path, json!({}))];
+        let parts = [made(), hooked(kind, &hooks), changes(), under()];
         parts.concat()
     };
-    kinds.into_iter().map(sequence).collect()
+    let mut sequences: Vec<_> = kinds.into_iter().map(sequence).collect();
+    sequences.push(under());
+    sequences.extend(conditioned(&at));
+    sequences.extend(repeated(&at));
+    sequences
 }

@@ -19,6 +19,7 @@ mod kubectl;
 mod objects;
 mod peers;
 mod play;
+mod raw;
 mod reading;
 
 use std::collections::BTreeMap;
@@ -227,4 +228,31 @@ fn kubectl_says_the_same_of_both() {
         eprintln!("\n{one}");
     }
     assert!(different.is_empty(), "kubectl tells the servers apart");
+}
+
+#[test]
+fn nonsense_is_refused_alike() {
+    let Some((assets, runtime)) = ready() else {
+        return;
+    };
+    let (count, different) = runtime.block_on(async {
+        let real = peers::Real::start(&assets).await;
+        let embedded = peers::Embedded::start().await;
+        let (ours, theirs) = (embedded.side(), real.side());
+        for side in [&theirs, &ours] {
+            definitions::install(side).await;
+        }
+        let result = raw::compare(&ours, &theirs).await;
+        embedded.stop().await;
+        real.stop().await;
+        result
+    });
+    eprintln!(
+        "{count} odd requests, {} answered differently",
+        different.len()
+    );
+    for one in &different {
+        eprintln!("\n{one}");
+    }
+    assert!(different.is_empty(), "nonsense tells the servers apart");
 }
