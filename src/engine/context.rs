@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -131,19 +132,24 @@ pub(super) struct Shared {
     pub waiting: watch::Sender<usize>,
 }
 
-/// A step that waits between two looks, as long as this lives.
-struct Waiting<'a>(&'a watch::Sender<usize>);
+/// A step that waits between two looks, as long as this lives. One that waits for several things at once is still one.
+struct Waiting<'a>(&'a Context);
 
 impl<'a> Waiting<'a> {
-    fn begin(waiting: &'a watch::Sender<usize>) -> Self {
-        waiting.send_modify(|count| *count += 1);
-        Waiting(waiting)
+    fn begin(context: &'a Context) -> Self {
+        let waiting = &context.shared.waiting;
+        if context.waits.fetch_add(1, Ordering::SeqCst) == 0 {
+            waiting.send_modify(|count| *count += 1);
+        }
+        Waiting(context)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+        if self.0.waits.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.shared.waiting.send_modify(|count| *count -= 1);
+        }
     }
 }
 
@@ -172,19 +178,26 @@ impl Shared {
 pub struct Context {
     pub(super) shared: Arc<Shared>,
     pub(super) step: StepId,
+    /// How many things the step waits for between two looks.
+    waits: Arc<AtomicUsize>,
 }
 
 impl Context {
+    pub(super) fn new(shared: Arc<Shared>, step: StepId) -> Self {
+        Context {
+            shared,
+            step,
+            waits: Arc::default(),
+        }
+    }
+
     /// A context outside any graph, for a single step or wait: a test, or a command that waits for one thing.
     pub fn detached(
         step: impl Into<StepId>,
         listener: Arc<dyn Listener>,
         cancellation: Cancellation,
     ) -> Self {
-        Context {
-            shared: Arc::new(Shared::new(listener, cancellation)),
-            step: step.into(),
-        }
+        Context::new(Arc::new(Shared::new(listener, cancellation)), step.into())
     }
 
     pub(super) fn output(&self, id: &StepId) -> Option<Output> {
@@ -283,7 +296,7 @@ impl Context {
                 false => polling_interval(waited),
             };
             let pause = pause.min(wait.deadline - waited);
-            let _waiting = Waiting::begin(&self.shared.waiting);
+            let _waiting = Waiting::begin(self);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.shared.cancellation.stopped() => return Err(self.cancelled(&wait)),

@@ -244,10 +244,8 @@ impl Run<'_> {
                 let Some((_, node)) = ready.pop_first() else {
                     break;
                 };
-                let context = Context {
-                    shared: self.shared.clone(),
-                    step: self.graph.nodes[node].id.clone(),
-                };
+                let step = self.graph.nodes[node].id.clone();
+                let context = Context::new(self.shared.clone(), step);
                 started.insert(node, Instant::now());
                 let future = act(&self.graph.nodes[node], context);
                 running.push(async move { (node, future.await) });

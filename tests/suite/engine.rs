@@ -415,6 +415,69 @@ fn a_step_that_waits_is_in_nobodys_way() {
 }
 
 #[test]
+fn a_step_that_waits_for_several_things_leaves_one_place() {
+    const BUSY: usize = 8;
+
+    #[derive(Default)]
+    struct Seen {
+        at_work: AtomicUsize,
+        most: AtomicUsize,
+        done: AtomicUsize,
+    }
+
+    /// The first waits for several things at once, until all others are done; those work.
+    struct One(usize, Arc<Seen>);
+    impl Step for One {
+        type Outputs = ();
+        fn id(&self) -> StepId {
+            format!("step/{}", self.0).into()
+        }
+        fn title(&self) -> String {
+            self.id().to_string()
+        }
+        fn expected(&self) -> Expected {
+            Expected::seconds(if self.0 == 0 { 10 } else { 1 }, 1)
+        }
+        async fn observe(&self, _: &Context) -> Result<Observed<()>> {
+            Ok(Observed::Absent)
+        }
+        async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
+            let seen = &self.1;
+            if self.0 == 0 {
+                let waits = (0..4).map(|_| {
+                    let wait = Wait::new("all", Duration::from_secs(60));
+                    cx.wait_for(wait, || async {
+                        Ok(match seen.done.load(Ordering::Relaxed) {
+                            BUSY => Poll::Ready(()),
+                            done => Poll::Pending(format!("{done} done")),
+                        })
+                    })
+                });
+                return futures::future::try_join_all(waits).await.map(drop);
+            }
+            let at_work = seen.at_work.fetch_add(1, Ordering::Relaxed) + 1;
+            seen.most.fetch_max(at_work, Ordering::Relaxed);
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            seen.at_work.fetch_sub(1, Ordering::Relaxed);
+            seen.done.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+        async fn destroy(&self, _: &Context, _: &Observed<()>) -> Result<()> {
+            Ok(())
+        }
+    }
+    let seen = Arc::new(Seen::default());
+    let mut graph = Graph::new();
+    for step in 0..=BUSY {
+        graph.add(|_| One(step, seen.clone()));
+    }
+    assert!(block_on(executor(1).up(&graph)).is_success());
+    assert_eq!(seen.most.load(Ordering::Relaxed), 1);
+}
+
+#[test]
 fn a_run_past_its_time_names_what_it_cut_off() {
     struct Stuck;
     impl Step for Stuck {
