@@ -13,7 +13,7 @@ use super::pods::{Pods, pods_of};
 use super::ready::{Readiness, readiness};
 use crate::engine::{Context, Failure, FailureKind, Observed, Poll, Result, Wait};
 
-/// Objects looked at at once.
+/// Objects looked at, or made, at once.
 const AT_ONCE: usize = 8;
 /// How long a webhook may take to serve after its controller is there.
 const WEBHOOK: Duration = Duration::from_secs(180);
@@ -142,18 +142,32 @@ impl<'a> Bundle<'a> {
         })
     }
 
-    /// Makes all of it, in order, and returns when it is ready.
+    /// Makes all of it, in order, and returns when it is ready. Objects of one kind that follow one another need nothing
+    /// of each other and are made at once, some at a time.
     ///
     /// # Errors
     /// A foreign object, a refusal, a controller that gave up, a deadline.
     pub async fn apply(&self, cx: &Context) -> Result<()> {
-        for manifest in &self.manifests {
-            self.apply_one(cx, manifest).await?;
+        let mut unready = Vec::new();
+        for alike in self.manifests.chunk_by(is_alike) {
+            let mut made = Vec::with_capacity(alike.len());
+            for manifest in alike {
+                made.push(self.apply_one(cx, manifest));
+            }
+            let made: Vec<Value> = stream::iter(made).buffered(AT_ONCE).try_collect().await?;
+            let made = alike.iter().zip(made);
+            // What came back is how it is: most kinds have nothing that has to become ready.
+            unready.extend(made.filter_map(|(manifest, live)| {
+                let is_ready = matches!((self.readiness)(&live), Readiness::Ready)
+                    && !live["metadata"]["deletionTimestamp"].is_string();
+                (!is_ready).then_some(manifest)
+            }));
         }
-        self.wait_ready(cx).await
+        self.wait_for_all(cx, unready).await
     }
 
-    async fn apply_one(&self, cx: &Context, manifest: &Value) -> Result<()> {
+    /// Makes one object; returns it as the API server has it then.
+    async fn apply_one(&self, cx: &Context, manifest: &Value) -> Result<Value> {
         let name = &Reference::of(manifest);
         let looked = self.cluster.get(name).await;
         if let Some(live) = looked.map_err(|trouble| trouble.failure(name.to_string()))? {
@@ -170,7 +184,7 @@ impl<'a> Bundle<'a> {
             .hint("the webhook's controller is not serving: see its pods and logs");
         cx.wait_for(wait, || async {
             match self.cluster.apply(manifest).await {
-                Ok(_) => Ok(Poll::Ready(())),
+                Ok(live) => Ok(Poll::Ready(live)),
                 Err(trouble) if self.passes(&trouble) => Ok(Poll::Pending(trouble.to_string())),
                 Err(trouble) => Err(trouble.failure(name.to_string())),
             }
@@ -188,10 +202,12 @@ impl<'a> Bundle<'a> {
     /// # Errors
     /// A controller that gave up, pods that cannot start, a deadline.
     pub async fn wait_ready(&self, cx: &Context) -> Result<()> {
-        let mut left: Vec<&Value> = self.manifests.iter().collect();
-        while let Some(manifest) = left.first().copied() {
+        self.wait_for_all(cx, self.manifests.iter().collect()).await
+    }
+
+    async fn wait_for_all(&self, cx: &Context, unready: Vec<&Value>) -> Result<()> {
+        for manifest in unready {
             self.wait_one(cx, manifest).await?;
-            left.remove(0);
         }
         Ok(())
     }
@@ -274,6 +290,10 @@ impl<'a> Bundle<'a> {
         }
         Ok(())
     }
+}
+
+fn is_alike(one: &Value, other: &Value) -> bool {
+    one["apiVersion"] == other["apiVersion"] && one["kind"] == other["kind"]
 }
 
 /// Deletes an object unless it is foreign, and returns when it is gone; absent is fine.

@@ -18,6 +18,8 @@ use crate::engine::{Failure, FailureKind, Observed, Result};
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long one answer may take. Longer than the API server waits for a webhook by default (10 s).
 const ANSWER: Duration = Duration::from_secs(30);
+/// Calls under way at once: as many connections are held, each with its buffers on both sides.
+const AT_ONCE: usize = 32;
 /// Tries of one call that got no answer, the first included.
 const ATTEMPTS: u32 = 4;
 /// How long a cluster that did not answer is not asked again, so that thirty steps do not each wait for it.
@@ -53,6 +55,7 @@ pub struct Cluster(Arc<Inner>);
 struct Inner {
     access: Access,
     client: tokio::sync::Mutex<Option<(Token, kube::Client)>>,
+    places: tokio::sync::Semaphore,
     dead: Mutex<Option<(Instant, String)>>,
 }
 
@@ -206,6 +209,7 @@ impl Cluster {
         Cluster(Arc::new(Inner {
             access,
             client: tokio::sync::Mutex::default(),
+            places: tokio::sync::Semaphore::new(AT_ONCE),
             dead: Mutex::default(),
         }))
     }
@@ -253,19 +257,22 @@ impl Cluster {
         F: Fn(kube::Client) -> Fut,
         Fut: Future<Output = kube::Result<T>>,
     {
-        if let Some((since, reason)) = &*self.0.dead.lock().expect("no panic while locked")
-            && since.elapsed() < DEAD_FOR
-        {
-            return Err(Trouble::Unreachable(reason.clone()));
-        }
         let mut attempt = 1;
         loop {
+            let place = self.0.places.acquire().await;
+            if attempt == 1
+                && let Some((since, reason)) = &*self.0.dead.lock().expect("no panic while locked")
+                && since.elapsed() < DEAD_FOR
+            {
+                return Err(Trouble::Unreachable(reason.clone()));
+            }
             let client = self.client().await?;
             let trouble = match tokio::time::timeout(ANSWER, call(client)).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => Trouble::from(error),
                 Err(_) => Trouble::Unreachable(format!("no answer within {} s", ANSWER.as_secs())),
             };
+            drop(place);
             if !trouble.is_passing() || attempt >= ATTEMPTS {
                 if let Trouble::Unreachable(reason) = &trouble {
                     let now = Some((Instant::now(), reason.clone()));

@@ -233,6 +233,57 @@ async fn whoever_keeps_a_webhooks_certificate_first_has_made_it_for_all() {
 }
 
 #[tokio::test]
+async fn one_object_does_not_hold_up_its_likes_but_what_comes_after_them() {
+    let (server, cluster) = start().await;
+    let certificate = Certificate::kept_or_new(None, "default", "hook").expect("made");
+    let webhook = json!({
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "ValidatingWebhookConfiguration",
+        "metadata": {"name": "hook", "labels": {MANAGED_BY: FIELD_MANAGER, ENVIRONMENT: "demo"}},
+        "webhooks": [{
+            "name": "hook.example.com",
+            "clientConfig": {"caBundle": certificate.ca, "service": {"name": "hook", "namespace": "default", "port": 443}},
+            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}],
+            "objectSelector": {"matchLabels": {"held": "yes"}},
+            "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"],
+        }],
+    });
+    cluster.apply(&webhook).await.expect("made");
+    let mut manifests: Vec<Value> = (0..6)
+        .map(|index| {
+            let mut map = map("default", "1");
+            map["metadata"]["name"] = format!("map-{index}").into();
+            map
+        })
+        .collect();
+    manifests[0]["metadata"]["labels"]["held"] = "yes".into();
+    let mut secret = map("default", "MQ==");
+    secret["kind"] = "Secret".into();
+    let names: Vec<Reference> = manifests.iter().map(Reference::of).collect();
+    let after = Reference::of(&secret);
+    manifests.push(secret);
+    let cx = context();
+    let bundle = Bundle::new("test", &cluster, manifests);
+    let later = async {
+        for name in &names[1..] {
+            while cluster.get(name).await.expect("answered").is_none() {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert!(cluster.get(&names[0]).await.expect("answered").is_none());
+        assert!(cluster.get(&after).await.expect("answered").is_none());
+        let webhook = Reference::of(&webhook);
+        cluster.delete(&webhook).await.expect("removed");
+    };
+    let (applied, ()) = tokio::join!(bundle.apply(&cx), later);
+    applied.expect("applied once nothing is in the way");
+    for name in names.iter().chain([&after]) {
+        assert!(cluster.get(name).await.expect("answered").is_some());
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_dead_cluster_is_an_observation_and_told_soon() {
     let (server, cluster) = start().await;
     server.stop().await;
