@@ -9,6 +9,7 @@ pub mod identity;
 pub mod kube;
 mod pace;
 pub mod registry;
+pub mod repositories;
 pub mod stacks;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use tokio::sync::OnceCell;
 
 use self::identity::Identity;
 use self::registry::Registries;
+use self::repositories::Repositories;
 use crate::ec2::Ec2;
 use crate::engine::Result;
 
@@ -81,6 +83,8 @@ pub struct Clients {
     pub sts: aws_sdk_sts::Client,
     /// X-Ray.
     pub xray: aws_sdk_xray::Client,
+    /// The repositories of ECR, for who reads many.
+    pub repositories: Arc<Repositories>,
     /// Container registries other than ECR.
     pub registries: Arc<Registries>,
     identity: Arc<OnceCell<Identity>>,
@@ -91,11 +95,13 @@ impl Clients {
     pub async fn new(settings: Settings) -> Self {
         install_crypto();
         let config = aws::load(&settings).await;
+        let ecr = aws_sdk_ecr::Client::new(&config);
         Clients {
             app_mesh: aws_sdk_appmesh::Client::new(&config),
             cloudformation: aws_sdk_cloudformation::Client::new(&config),
             ec2: Ec2::new(&config),
-            ecr: aws_sdk_ecr::Client::new(&config),
+            repositories: Arc::new(Repositories::new(ecr.clone())),
+            ecr,
             eks: aws_sdk_eks::Client::new(&config),
             load_balancing: aws_sdk_elasticloadbalancingv2::Client::new(&config),
             iam: aws_sdk_iam::Client::new(&config),

@@ -9,10 +9,15 @@ use super::outputs::Repository;
 use crate::clients::Clients;
 use crate::clients::aws::{failed, foreign, is};
 use crate::config::{Environment, Names, OWNER_TAG};
-use crate::engine::{Change, Context, Expected, Failure, Observed, Result, Step, StepId};
+use crate::engine::{
+    Change, Context, Expected, Failure, FailureKind, Observed, Result, Step, StepId,
+};
 
 /// How many images of a service are kept: enough to go back, few enough to cost nothing.
 const KEPT_IMAGES: u32 = 30;
+
+/// With as many services it takes fewer calls to list all repositories than to ask for each.
+const MANY: usize = 20;
 
 /// A service's ECR repository.
 pub struct ServiceRepository {
@@ -33,22 +38,12 @@ impl ServiceRepository {
         format!("ECR repository {}", self.name())
     }
 
+    /// The repository as it is, or, where there are many services, as it was moments ago.
     async fn find(&self) -> Result<Option<aws_sdk_ecr::types::Repository>> {
-        let described = self
-            .clients
-            .ecr
-            .describe_repositories()
-            .repository_names(self.name())
-            .send()
-            .await;
-        match described {
-            Ok(described) => Ok(described
-                .repositories
-                .unwrap_or_default()
-                .into_iter()
-                .next()),
-            Err(error) if is(&error, "RepositoryNotFoundException") => Ok(None),
-            Err(error) => Err(failed(self.resource())(error)),
+        let repositories = &self.clients.repositories;
+        match self.environment.services.len() < MANY {
+            true => repositories.find(&self.name()).await,
+            false => repositories.find_one_of_many(&self.name()).await,
         }
     }
 
@@ -152,8 +147,9 @@ impl Step for ServiceRepository {
         })
     }
 
-    async fn apply(&self, _: &Context, change: &Change) -> Result<Repository> {
+    async fn apply(&self, cx: &Context, change: &Change) -> Result<Repository> {
         let (ecr, name) = (&self.clients.ecr, self.name());
+        self.clients.repositories.change(&name);
         let scanning = ImageScanningConfiguration::builder()
             .scan_on_push(true)
             .build();
@@ -174,8 +170,13 @@ impl Step for ServiceRepository {
                 .await;
             match created {
                 Ok(created) => repository = created.repository,
-                // Another run was faster.
-                Err(error) if is(&error, "RepositoryAlreadyExistsException") => {}
+                // Another run was faster, or somebody else.
+                Err(error) if is(&error, "RepositoryAlreadyExistsException") => {
+                    if let Observed::Foreign(whose) = self.observe(cx).await? {
+                        let message = format!("belongs to {whose}");
+                        return Err(Failure::of(FailureKind::Blocked, self.resource(), message));
+                    }
+                }
                 Err(error) => return Err(failed(self.resource())(error)),
             }
         } else {
@@ -200,7 +201,7 @@ impl Step for ServiceRepository {
             .map_err(failed(self.resource()))?;
         let repository = match repository {
             Some(repository) => Some(repository),
-            None => self.find().await?,
+            None => self.clients.repositories.find(&name).await?,
         };
         match repository {
             Some(repository) => self.outputs(&repository),
@@ -209,6 +210,7 @@ impl Step for ServiceRepository {
     }
 
     async fn destroy(&self, _: &Context, _: &Observed<Repository>) -> Result<()> {
+        self.clients.repositories.change(&self.name());
         let deleted = self
             .clients
             .ecr

@@ -10,6 +10,7 @@ use meshctl::clients::Clients;
 use serde_json::Value;
 
 use crate::harness::World;
+use crate::lifecycle::last_event;
 
 /// A sandbox and the clients of its AWS.
 struct Scene {
@@ -284,4 +285,52 @@ async fn load_balancing_speaks_to_its_sdk() {
         .unwrap();
     let action = &listeners.listeners()[0].default_actions()[0];
     assert_eq!(action.target_group_arn(), Some(group.as_str()));
+}
+
+/// Calls of ECR's DescribeRepositories so far.
+fn descriptions(scene: &Scene) -> u64 {
+    let condition = scene
+        ._world
+        .run(&["sandbox", "status", "--output", "json"])
+        .succeeds();
+    let condition = last_event(&condition.stdout(), "sandbox-condition");
+    let callers = condition["condition"]["calls"]
+        .as_object()
+        .unwrap()
+        .values();
+    callers
+        .filter_map(|calls| calls["ecr:DescribeRepositories"].as_u64())
+        .sum()
+}
+
+#[tokio::test]
+async fn many_repositories_are_read_at_once_and_own_changes_are_seen() {
+    let scene = Scene::new().await;
+    let (ecr, repositories) = (&scene.clients.ecr, &scene.clients.repositories);
+    let create = |name: String| ecr.create_repository().repository_name(name).send();
+    for index in 0..30 {
+        create(format!("many/{index}")).await.unwrap();
+    }
+    let before = descriptions(&scene);
+    for index in 0..30 {
+        let name = format!("many/{index}");
+        let found = repositories.find_one_of_many(&name).await.unwrap();
+        assert_eq!(found.unwrap().repository_name(), Some(&*name));
+    }
+    let found = repositories.find_one_of_many("many/30").await.unwrap();
+    assert!(found.is_none());
+    assert!(descriptions(&scene) <= before + 2, "they are listed");
+    // What is changed after the list was made is asked for.
+    for (name, changed) in [("many/30", true), ("many/7", false)] {
+        repositories.change(name);
+        match changed {
+            true => drop(create(name.to_owned()).await.unwrap()),
+            false => {
+                let delete = ecr.delete_repository().repository_name(name);
+                delete.send().await.unwrap();
+            }
+        }
+        let found = repositories.find_one_of_many(name).await.unwrap();
+        assert_eq!(found.is_some(), changed, "{name}");
+    }
 }
