@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::program::webhooks::{Review, Verdict, Webhooks};
+use super::super::runtime::index;
 use super::super::runtime::kinds::NAMESPACES;
 use super::super::runtime::object::{self, Meta, items, text};
 use super::super::runtime::{Key, Resource};
@@ -93,15 +94,17 @@ fn designate(
     pod: &Value,
     namespace: &str,
 ) -> Result<Option<Arc<Value>>, String> {
-    let mut candidates: Vec<Arc<Value>> = controller
-        .cluster
-        .cache(kind)
-        .within(namespace)
-        .into_iter()
+    let members = controller.cluster.cache(kind);
+    let labels = index::terms(namespace, &pod["metadata"]["labels"]);
+    let mut candidates: Vec<Arc<Value>> = labels
+        .iter()
+        .chain([&index::anything(namespace)])
+        .flat_map(|term| members.by(&index::POD_SELECTOR, term))
         .filter(|member| {
             object::selects(&member["spec"]["podSelector"], &pod["metadata"]["labels"])
         })
         .collect();
+    candidates.sort_by_key(|member| member.key());
     if candidates.len() > 1 {
         let names: Vec<String> = candidates
             .iter()

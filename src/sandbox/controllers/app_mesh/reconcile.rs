@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::super::program;
 use super::super::program::aws::AwsError;
 use super::super::runtime::cache::Change;
+use super::super::runtime::index::Index;
 use super::super::runtime::object::{self, Meta, items, text};
 use super::super::runtime::{ApiError, Key, Next, Queue, Resource, Work};
 use super::api::Address;
@@ -73,6 +74,34 @@ fn kinds() -> [&'static Resource; 6] {
     ]
 }
 
+/// Members of a mesh by what they refer to, as [`referring`] has it.
+static REFERENCES: Index = Index(|member| {
+    let fields = [
+        "meshRef",
+        "virtualNodeRef",
+        "virtualRouterRef",
+        "virtualGatewayRef",
+    ];
+    let mut terms = Vec::new();
+    for field in fields {
+        let mut found = Vec::new();
+        spec::references(&member["spec"], field, &mut found);
+        for reference in found {
+            // Meshes live in no namespace.
+            let namespace = match field {
+                "meshRef" => "",
+                _ => spec::namespace_of(reference, member.namespace()),
+            };
+            terms.push(referring(field, namespace, text(&reference["name"])));
+        }
+    }
+    terms
+});
+
+fn referring(field: &str, namespace: &str, name: &str) -> String {
+    format!("{field}:{namespace}/{name}")
+}
+
 /// Runs all reconcilers until a shutdown.
 pub async fn run(controller: Arc<Controller>) {
     let queues: Vec<Queue<Key>> = kinds().iter().map(|_| Queue::new()).collect();
@@ -106,18 +135,9 @@ pub async fn run(controller: Arc<Controller>) {
                     return;
                 }
                 let subject = change.latest().key();
-                for member in members.all() {
-                    let mut found = Vec::new();
-                    spec::references(&member["spec"], field, &mut found);
-                    let refers = found.iter().any(|reference| {
-                        reference["name"] == subject.name.as_str()
-                            && (subject.namespace.is_empty()
-                                || spec::namespace_of(reference, member.namespace())
-                                    == subject.namespace)
-                    });
-                    if refers {
-                        add.add(member.key());
-                    }
+                let term = referring(field, &subject.namespace, &subject.name);
+                for member in members.by(&REFERENCES, &term) {
+                    add.add(member.key());
                 }
             });
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::runtime::cluster::Propagation;
+use super::super::runtime::index;
 use super::super::runtime::kinds::{DAEMON_SETS, NODES, PODS};
 use super::super::runtime::object::{self, Meta, text};
 use super::super::runtime::{ApiError, Cluster, Key, Next, Queue, Work};
@@ -97,12 +98,9 @@ async fn sync(cluster: &Cluster, key: &Key) -> Work {
         return Ok(Next::Done);
     }
     let hash = object::safe_hash(&object::canonical(&set["spec"]["template"]).to_string(), 10);
-    let pods: Vec<Arc<Value>> = cluster
+    let pods = cluster
         .cache(&PODS)
-        .within(&key.namespace)
-        .into_iter()
-        .filter(|pod| object::is_controlled_by(pod, set.uid()))
-        .collect();
+        .by(&index::CONTROLLER, &index::controlled_by(&set));
     let nodes = cluster.cache(&NODES).all();
     let mut status = Counts::default();
     let minimum = set["spec"]["minReadySeconds"].as_i64().unwrap_or(0);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::super::runtime::cluster::Propagation;
+use super::super::runtime::index;
 use super::super::runtime::kinds::{DEPLOYMENTS, REPLICA_SETS};
 use super::super::runtime::object::{self, Meta, entries, text};
 use super::super::runtime::{ApiError, Cluster, Key, Next, Queue, Work};
@@ -118,10 +119,7 @@ async fn sync(cluster: &Cluster, key: &Key) -> Work {
     };
     let mut sets: Vec<Arc<Value>> = cluster
         .cache(&REPLICA_SETS)
-        .within(&key.namespace)
-        .into_iter()
-        .filter(|set| object::is_controlled_by(set, deployment.uid()))
-        .collect();
+        .by(&index::CONTROLLER, &index::controlled_by(&deployment));
     sets.sort_by_key(|set| {
         (
             text(&set["metadata"]["creationTimestamp"]).to_owned(),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::super::runtime::cluster::Propagation;
+use super::super::runtime::index;
 use super::super::runtime::kinds::{ENDPOINT_SLICES, NODES, PODS, SERVICES};
 use super::super::runtime::object::{self, Meta, items, text};
 use super::super::runtime::{ApiError, Cache, Cluster, Key, Next, Queue, Work};
@@ -67,19 +68,21 @@ pub fn follow(cluster: &Cluster, queue: &Queue<Key>) {
 }
 
 fn enqueue_services_of(services: &Cache, pod: &Value, queue: &Queue<Key>) {
-    for service in services.within(pod.namespace()) {
-        if service_selects(&service["spec"]["selector"], pod) {
-            queue.add(service.key());
+    for term in index::terms(pod.namespace(), &pod["metadata"]["labels"]) {
+        for service in services.by(&index::SERVICE_SELECTOR, &term) {
+            if service_selects(&service["spec"]["selector"], pod) {
+                queue.add(service.key());
+            }
         }
     }
 }
 
 /// The pods that a Service selects and that have an address, finished ones left out.
 pub fn pods_of(cluster: &Cluster, service: &Value) -> Vec<Arc<Value>> {
-    cluster
-        .cache(&PODS)
-        .within(service.namespace())
-        .into_iter()
+    let term = index::first(service.namespace(), &service["spec"]["selector"]);
+    let pods = cluster.cache(&PODS);
+    term.iter()
+        .flat_map(|term| pods.by(&index::LABELS, term))
         .filter(|pod| {
             service_selects(&service["spec"]["selector"], pod)
                 && !text(&pod["status"]["podIP"]).is_empty()
@@ -164,13 +167,12 @@ fn endpoint(cluster: &Cluster, service: &Value, pod: &Value) -> Value {
 async fn sync(cluster: &Cluster, key: &Key) -> Work {
     let present: Vec<Arc<Value>> = cluster
         .cache(&ENDPOINT_SLICES)
-        .within(&key.namespace)
+        .by(
+            &index::LABELS,
+            &index::term(&key.namespace, SERVICE_NAME, &key.name),
+        )
         .into_iter()
-        .filter(|slice| {
-            slice.label(SERVICE_NAME) == Some(&key.name)
-                && slice.label(MANAGED_BY) == Some(MANAGER)
-                && !slice.deleting()
-        })
+        .filter(|slice| slice.label(MANAGED_BY) == Some(MANAGER) && !slice.deleting())
         .collect();
     let service = cluster.cache(&SERVICES).get(key);
     let Some(service) = service.filter(|service| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::runtime::cluster::Propagation;
+use super::super::runtime::index;
 use super::super::runtime::kinds::{LEASES, NODES, PODS};
 use super::super::runtime::object::{self, Meta, items, text};
 use super::super::runtime::{ApiError, Cluster, Key, Next, Queue, Work};
@@ -149,8 +150,8 @@ async fn evict(cluster: &Cluster, node: &Value) -> Result<(), ApiError> {
         }
         let failing = taint["key"] == NOT_READY || taint["key"] == UNREACHABLE;
         let age = object::seconds_since(&taint["timeAdded"]).unwrap_or(f64::INFINITY);
-        for pod in cluster.cache(&PODS).all() {
-            if pod["spec"]["nodeName"] != node.name() || pod.deleting() {
+        for pod in cluster.cache(&PODS).by(&index::NODE, node.name()) {
+            if pod.deleting() {
                 continue;
             }
             let stay = match placement::toleration(&pod, taint) {
@@ -179,12 +180,7 @@ async fn evict(cluster: &Cluster, node: &Value) -> Result<(), ApiError> {
 
 /// Pods on a node that has gone have no kubelet left to end them.
 async fn collect_pods(cluster: &Cluster, node: &str) -> Work {
-    let lost: Vec<_> = cluster
-        .cache(&PODS)
-        .all()
-        .into_iter()
-        .filter(|pod| pod["spec"]["nodeName"] == node)
-        .collect();
+    let lost = cluster.cache(&PODS).by(&index::NODE, node);
     if lost.is_empty() {
         return Ok(Next::Done);
     }

@@ -8,6 +8,7 @@ use futures::future::join_all;
 use serde_json::{Map, Value, json};
 
 use super::super::runtime::cluster::Propagation;
+use super::super::runtime::index;
 use super::super::runtime::kinds::{PODS, REPLICA_SETS};
 use super::super::runtime::object::{self, Meta, items, text};
 use super::super::runtime::{ApiError, Cluster, Key, Next, Queue, Work};
@@ -84,9 +85,9 @@ async fn sync(cluster: &Cluster, key: &Key) -> Work {
     };
     let pods: Vec<Arc<Value>> = cluster
         .cache(&PODS)
-        .within(&key.namespace)
+        .by(&index::CONTROLLER, &index::controlled_by(&set))
         .into_iter()
-        .filter(|pod| object::is_controlled_by(pod, set.uid()) && object::pod_active(pod))
+        .filter(|pod| object::pod_active(pod))
         .collect();
     let outcome = if set.deleting() {
         Ok(())
@@ -194,8 +195,9 @@ async fn update_status(
     let minimum = set["spec"]["minReadySeconds"].as_i64().unwrap_or(0);
     let (mut replicas, mut labelled, mut ready, mut usable) = (0, 0, 0, 0);
     let mut again: Option<Duration> = None;
-    for pod in cluster.cache(&PODS).within(set.namespace()) {
-        if !object::is_controlled_by(&pod, set.uid()) || !object::pod_active(&pod) {
+    let own = index::controlled_by(set);
+    for pod in cluster.cache(&PODS).by(&index::CONTROLLER, &own) {
+        if !object::pod_active(&pod) {
             continue;
         }
         replicas += 1;

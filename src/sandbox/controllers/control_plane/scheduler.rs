@@ -1,7 +1,7 @@
 //! Gives pods to nodes: the feasible node with the fewest pods of the same owner, then the least used one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use hyper::http::Method;
@@ -51,12 +51,39 @@ pub async fn run(cluster: Cluster) {
     cluster.cache(&PODS).synced().await;
     cluster.cache(&NODES).synced().await;
     let shutdown = cluster.shutdown();
+    let requests: Arc<Mutex<Requests>> = Arc::default();
     queue
         .run("scheduler", 1, shutdown, move |key| {
             let (cluster, waiting) = (cluster.clone(), waiting.clone());
-            async move { schedule(&cluster, &key, &waiting).await }
+            let requests = requests.clone();
+            async move { schedule(&cluster, &key, &waiting, &requests).await }
         })
         .await;
+}
+
+/// What pods request, as read when they were last seen to be different: each pod that is placed asks for that of all others.
+#[derive(Default)]
+struct Requests(HashMap<Key, (Weak<Value>, Amount)>);
+
+impl Requests {
+    fn of(&mut self, pod: &Arc<Value>) -> Amount {
+        let key = pod.key();
+        match self.0.get(&key) {
+            Some((known, amount)) if std::ptr::eq(known.as_ptr(), Arc::as_ptr(pod)) => *amount,
+            _ => {
+                let amount = Amount::requested(pod);
+                self.0.insert(key, (Arc::downgrade(pod), amount));
+                amount
+            }
+        }
+    }
+
+    /// Forgets pods that are no more.
+    fn tidy(&mut self, pods: usize) {
+        if self.0.len() > 2 * pods + 100 {
+            self.0.retain(|_, (known, _)| known.strong_count() > 0);
+        }
+    }
 }
 
 /// Pods that found no node and wait for something to change.
@@ -67,8 +94,8 @@ struct Parking {
     changes: u64,
 }
 
-fn lock(parked: &Mutex<Parking>) -> MutexGuard<'_, Parking> {
-    parked.lock().unwrap_or_else(|error| error.into_inner())
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(|error| error.into_inner())
 }
 
 fn release(parked: &Mutex<Parking>, queue: &Queue<Key>) {
@@ -89,7 +116,12 @@ fn unscheduled(pod: &Value) -> bool {
         )
 }
 
-async fn schedule(cluster: &Cluster, key: &Key, waiting: &Mutex<Parking>) -> Work {
+async fn schedule(
+    cluster: &Cluster,
+    key: &Key,
+    waiting: &Mutex<Parking>,
+    requests: &Mutex<Requests>,
+) -> Work {
     let changes = lock(waiting).changes;
     let Some(pod) = cluster.cache(&PODS).get(key) else {
         return Ok(Next::Done);
@@ -98,7 +130,10 @@ async fn schedule(cluster: &Cluster, key: &Key, waiting: &Mutex<Parking>) -> Wor
         return Ok(Next::Done);
     }
     let nodes = cluster.cache(&NODES).all();
-    match choose(&pod, &nodes, &cluster.cache(&PODS).all()) {
+    let pods = cluster.cache(&PODS).all();
+    lock(requests).tidy(pods.len());
+    let chosen = choose(&pod, &nodes, &pods, &mut lock(requests));
+    match chosen {
         Ok(node) => {
             bind(cluster, &pod, node.name()).await?;
             Ok(Next::Done)
@@ -122,6 +157,7 @@ fn choose<'a>(
     pod: &Value,
     nodes: &'a [Arc<Value>],
     pods: &[Arc<Value>],
+    requests: &mut Requests,
 ) -> Result<&'a Arc<Value>, String> {
     if nodes.is_empty() {
         return Err("no nodes available to schedule pods".into());
@@ -135,7 +171,7 @@ fn choose<'a>(
         if node.is_empty() {
             continue;
         }
-        used.entry(node).or_default().add(Amount::requested(other));
+        used.entry(node).or_default().add(requests.of(other));
         if owner.is_some() && placement::group(other) == owner {
             *siblings.entry(node).or_default() += 1;
         }
@@ -300,14 +336,29 @@ mod tests {
     #[test]
     fn pods_of_one_owner_spread() {
         let nodes = [node("a", "10"), node("b", "10")];
-        let chosen = choose(&pod("x", ""), &nodes, &[pod("x", "a")]).expect("there is room");
+        let mut requests = Requests::default();
+        let pods = [pod("x", "a")];
+        let chosen = choose(&pod("x", ""), &nodes, &pods, &mut requests).expect("there is room");
         assert_eq!(chosen.name(), "b");
+    }
+
+    #[test]
+    fn a_pod_that_changed_is_read_again() {
+        let mut requests = Requests::default();
+        let before = pod("x", "a");
+        assert_eq!(requests.of(&before).cpu, 1500);
+        let mut resized = Value::clone(&before);
+        resized["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "500m".into();
+        assert_eq!(requests.of(&Arc::new(resized)).cpu, 500);
+        assert_eq!(requests.of(&before).cpu, 1500);
     }
 
     #[test]
     fn the_reasons_are_counted() {
         let nodes = [node("a", "10"), node("b", "0")];
-        let message = choose(&pod("x", ""), &nodes, &[pod("y", "a")]).expect_err("no room");
+        let mut requests = Requests::default();
+        let pods = [pod("y", "a")];
+        let message = choose(&pod("x", ""), &nodes, &pods, &mut requests).expect_err("no room");
         assert!(
             message.starts_with("0/2 nodes are available: 1 Insufficient cpu, 1 Too many pods."),
             "{message}"

@@ -9,6 +9,7 @@ use aws_sdk_elasticloadbalancingv2::types;
 use serde_json::{Value, json};
 
 use super::super::program;
+use super::super::runtime::index;
 use super::super::runtime::kinds::{ENDPOINT_SLICES, NODES, PODS, SERVICES};
 use super::super::runtime::object::{self, Meta, items, text};
 use super::super::runtime::{Key, Next, Queue, Work};
@@ -293,10 +294,12 @@ impl Controller {
             return Ok(self.node_endpoints(port));
         }
         let mut found = Vec::new();
-        for slice in self.cluster.cache(&ENDPOINT_SLICES).within(&key.namespace) {
-            if slice.label("kubernetes.io/service-name") != Some(name) {
-                continue;
-            }
+        let own = index::term(&key.namespace, "kubernetes.io/service-name", name);
+        for slice in self
+            .cluster
+            .cache(&ENDPOINT_SLICES)
+            .by(&index::LABELS, &own)
+        {
             let Some(number) = items(&slice["ports"])
                 .iter()
                 .find(|entry| text(&entry["name"]) == text(&port["name"]))

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use super::super::{Log, Shutdown, stopped};
 use super::Resource;
 use super::cluster::ApiError;
+use super::index::{Index, Objects};
 use super::object::{self, Meta};
 
 /// Namespace and name of an object.
@@ -74,7 +75,7 @@ type Handler = Arc<dyn Fn(&Change<'_>) + Send + Sync>;
 #[derive(Default)]
 struct Inner {
     /// The newest that is known, own writes included.
-    objects: BTreeMap<Key, Arc<Value>>,
+    objects: Objects,
     /// What the watch has delivered: handlers are told of changes to this, so that an own write hides none.
     told: BTreeMap<Key, Arc<Value>>,
     handlers: Vec<Handler>,
@@ -144,17 +145,23 @@ impl Cache {
 
     /// All objects.
     pub fn all(&self) -> Vec<Arc<Value>> {
-        self.lock().objects.values().cloned().collect()
+        self.lock().objects.all().values().cloned().collect()
     }
 
     /// The objects of one namespace.
     pub fn within(&self, namespace: &str) -> Vec<Arc<Value>> {
         self.lock()
             .objects
+            .all()
             .range(Key::new(namespace, "")..)
             .take_while(|(key, _)| key.namespace == namespace)
             .map(|(_, object)| object.clone())
             .collect()
+    }
+
+    /// The objects that have a term of an index.
+    pub fn by(&self, index: &'static Index, term: &str) -> Vec<Arc<Value>> {
+        self.lock().objects.by(index, term)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -176,10 +183,8 @@ impl Cache {
             .get(&key)
             .map_or(0, |known| self::version(known));
         if version > inner.seen && version > known {
-            inner.objects.insert(
-                key,
-                Arc::new(object::with_type(&self.resource, object.clone())),
-            );
+            let kept = self.kept(object.clone());
+            inner.objects.insert(key, kept);
         }
     }
 
@@ -271,15 +276,19 @@ impl Cache {
         }
     }
 
+    /// An object as it is kept. Who owns which field no controller asks, and it is up to half of an object; who sends an
+    /// object without it leaves it as it is.
+    fn kept(&self, mut object: Value) -> Arc<Value> {
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.shift_remove("managedFields");
+        }
+        Arc::new(object::with_type(&self.resource, object))
+    }
+
     fn replace(&self, items: Vec<Value>, position: u64) {
         let mut fresh: BTreeMap<Key, Arc<Value>> = items
             .into_iter()
-            .map(|item| {
-                (
-                    item.key(),
-                    Arc::new(object::with_type(&self.resource, item)),
-                )
-            })
+            .map(|item| (item.key(), self.kept(item)))
             .collect();
         let (changes, handlers) = {
             let mut inner = self.lock();
@@ -295,13 +304,13 @@ impl Cache {
                 }
             }
             // What was learned from an own write after the list was taken stays.
-            for (key, known) in &inner.objects {
+            for (key, known) in inner.objects.all() {
                 let listed = fresh.get(key).map_or(0, |object| version(object));
                 if version(known) > position.max(listed) {
                     fresh.insert(key.clone(), known.clone());
                 }
             }
-            inner.objects = fresh;
+            inner.objects.replace(fresh);
             (changes, inner.handlers.clone())
         };
         for (old, new) in &changes {
@@ -311,7 +320,7 @@ impl Cache {
 
     fn upsert(&self, object: Value) {
         let key = object.key();
-        let object = Arc::new(object::with_type(&self.resource, object));
+        let object = self.kept(object);
         let (old, handlers) = {
             let mut inner = self.lock();
             let new = version(&object);
@@ -346,7 +355,7 @@ impl Cache {
             let old = inner.told.remove(&key);
             (old, inner.handlers.clone())
         };
-        let last = Arc::new(object::with_type(&self.resource, object.clone()));
+        let last = self.kept(object.clone());
         notify(&handlers, Some(old.as_ref().unwrap_or(&last)), None);
     }
 }

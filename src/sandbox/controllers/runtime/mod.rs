@@ -4,6 +4,7 @@
 
 pub mod cache;
 pub mod cluster;
+pub mod index;
 pub mod object;
 pub mod queue;
 
