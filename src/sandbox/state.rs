@@ -205,11 +205,15 @@ impl World {
     /// Saves whenever something changed, at most a few times a second. Never returns.
     pub(super) async fn keep_saved(self) {
         let mut changes = self.changes();
+        let mut pause = LEAST_PAUSE;
         while changes.changed().await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(pause).await;
             changes.mark_unchanged();
             let world = self.clone();
+            let began = Instant::now();
             let saved = tokio::task::spawn_blocking(move || world.save()).await;
+            // All of the state is written, and nobody gets at it meanwhile: the more there is, the less often.
+            pause = (began.elapsed() * 20).clamp(LEAST_PAUSE, MOST_PAUSE);
             if let Ok(Err(error)) = saved {
                 tracing::error!(
                     "cannot save the state in {}: {error}",
@@ -222,6 +226,11 @@ impl World {
         }
     }
 }
+
+/// Between two saves at least.
+const LEAST_PAUSE: Duration = Duration::from_millis(200);
+/// How old what is saved may be.
+const MOST_PAUSE: Duration = Duration::from_secs(3);
 
 /// The account that everything belongs to.
 pub const ACCOUNT: &str = "123456789012";

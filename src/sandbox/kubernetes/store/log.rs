@@ -117,8 +117,11 @@ fn put_line(table: &str, stored: &Stored) -> Vec<u8> {
         if stored.rough { "\"rough\":true," } else { "" }
     )
     .into_bytes();
-    // Not through the cache of the JSON: what nobody reads need not be held twice.
-    line.extend_from_slice(stored.value.to_string().as_bytes());
+    // What nobody reads need not be held twice; what somebody has read need not be made twice.
+    match stored.json.get() {
+        Some(json) => line.extend_from_slice(json),
+        None => line.extend_from_slice(stored.value.to_string().as_bytes()),
+    }
     line.extend_from_slice(b"}\n");
     line
 }
