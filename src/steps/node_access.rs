@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::node_group;
 use super::outputs::ControlPlane;
 use crate::clients::Clients;
 use crate::clients::aws::{failed, is};
@@ -30,14 +31,8 @@ impl NodeAccess {
 
     /// The role of the nodes that are there.
     async fn role(&self) -> Result<Option<String>> {
-        let name = Names::new(&self.environment.name).node_group();
-        let described = self.clients.eks.describe_nodegroup();
-        let described = described.cluster_name(self.cluster()).nodegroup_name(&name);
-        match described.send().await {
-            Ok(found) => Ok(found.nodegroup.and_then(|group| group.node_role)),
-            Err(error) if is(&error, eks::NOT_FOUND) => Ok(None),
-            Err(error) => Err(failed(format!("node group {name}"))(error)),
-        }
+        let group = node_group::find(&self.clients, &self.environment).await?;
+        Ok(group.and_then(|group| group.node_role))
     }
 }
 

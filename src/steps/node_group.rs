@@ -52,20 +52,7 @@ impl ManagedNodeGroup {
     }
 
     async fn find(&self) -> Result<Option<Nodegroup>> {
-        let described = self
-            .clients
-            .eks
-            .describe_nodegroup()
-            .cluster_name(self.cluster())
-            .nodegroup_name(self.name())
-            .send()
-            .await;
-        match described {
-            Ok(described) => Ok(described.nodegroup),
-            // The node group or the cluster.
-            Err(error) if is(&error, eks::NOT_FOUND) => Ok(None),
-            Err(error) => Err(failed(self.resource())(error)),
-        }
+        find(&self.clients, &self.environment).await
     }
 
     fn scaling(&self) -> NodegroupScalingConfig {
@@ -225,28 +212,62 @@ impl ManagedNodeGroup {
     }
 
     async fn delete(&self, cx: &Context) -> Result<()> {
-        let look = async || {
-            Ok(self.find().await?.map(|group| {
-                let going = match group.status() {
-                    Some(NodegroupStatus::Deleting | NodegroupStatus::Updating) => Going::Busy,
-                    // Also DELETE_FAILED, with `Ec2SecurityGroupDeletionFailure` and the like.
-                    _ => Going::Still,
-                };
-                Remains {
-                    going,
-                    words: words(&group),
-                    made: group.created_at,
-                }
-            }))
-        };
-        let ask = async || {
-            let request = self.clients.eks.delete_nodegroup();
-            let request = request.cluster_name(self.cluster());
-            let answer = request.nodegroup_name(self.name()).send().await;
-            Asked::of(answer, &self.resource())
-        };
-        eks::delete(cx, &self.resource(), DELETION, look, ask).await
+        delete(cx, &self.clients, &self.environment).await
     }
+}
+
+/// The environment's node group.
+pub(super) async fn find(
+    clients: &Clients,
+    environment: &Environment,
+) -> Result<Option<Nodegroup>> {
+    let names = Names::new(&environment.name);
+    let described = clients.eks.describe_nodegroup();
+    let described = described.cluster_name(names.cluster());
+    match described.nodegroup_name(names.node_group()).send().await {
+        Ok(described) => Ok(described.nodegroup),
+        // The node group or the cluster.
+        Err(error) if is(&error, eks::NOT_FOUND) => Ok(None),
+        Err(error) => Err(failed(format!("node group {}", names.node_group()))(error)),
+    }
+}
+
+/// Whose the node group is, where it is not this environment's.
+pub(super) fn foreign_owner(group: &Nodegroup, environment: &Environment) -> Option<String> {
+    let owner = group.tags().and_then(|tags| tags.get(OWNER_TAG));
+    foreign(owner.map(String::as_str), &environment.name)
+}
+
+/// Deletes the environment's node group and returns when it is gone.
+pub(super) async fn delete(
+    cx: &Context,
+    clients: &Clients,
+    environment: &Environment,
+) -> Result<()> {
+    let names = Names::new(&environment.name);
+    let resource = format!("node group {}", names.node_group());
+    let look = async || {
+        let found = find(clients, environment).await?;
+        Ok(found.map(|group| {
+            let going = match group.status() {
+                Some(NodegroupStatus::Deleting | NodegroupStatus::Updating) => Going::Busy,
+                // Also DELETE_FAILED, with `Ec2SecurityGroupDeletionFailure` and the like.
+                _ => Going::Still,
+            };
+            Remains {
+                going,
+                words: words(&group),
+                made: group.created_at,
+            }
+        }))
+    };
+    let ask = async || {
+        let request = clients.eks.delete_nodegroup();
+        let request = request.cluster_name(names.cluster());
+        let answer = request.nodegroup_name(names.node_group()).send().await;
+        Asked::of(answer, &resource)
+    };
+    eks::delete(cx, &resource, DELETION, look, ask).await
 }
 
 /// What differs between the node group and what is wanted.
@@ -304,8 +325,7 @@ impl Step for ManagedNodeGroup {
         let Some(group) = self.find().await? else {
             return Ok(Observed::Absent);
         };
-        let owner = group.tags().and_then(|tags| tags.get(OWNER_TAG));
-        if let Some(whose) = foreign(owner.map(String::as_str), &self.environment.name) {
+        if let Some(whose) = foreign_owner(&group, &self.environment) {
             return Ok(Observed::Foreign(whose));
         }
         let wanted = &self.environment.cluster.nodes.instance_types;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use aws_sdk_cloudformation::types::StackStatus;
+
 use super::outputs::ClusterRoles;
-use super::stack_outputs;
+use super::{node_group, stack_outputs};
 use crate::clients::Clients;
 use crate::clients::stacks::{self, Outputs, Stack};
 use crate::config::{Environment, Names};
@@ -44,6 +46,25 @@ impl ClusterRolesStack {
     }
 }
 
+impl ClusterRolesStack {
+    /// Has the node group go, where a deletion of the stack stopped at the role of the nodes: IAM keeps a role that is in an
+    /// instance profile, as EKS makes one for a node group, and CloudFormation has taken its policies away by then. The node
+    /// group is made again by its own step.
+    async fn free_node_role(&self, cx: &Context) -> Result<()> {
+        let (clients, environment) = (&self.clients, &self.environment);
+        let found = stacks::find(&clients.cloudformation, &stack(environment).name).await?;
+        if found.is_none_or(|found| found.status != StackStatus::DeleteFailed) {
+            return Ok(());
+        }
+        let group = node_group::find(clients, environment).await?;
+        if group.is_some_and(|group| node_group::foreign_owner(&group, environment).is_none()) {
+            cx.progress("removing the nodes first, which hold their role");
+            node_group::delete(cx, clients, environment).await?;
+        }
+        Ok(())
+    }
+}
+
 impl Step for ClusterRolesStack {
     type Outputs = ClusterRoles;
 
@@ -66,8 +87,11 @@ impl Step for ClusterRolesStack {
         stack_outputs::typed(seen, |outputs| self.outputs(outputs))
     }
 
-    async fn apply(&self, cx: &Context, _: &Change) -> Result<ClusterRoles> {
+    async fn apply(&self, cx: &Context, change: &Change) -> Result<ClusterRoles> {
         let stack = stack(&self.environment);
+        if let Change::Replace(_) = change {
+            self.free_node_role(cx).await?;
+        }
         let outputs = stack.deploy(cx, &self.clients.cloudformation).await?;
         self.outputs(&outputs)
     }
