@@ -41,7 +41,7 @@ impl<S: AsRef<str>> From<S> for StepId {
 pub enum Observed<O> {
     /// There is nothing.
     Absent,
-    /// Somebody (an earlier run, the service) is still making, changing or deleting it; the service's word for it.
+    /// Somebody (an earlier run, the service, a person) is still making, changing or deleting it; the service's word for it.
     Pending(String),
     /// It exists. `drift` lists what differs from what is wanted, one line each; empty means nothing does.
     Ready {
@@ -90,7 +90,7 @@ impl Change {
         match seen {
             Observed::Absent => Change::Create,
             Observed::Pending(status) => {
-                Change::Update(vec![format!("{status}, started by an earlier run")])
+                Change::Update(vec![format!("{status}: to be waited for")])
             }
             Observed::Ready { drift, .. } if drift.is_empty() => Change::Keep,
             Observed::Ready { drift, .. } => Change::Update(drift.clone()),

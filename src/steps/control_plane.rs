@@ -393,7 +393,7 @@ impl Step for EksControlPlane {
             },
             // While an update runs, the cluster serves as before.
             Some(ClusterStatus::Updating) if cluster.endpoint.is_some() => Observed::Ready {
-                drift: vec!["UPDATING, started by an earlier run".into()],
+                drift: vec!["UPDATING: to be waited for".into()],
                 outputs: self.outputs(cluster)?,
             },
             Some(ClusterStatus::Failed) => Observed::Failed(cluster_issues(&cluster)),

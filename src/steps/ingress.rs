@@ -255,23 +255,16 @@ pub(super) async fn remove_ingress(
 async fn release(cx: &Context, cluster: &Cluster, ingress: &Reference) -> Result<()> {
     cx.progress("its controller does not work, taking finalizers off");
     let failure = |trouble: Trouble| trouble.failure(ingress.to_string());
-    let configurations = [
-        "MutatingWebhookConfiguration",
-        "ValidatingWebhookConfiguration",
-    ];
-    for kind in configurations {
-        let api = "admissionregistration.k8s.io/v1";
-        let configuration = Reference::cluster(api, kind, "aws-load-balancer-webhook");
-        cluster.delete(&configuration).await.map_err(failure)?;
-    }
-    let free = json!({"metadata": {"finalizers": null}});
+    let webhook = "aws-load-balancer-webhook";
+    let removed = cluster.remove_webhooks(webhook, webhook).await;
+    removed.map_err(failure)?;
     let namespace = ingress.namespace.as_deref().unwrap_or_default();
     for binding in bindings(cluster, namespace).await.map_err(failure)? {
         let binding = Reference::of(&binding);
         cluster.delete(&binding).await.map_err(failure)?;
-        cluster.merge(&binding, &free).await.map_err(failure)?;
+        cluster.release(&binding).await.map_err(failure)?;
     }
-    cluster.merge(ingress, &free).await.map_err(failure)?;
+    cluster.release(ingress).await.map_err(failure)?;
     remove(cx, cluster, ingress, Duration::from_secs(60)).await
 }
 

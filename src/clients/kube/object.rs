@@ -2,7 +2,7 @@
 
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::connection::{Cluster, Trouble};
 use super::{ENVIRONMENT, FIELD_MANAGER, MANAGED_BY};
@@ -182,6 +182,30 @@ impl Cluster {
             Err(trouble) if !trouble.is_not_found() => Err(trouble),
             _ => Ok(()),
         }
+    }
+
+    /// Takes all finalizers off an object, for whose sake nobody does it any more.
+    ///
+    /// # Errors
+    /// What the API server says; a missing object is fine.
+    pub async fn release(&self, object: &Reference) -> Result<(), Trouble> {
+        let free = json!({"metadata": {"finalizers": null}});
+        self.merge(object, &free).await
+    }
+
+    /// Deletes a controller's webhook configurations, which stop whatever they are asked about when it is dead.
+    ///
+    /// # Errors
+    /// What the API server says; missing ones are fine.
+    pub async fn remove_webhooks(&self, mutating: &str, validating: &str) -> Result<(), Trouble> {
+        for (kind, name) in [
+            ("MutatingWebhookConfiguration", mutating),
+            ("ValidatingWebhookConfiguration", validating),
+        ] {
+            let api = "admissionregistration.k8s.io/v1";
+            self.delete(&Reference::cluster(api, kind, name)).await?;
+        }
+        Ok(())
     }
 
     /// Asks for the object's deletion, its dependents following. True when there was something to delete.

@@ -166,8 +166,18 @@ impl Objects for MeshObject {
         Ok(bundle)
     }
 
+    async fn prepare(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
+        for mesh in self.bundle(cx, cluster).await?.names() {
+            dead::wait_for_deleted_mesh(cx, &self.app_mesh, cluster, &mesh).await?;
+        }
+        Ok(())
+    }
+
     async fn remove(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
         let names = self.bundle(cx, cluster).await?.names();
+        for mesh in &names {
+            dead::remind_of_deleted(cluster, mesh).await?;
+        }
         dead::remove_all(cx, &self.app_mesh, cluster, &names).await
     }
 }

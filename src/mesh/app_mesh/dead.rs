@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{API, AppMesh, CONTROLLER_NAME, SYSTEM, control_plane};
 use crate::clients::kube::{Cluster, Reference, Trouble, remove};
 use crate::engine::{Context, Failure, FailureKind, Poll, Result, Wait};
+use crate::mesh::MeshProvider as _;
 
 /// How long a living controller gets to take one finalizer off.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -107,10 +108,9 @@ async fn release_deleted(cluster: &Cluster, kind: &str) -> Result<Option<Referen
         return Ok(left.first().map(Reference::of));
     }
     silence(cluster).await?;
-    let free = json!({"metadata": {"finalizers": null}});
     for object in &left {
         if object["metadata"]["deletionTimestamp"].is_string() {
-            cluster.merge(&Reference::of(object), &free).await?;
+            cluster.release(&Reference::of(object)).await?;
         }
     }
     Ok(left.first().map(Reference::of))
@@ -127,10 +127,7 @@ pub(super) async fn let_go_of_deleted(
     for name in names {
         let failure = |trouble: Trouble| trouble.failure(name.to_string());
         let live = cluster.get(name).await.map_err(failure)?;
-        if !live.is_some_and(|live| {
-            live["metadata"]["deletionTimestamp"].is_string()
-                && cluster.foreign_owner(&live).is_none()
-        }) {
+        if !live.is_some_and(|live| is_deleted(cluster, &live)) {
             continue;
         }
         match remove(cx, cluster, name, IN_USE).await {
@@ -144,25 +141,94 @@ pub(super) async fn let_go_of_deleted(
     Ok(())
 }
 
+/// Waits until a mesh that somebody deleted is gone, unless it cannot go: its controller keeps it until it has no members,
+/// and they do not go by themselves. Nor can it be made again around them, since they name it by its UID.
+pub(super) async fn wait_for_deleted_mesh(
+    cx: &Context,
+    app_mesh: &AppMesh,
+    cluster: &Cluster,
+    mesh: &Reference,
+) -> Result<()> {
+    const AGAIN: &str = "`meshctl down`, then `meshctl up`, makes it again with all its members";
+    let failure = |trouble: Trouble| trouble.failure(mesh.to_string());
+    remind_of_deleted(cluster, mesh).await?;
+    let wait = Wait::new(mesh.to_string(), PATIENCE).hint(AGAIN);
+    cx.wait_for(wait, || async {
+        let live = cluster.get(mesh).await.map_err(failure)?;
+        if !live.is_some_and(|live| is_deleted(cluster, &live)) {
+            return Ok(Poll::Ready(()));
+        }
+        let held = staying_members(app_mesh, cluster, mesh).await;
+        let held = held.map_err(failure)?;
+        if held.is_empty() {
+            return Ok(Poll::Pending(format!("{mesh} is being deleted")));
+        }
+        let message = format!("is being deleted, and its members keep it: {}", some(&held));
+        Err(Failure::of(FailureKind::Blocked, mesh.to_string(), message).hint(AGAIN))
+    })
+    .await
+}
+
+/// The members of a mesh that nobody has deleted, in whatever namespace.
+async fn staying_members(
+    app_mesh: &AppMesh,
+    cluster: &Cluster,
+    mesh: &Reference,
+) -> Result<Vec<Reference>, Trouble> {
+    let mut members = Vec::new();
+    for (api, kind) in app_mesh.member_kinds() {
+        for member in cluster.list(api, kind, None, "").await? {
+            if member["spec"]["meshRef"]["name"] == mesh.name.as_str()
+                && !member["metadata"]["deletionTimestamp"].is_string()
+            {
+                members.push(Reference::of(&member));
+            }
+        }
+    }
+    Ok(members)
+}
+
+/// Some of them by name, and how many more there are.
+fn some(names: &[Reference]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = names.iter().take(SHOWN).map(Reference::to_string).collect();
+    match names.len().saturating_sub(SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// Has the controller look again at a deleted object now: what waits for its members it looks at once a minute.
+pub(super) async fn remind_of_deleted(cluster: &Cluster, name: &Reference) -> Result<()> {
+    let failure = |trouble: Trouble| trouble.failure(name.to_string());
+    let live = cluster.get(name).await.map_err(failure)?;
+    if live.is_some_and(|live| is_deleted(cluster, &live)) {
+        let now = jiff::Timestamp::now().to_string();
+        let patch = json!({"metadata": {"annotations": {"meshctl.dev/looked-again": now}}});
+        match cluster.merge(name, &patch).await {
+            // Without its webhook nobody would look.
+            Err(trouble) if trouble.is_webhook_away() => {}
+            merged => merged.map_err(failure)?,
+        }
+    }
+    Ok(())
+}
+
+fn is_deleted(cluster: &Cluster, live: &Value) -> bool {
+    live["metadata"]["deletionTimestamp"].is_string() && cluster.foreign_owner(live).is_none()
+}
+
 /// Stops the controller and its webhooks.
 async fn silence(cluster: &Cluster) -> Result<(), Trouble> {
     cluster
         .merge(&deployment(), &json!({"spec": {"replicas": 0}}))
         .await?;
-    let api = "admissionregistration.k8s.io/v1";
-    for (kind, name) in [
-        (
-            "MutatingWebhookConfiguration",
+    cluster
+        .remove_webhooks(
             "appmesh-controller-mutating-webhook-configuration",
-        ),
-        (
-            "ValidatingWebhookConfiguration",
             "appmesh-controller-validating-webhook-configuration",
-        ),
-    ] {
-        cluster.delete(&Reference::cluster(api, kind, name)).await?;
-    }
-    Ok(())
+        )
+        .await
 }
 
 async fn release(cx: &Context, cluster: &Cluster, name: &Reference) -> Result<()> {
@@ -175,7 +241,6 @@ async fn release(cx: &Context, cluster: &Cluster, name: &Reference) -> Result<()
         return Ok(());
     }
     cluster.delete(name).await.map_err(failure)?;
-    let patch = json!({"metadata": {"finalizers": null}});
-    cluster.merge(name, &patch).await.map_err(failure)?;
+    cluster.release(name).await.map_err(failure)?;
     remove(cx, cluster, name, AFTERWARDS).await
 }

@@ -4,7 +4,7 @@ mod half;
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
@@ -286,6 +286,47 @@ fn what_is_deleted_by_hand_comes_back() {
     // What nobody is there to finalize keeps nothing alive either.
     runtime.block_on(scale_mesh_controller(&world, 0));
     remove();
+    ends_with_nothing_left(&world);
+}
+
+#[test]
+fn a_deleted_mesh_that_its_members_keep_is_refused_at_once_and_named() {
+    let (world, runtime) = environment();
+    runtime.block_on(async {
+        let kind = GroupVersionKind::gvk("appmesh.k8s.aws", "v1beta2", "Mesh");
+        let resource = ApiResource::from_gvk(&kind);
+        let meshes: Api<DynamicObject> = Api::all_with(world.kubernetes().await, &resource);
+        let options = DeleteParams::default();
+        let deleted = meshes.delete("meshctl-demo", &options).await;
+        assert!(deleted.unwrap().is_left(), "its members keep it");
+    });
+    let plan = world.run(&["plan", "--sandbox"]).exits_with(2);
+    let going = "Mesh meshctl-demo is being deleted: to be waited for";
+    assert!(plan.stdout().contains(going), "{}", plan.stdout());
+    let began = Instant::now();
+    let up = world.run(&["up", "--sandbox"]).exits_with(6);
+    assert!(
+        began.elapsed() < Duration::from_secs(45),
+        "it does not wait"
+    );
+    for words in [
+        "its members keep it: VirtualService demo/backend",
+        "`meshctl down`, then `meshctl up`",
+    ] {
+        assert!(up.stderr().contains(words), "{words}: {}", up.stderr());
+    }
+    ends_with_nothing_left(&world);
+}
+
+#[test]
+fn without_the_roles_stack_up_goes_on_and_down_leaves_nothing() {
+    let (world, runtime) = environment();
+    // IAM keeps the role that is in the nodes' instance profile, so that the stack ends half deleted.
+    runtime.block_on(delete_stack(&world, "meshctl-demo-roles"));
+    world.run(&["plan", "--sandbox"]).exits_with(2);
+    world.run(&["up", "--sandbox"]).succeeds();
+    world.run(&["plan", "--sandbox"]).succeeds();
+    runtime.block_on(delete_stack(&world, "meshctl-demo-roles"));
     ends_with_nothing_left(&world);
 }
 
