@@ -48,10 +48,10 @@ pub(super) async fn run(arguments: &Up, global: &Global, printer: &Printer) -> R
             seconds(report.took)
         )),
         _ => printer.say(&format!(
-            "{} is up: {changed} of {} steps in {}",
+            "{} is up after {}: {changed} steps done, {} had nothing to do",
             scene.environment.name,
-            report.steps.len(),
-            seconds(report.took)
+            seconds(report.took),
+            report.steps.len() - changed
         )),
     }
     let (critical, path) = report.critical_path();
