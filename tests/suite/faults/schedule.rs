@@ -14,6 +14,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -347,6 +348,7 @@ fn what_is_interrupted_at_any_call_converges_and_leaves_nothing() {
         .min(total);
     let queue = Mutex::new(trials.into_iter().collect::<VecDeque<_>>());
     let (failed, missed) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    let done = AtomicUsize::new(0);
     let work = |bench: Bench| {
         loop {
             let Some(trial) = queue.lock().unwrap().pop_front() else {
@@ -367,7 +369,11 @@ fn what_is_interrupted_at_any_call_converges_and_leaves_nothing() {
                 Ok(false) => "is not reached".to_owned(),
                 Err(reason) => format!("FAILS: {reason}"),
             };
-            eprintln!("{trial} {line} ({:.1} s)", started.elapsed().as_secs_f64());
+            let number = 1 + done.fetch_add(1, Ordering::Relaxed);
+            eprintln!(
+                "{number} of {total}: {trial} {line} ({:.1} s)",
+                started.elapsed().as_secs_f64()
+            );
             match outcome {
                 Ok(true) => {}
                 Ok(false) => missed.lock().unwrap().push(trial.to_string()),
