@@ -112,9 +112,14 @@ impl Watcher for CanaryView {
                 at,
                 source,
                 weight,
+                follows,
                 standing,
             } => {
-                let words = format!("{source}: {}", standing_in_words(*weight, standing));
+                let words = match follows {
+                    true => standing_in_words(*weight, standing),
+                    false => format!("{weight} % · waiting for requests to be shared so"),
+                };
+                let words = format!("{source}: {words}");
                 match &self.live {
                     Some((_, bar)) => bar.set_message(words),
                     None => {

@@ -64,6 +64,8 @@ pub enum Update {
         source: &'static str,
         /// The weight, in percent.
         weight: u8,
+        /// Whether requests are shared as the weight says, or long enough have not been: nothing is judged before.
+        follows: bool,
         /// The numbers.
         standing: Box<Standing>,
     },
@@ -388,6 +390,7 @@ impl Auto<'_> {
                         at,
                         source: stream.name,
                         weight,
+                        follows: stream.follows,
                         standing: Box::new(standing),
                     });
                 }
