@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::accept::{View, metadata};
+use super::addresses::Addresses;
 use super::rbac::Rules;
 use super::request::{Info, is_escaped};
 use super::resources::{Registry, Resource};
@@ -55,6 +56,8 @@ pub struct Api {
     pub admin_token: String,
     /// Roles and bindings, ready for questions.
     pub rbac: Mutex<Option<Arc<Rules>>>,
+    /// Which addresses Services have.
+    pub addresses: Mutex<Addresses>,
     /// Held while an address or port of a Service is chosen and stored.
     pub allocation: Mutex<()>,
     /// Turns true when the server stops.

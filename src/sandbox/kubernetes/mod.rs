@@ -7,6 +7,7 @@
 //! own paths (`/containerLogs/NAMESPACE/POD/CONTAINER`, `/exec/…`, `/portForward/NAMESPACE/POD`).
 
 mod accept;
+mod addresses;
 mod admission;
 mod api;
 mod apply;
@@ -125,7 +126,7 @@ impl ServerOptions {
             authenticate: None,
             dial: Arc::new(twin),
             faults: Faults::default(),
-            history: 4096,
+            history: 1024,
         }
     }
 }

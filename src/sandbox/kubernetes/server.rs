@@ -122,6 +122,7 @@ pub(super) async fn start(options: ServerOptions) -> Result<Server, ServeError> 
         registry: Registry::new(),
         admin_token: format!("{:032x}{:032x}", fastrand::u128(..), fastrand::u128(..)),
         rbac: Mutex::default(),
+        addresses: Mutex::default(),
         allocation: Mutex::default(),
         stopped,
         definitions: Notify::new(),

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 
 use serde_json::{Value, json};
 
+use super::addresses::Addresses;
 use super::api::Api;
 use super::crd;
 use super::object;
@@ -467,12 +468,11 @@ pub fn allocate(
     } else if wanted == "None" {
         object::set(object, "spec.clusterIPs", json!(["None"]));
     } else if wanted.is_empty() || wanted != before {
-        let used: HashSet<String> = api
-            .store
-            .all("services", "")
-            .iter()
-            .map(|stored| object::text(&stored.value, "spec.clusterIP").to_owned())
-            .collect();
+        let mut used = api
+            .addresses
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        used.follow(&api.store);
         let address = if wanted.is_empty() {
             free_address(&api.options.service_cidr, &used).ok_or_else(|| {
                 vec![Cause::invalid(
@@ -495,7 +495,7 @@ pub fn allocate(
                 let why = format!("failed to allocate IP {wanted}: {why}");
                 return Err(vec![Cause::invalid("spec.clusterIPs", &value, why)]);
             }
-            if used.contains(&wanted) {
+            if used.has(&wanted) {
                 let why =
                     format!("failed to allocate IP {wanted}: provided IP is already allocated");
                 return Err(vec![Cause::invalid("spec.clusterIPs", &value, why)]);
@@ -638,7 +638,7 @@ fn in_range(cidr: &str, address: &str) -> bool {
 }
 
 /// A free address, above the low ones that are left for those who ask for a certain one.
-fn free_address(cidr: &str, used: &HashSet<String>) -> Option<String> {
+fn free_address(cidr: &str, used: &Addresses) -> Option<String> {
     let (first, size) = range(cidr)?;
     let low = 16.min(size / 16).max(1);
     let start = fastrand::u32(low..size - 1);
@@ -647,5 +647,5 @@ fn free_address(cidr: &str, used: &HashSet<String>) -> Option<String> {
             let offset = low + (start - low + step) % (size - 1 - low);
             Ipv4Addr::from(first + offset).to_string()
         })
-        .find(|address| !used.contains(address))
+        .find(|address| !used.has(address))
 }

@@ -1,23 +1,19 @@
 //! How a webhook is reached: where its Service's endpoints are, over HTTPS.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::super::object;
-use super::Attributes;
+use super::{Attributes, trust};
 
 /// Why there is no answer.
 pub enum Trouble {
@@ -152,17 +148,10 @@ async fn post(
         Trouble::Connect(format!("dial tcp {}: {why}", target.shown))
     })?;
     let _ = stream.set_nodelay(true);
-    let roots = roots(config);
-    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .map_err(|error| Trouble::Connect(error.to_string()))?
-    .with_root_certificates(roots)
-    .with_no_client_auth();
+    let tls = trust::client(config).map_err(|error| Trouble::Connect(error.to_string()))?;
     let host = ServerName::try_from(target.host.clone())
         .map_err(|error| Trouble::Connect(error.to_string()))?;
-    let stream = TlsConnector::from(Arc::new(tls))
+    let stream = TlsConnector::from(tls)
         .connect(host, stream)
         .await
         .map_err(|error| Trouble::Connect(untrusted(&error, &target.host)))?;
@@ -201,19 +190,6 @@ async fn post(
         }));
     }
     serde_json::from_slice(&body).map_err(|error| Trouble::Answer(error.to_string()))
-}
-
-fn roots(config: &Value) -> rustls::RootCertStore {
-    let mut roots = rustls::RootCertStore::empty();
-    let bundle = config["caBundle"]
-        .as_str()
-        .and_then(|text| STANDARD.decode(text).ok())
-        .unwrap_or_default();
-    // A broken certificate in the bundle trusts nobody.
-    for certificate in CertificateDer::pem_slice_iter(&bundle).flatten() {
-        let _ = roots.add(certificate);
-    }
-    roots
 }
 
 /// Go's words for what rustls says.

@@ -2,6 +2,7 @@
 
 mod calling;
 mod pods;
+mod trust;
 mod webhooks;
 
 use std::sync::{Arc, Mutex};
