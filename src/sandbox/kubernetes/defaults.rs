@@ -363,7 +363,7 @@ fn volume(volume: &mut Value) {
     let Some(map) = volume.as_object_mut() else {
         return;
     };
-    if map.len() == 1 && map.contains_key("name") {
+    if map.keys().all(|field| field == "name") {
         map.insert("emptyDir".into(), json!({}));
     }
 }

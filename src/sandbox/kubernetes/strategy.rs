@@ -440,7 +440,9 @@ pub fn drop_old_type(resource: &Resource, old: &Value, new: &mut Value) {
         let ports = object::list(service, "spec.ports").iter();
         ports.filter_map(|port| port["nodePort"].as_i64()).collect()
     };
-    if ported(old) && !ported(new) && nodes(old) == nodes(new) {
+    // Whoever adds none does not ask for any.
+    let kept = nodes(new);
+    if ported(old) && !ported(new) && !kept.is_empty() && kept.is_subset(&nodes(old)) {
         for port in new["spec"]["ports"].as_array_mut().into_iter().flatten() {
             object::remove(port, "nodePort");
         }

@@ -70,7 +70,8 @@ pub fn of(
     old: Option<&Value>,
 ) -> Vec<String> {
     let mut said = Vec::new();
-    if !subresource.is_empty() || resource.custom.is_some() {
+    // Whoever scales is told of the whole.
+    if !matches!(subresource, "" | "scale") || resource.custom.is_some() {
         return said;
     }
     match (resource.group.as_str(), resource.plural.as_str()) {

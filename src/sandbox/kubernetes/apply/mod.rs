@@ -361,7 +361,8 @@ pub fn apply(
     let mut managers = read(live);
     if !live.is_null() && managers.is_empty() {
         let empty = zero(schema, live);
-        let before = without_metadata(compare(schema, &owned(&empty), &owned(live)));
+        let (empty, there) = (reached(&empty, reset), reached(live, reset));
+        let before = without_metadata(compare(schema, &empty, &there));
         managers.push(Manager {
             name: "before-first-apply".to_owned(),
             operation: "Update",

@@ -222,6 +222,10 @@ async fn delete_one(
             (code, external(resource, &stored.value).into_owned())
         }));
     }
+    // It goes as it was.
+    if !resource.is("", "pods") {
+        new = old.clone();
+    }
     let mut expected = stored.revision;
     if resource.is("", "pods") && !object::terminating(&new) {
         object::set(&mut new, "metadata.deletionTimestamp", object::now());

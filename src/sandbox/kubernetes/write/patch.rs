@@ -450,7 +450,17 @@ impl Configuration {
                 call.info.name
             )));
         }
-        let misplaced = place(call, &mut config).err();
+        let unnamed =
+            object::at(&config, "metadata.name").is_some_and(|name| name.is_null() || *name == "");
+        let placed = place(call, &mut config);
+        // Who says that it has no name takes its name away.
+        let misplaced = match unnamed {
+            true => Some(Status::bad_request(format!(
+                "the name of the object ({} based on URL) was undeterminable: name must be provided",
+                call.info.name
+            ))),
+            false => placed.err(),
+        };
         if misplaced.is_some() {
             object::set(&mut config, "metadata.name", call.info.name.as_str());
             if resource.namespaced {

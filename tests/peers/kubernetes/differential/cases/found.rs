@@ -2,14 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::{APPLY, JSON, MERGE, PATCH, Request, SECRETS, STRATEGIC, THINGS, post};
+use super::{
+    APPLY, DEPLOYMENTS, JSON, MERGE, PATCH, Request, SECRETS, STRATEGIC, THINGS, containing, post,
+};
 
 const MAPS: &str = "/api/v1/namespaces/@run-a/configmaps";
 const WORLDS: &str = "/apis/example.com/v1/worlds";
 
 /// Sequences of all kinds.
 pub(super) fn found() -> Vec<Vec<Request>> {
-    let mut sequences = vec![kept(), nameless(), unknown()];
+    let mut sequences = vec![kept(), nameless(), unknown(), cleared(), unported()];
+    sequences.extend([ended(), hidden(), sourceless(), unnamed(), phased()]);
     sequences.extend([SECRETS, MAPS].map(frozen));
     sequences
 }
@@ -78,6 +81,153 @@ fn unknown() -> Vec<Request> {
     ["Strict", "Warn"]
         .map(|how| post(THINGS, thing.clone()).with("fieldValidation", how))
         .to_vec()
+}
+
+/// Whose record was cleared has one again when somebody applies, without what may not be applied.
+fn cleared() -> Vec<Request> {
+    let one = "/api/v1/namespaces/@run-a";
+    let namespace = json!({
+        "apiVersion": "v1", "kind": "Namespace",
+        "metadata": {"name": "@run-a", "labels": {"run": "@run"}},
+    });
+    let mut bare = namespace.clone();
+    bare["metadata"]["managedFields"] = json!([]);
+    let mut labelled = namespace;
+    labelled["metadata"]["labels"]["app"] = "y".into();
+    vec![
+        Request::new("PUT", one).body(JSON, bare),
+        Request::new("PATCH", one)
+            .body(APPLY, labelled)
+            .with("fieldManager", "one")
+            .with("force", "true"),
+    ]
+}
+
+/// A Service that is no longer reached through nodes loses their ports, also when it loses some of its own.
+fn unported() -> Vec<Request> {
+    let one = "/api/v1/namespaces/@run-a/services/b";
+    let apply = |spec: Value| {
+        let body =
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b"}, "spec": spec});
+        Request::new("PATCH", one)
+            .body(APPLY, body)
+            .with("fieldManager", "one")
+    };
+    vec![
+        apply(json!({
+            "ports": [{"name": "http", "port": 80, "targetPort": 8080}, {"name": "admin", "port": 9901}],
+            "type": "NodePort",
+        })),
+        apply(json!({"ports": [{"port": 80}]})),
+        Request::new("GET", one),
+    ]
+}
+
+/// What goes at once goes as it was.
+fn ended() -> Vec<Request> {
+    let map = json!({"metadata": {"name": "a", "finalizers": ["foregroundDeletion"]}});
+    vec![
+        post(MAPS, map),
+        Request::new("DELETE", format!("{MAPS}/a"))
+            .body(JSON, json!({"propagationPolicy": "Background"})),
+        Request::new("WATCH", MAPS)
+            .with("watch", "1")
+            .with("resourceVersion", "@began")
+            .with("timeoutSeconds", "1"),
+    ]
+}
+
+/// Whoever scales is warned of the whole.
+fn hidden() -> Vec<Request> {
+    let twice = json!([{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]);
+    let scale = format!("{DEPLOYMENTS}/d/scale");
+    vec![
+        post(DEPLOYMENTS, containing(json!({"env": twice}))),
+        Request::new("PATCH", scale.clone()).body(MERGE, json!({"spec": {"replicas": 3}})),
+        Request::new("PATCH", scale.clone()).body(MERGE, json!({"spec": {"replicas": 3}})),
+        Request::new("PUT", scale).body(
+            JSON,
+            json!({
+                "apiVersion": "autoscaling/v1", "kind": "Scale",
+                "metadata": {"name": "d", "namespace": "@run-a"}, "spec": {"replicas": 4},
+            }),
+        ),
+    ]
+}
+
+/// A volume of nothing is an empty one, even without a name.
+fn sourceless() -> Vec<Request> {
+    let path = "/api/v1/namespaces/@run-a/pods";
+    let pod = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "main", "image": "b"}]}});
+    let volumes = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"},
+        "spec": {"volumes": [{"name": null}]},
+    });
+    vec![
+        post(path, pod),
+        Request::new("PATCH", format!("{path}/a"))
+            .body(APPLY, volumes)
+            .with("fieldManager", "one"),
+    ]
+}
+
+/// Whoever applies that a thing has no name takes its name away.
+fn unnamed() -> Vec<Request> {
+    let apply = |name: Value| {
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}});
+        Request::new("PATCH", format!("{MAPS}/a"))
+            .body(APPLY, map)
+            .with("fieldManager", "one")
+    };
+    vec![
+        apply(Value::Null),
+        apply("a".into()),
+        apply(Value::Null),
+        apply("".into()),
+    ]
+}
+
+/// Strings that are more than strings.
+fn phased() -> Vec<Request> {
+    let deployment = format!("{DEPLOYMENTS}/d");
+    let pods = "/api/v1/namespaces/@run-a/pods";
+    let pod = json!({"metadata": {"name": "a"}, "spec": {"containers": [{"name": "main", "image": "b"}]}});
+    let mut requests = vec![post(DEPLOYMENTS, containing(json!({}))), post(pods, pod)];
+    for (path, status) in [
+        ("/api/v1/namespaces/@run-a", json!({"phase": [0]})),
+        (
+            "/api/v1/namespaces/@run-a",
+            json!({"conditions": [{"type": 1, "status": "True"}]}),
+        ),
+        (
+            "/api/v1/namespaces/@run-a",
+            json!({"conditions": [{"type": "a", "status": 1}]}),
+        ),
+        (
+            &deployment,
+            json!({"conditions": [{"type": {}, "status": "True"}]}),
+        ),
+        (
+            &deployment,
+            json!({"conditions": [{"type": "a", "status": true}]}),
+        ),
+        (&format!("{pods}/a"), json!({"phase": 1})),
+        (&format!("{pods}/a"), json!({"qosClass": 1})),
+        (
+            &format!("{pods}/a"),
+            json!({"conditions": [{"type": 1, "status": "True"}]}),
+        ),
+        (
+            &format!("{pods}/a"),
+            json!({"conditions": [{"type": "a", "status": 1}]}),
+        ),
+    ] {
+        for content in [MERGE, STRATEGIC] {
+            let change = json!({"status": status});
+            requests.push(Request::new("PATCH", format!("{path}/status")).body(content, change));
+        }
+    }
+    requests
 }
 
 /// An empty map is not the same as none in a secret in which nothing may change, but in a configuration.
