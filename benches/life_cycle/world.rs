@@ -25,6 +25,8 @@ impl Bench {
         command
             .args(arguments)
             .env("MESHCTL_STATE_DIR", self.folder.path())
+            // By default App Mesh ends at a hundred services of two versions.
+            .env("MESHCTL_SANDBOX_APP_MESH_QUOTA", "5000")
             .current_dir(self.folder.path())
             .stdin(Stdio::null());
         command
