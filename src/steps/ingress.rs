@@ -138,6 +138,11 @@ impl IngressLoadBalancer {
     }
 
     async fn wait_name(&self, cx: &Context, cluster: &Cluster) -> Result<Entrance> {
+        let (namespace, name) = (
+            &self.environment.namespace,
+            &self.environment.ingress.service,
+        );
+        let ingress = Reference::namespaced("networking.k8s.io/v1", "Ingress", namespace, name);
         let wait = Wait::new(self.title(), PATIENCE)
             .hint("see the log of aws-load-balancer-controller in kube-system");
         cx.wait_for(wait, || async {
@@ -146,7 +151,7 @@ impl IngressLoadBalancer {
                 None => {
                     // It never gets one once somebody took the Ingress away.
                     self.bundle(cluster)?.wait_ready(cx).await?;
-                    Ok(Poll::Pending(match self.last_warning(cluster).await {
+                    Ok(Poll::Pending(match cluster.last_warning(&ingress).await {
                         Some(words) => words,
                         None => "waiting for the load balancer's name".into(),
                     }))
@@ -154,22 +159,6 @@ impl IngressLoadBalancer {
             }
         })
         .await
-    }
-
-    /// What the controller complains about.
-    async fn last_warning(&self, cluster: &Cluster) -> Option<String> {
-        let namespace = &self.environment.namespace;
-        let events = cluster
-            .list("v1", "Event", Some(namespace), "")
-            .await
-            .ok()?;
-        let ours = events.iter().rev().find(|event| {
-            event["type"] == "Warning"
-                && event["involvedObject"]["kind"] == "Ingress"
-                && event["involvedObject"]["name"] == self.environment.ingress.service
-        })?;
-        let text = |field: &str| ours[field].as_str().unwrap_or_default().to_owned();
-        Some(format!("{}: {}", text("reason"), text("message")))
     }
 
     /// Waits until the load balancer works, or says why it never will.

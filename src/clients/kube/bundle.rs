@@ -1,6 +1,6 @@
 //! Several manifests that belong together: what most steps of the cluster look at, make and remove.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
@@ -15,6 +15,8 @@ use crate::engine::{Context, Failure, FailureKind, Observed, Poll, Result, Wait}
 
 /// Objects looked at, or made, at once.
 const AT_ONCE: usize = 8;
+/// After how long it is looked what a controller complains about.
+const COMPLAINTS: Duration = Duration::from_secs(10);
 /// How long a webhook may take to serve after its controller is there.
 const WEBHOOK: Duration = Duration::from_secs(180);
 
@@ -215,6 +217,7 @@ impl<'a> Bundle<'a> {
     async fn wait_one(&self, cx: &Context, manifest: &Value) -> Result<()> {
         let name = &Reference::of(manifest);
         let wait = Wait::new(name.to_string(), self.deadline);
+        let (began, patience) = (Instant::now(), COMPLAINTS.min(self.deadline / 2));
         let waited = cx.wait_for(wait, || async {
             let looked = self.cluster.get(name).await;
             let Some(live) = looked.map_err(|trouble| trouble.failure(name.to_string()))? else {
@@ -240,7 +243,13 @@ impl<'a> Bundle<'a> {
                         None => Ok(Poll::Pending(how)),
                     }
                 }
-                Readiness::Waiting(how) => Ok(Poll::Pending(how)),
+                // What comes about by itself needs no explanation.
+                Readiness::Waiting(how) if began.elapsed() < patience => Ok(Poll::Pending(how)),
+                Readiness::Waiting(how) => {
+                    let said = self.cluster.last_warning(name).await;
+                    let said = said.map_or(String::new(), |said| format!(", {said}"));
+                    Ok(Poll::Pending(format!("{how}{said}")))
+                }
             }
         });
         match waited.await {

@@ -235,8 +235,37 @@ impl Cluster {
         namespace: Option<&str>,
         labels: &str,
     ) -> Result<Vec<Value>, Trouble> {
-        let resource = &resource(api_version, kind);
         let params = &ListParams::default().labels(labels);
+        self.list_by(api_version, kind, namespace, params).await
+    }
+
+    /// What a controller complained of last about an object, as its events have it. None where it did not, or where events
+    /// cannot be read: they explain, and decide nothing.
+    pub async fn last_warning(&self, object: &Reference) -> Option<String> {
+        let fields = format!(
+            "type=Warning,involvedObject.kind={},involvedObject.name={}",
+            object.kind, object.name
+        );
+        let params = &ListParams::default().fields(&fields);
+        // Events about what is in no namespace are in this one.
+        let namespace = object.namespace.as_deref().unwrap_or("default");
+        let events = self.list_by("v1", "Event", Some(namespace), params).await;
+        let events = events.ok()?;
+        let last = events
+            .iter()
+            .max_by_key(|event| event["lastTimestamp"].as_str())?;
+        let text = |field: &str| last[field].as_str().unwrap_or_default().to_owned();
+        Some(format!("{}: {}", text("reason"), text("message")))
+    }
+
+    async fn list_by(
+        &self,
+        api_version: &str,
+        kind: &str,
+        namespace: Option<&str>,
+        params: &ListParams,
+    ) -> Result<Vec<Value>, Trouble> {
+        let resource = &resource(api_version, kind);
         let listed = self
             .call(|client| async move {
                 let api: Api<DynamicObject> = match namespace {

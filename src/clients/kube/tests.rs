@@ -284,6 +284,33 @@ async fn one_object_does_not_hold_up_its_likes_but_what_comes_after_them() {
 }
 
 #[tokio::test]
+async fn a_wait_in_vain_ends_with_what_the_controller_complained_of_last() {
+    let (server, cluster) = start().await;
+    let complaint = |about: &str, second: u32, message: &str| {
+        json!({"apiVersion": "v1", "kind": "Event", "metadata": {"name": format!("{about}.{second}"), "namespace": "default"},
+            "involvedObject": {"apiVersion": "v1", "kind": "ConfigMap", "namespace": "default", "name": about},
+            "type": if second == 9 { "Normal" } else { "Warning" }, "reason": "ReconcileError", "message": message,
+            "lastTimestamp": format!("2026-01-01T00:00:0{second}Z")})
+    };
+    for event in [
+        complaint("a", 2, "the limit is exceeded"),
+        complaint("a", 1, "it is not there yet"),
+        complaint("a", 9, "all is well"),
+        complaint("b", 3, "another's"),
+    ] {
+        cluster.apply(&event).await.expect("made");
+    }
+    let mut bundle = Bundle::new("test", &cluster, vec![map("default", "1")]);
+    bundle.readiness = |_| Readiness::Waiting("not seen".into());
+    bundle.deadline = Duration::from_millis(500);
+    let failure = bundle.apply(&context()).await.expect_err("never ready");
+    assert_eq!(failure.kind, FailureKind::Timeout);
+    let words = "not seen, ReconcileError: the limit is exceeded";
+    assert!(failure.message.contains(words), "{}", failure.message);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_dead_cluster_is_an_observation_and_told_soon() {
     let (server, cluster) = start().await;
     server.stop().await;
