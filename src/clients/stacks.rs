@@ -407,7 +407,7 @@ pub async fn find(client: &Client, name: &str) -> Result<Option<Found>> {
     }))
 }
 
-/// The physical ids of the stack's resources that exist, by logical id.
+/// The physical ids of the stack's resources that are made, by logical id.
 ///
 /// # Errors
 /// When CloudFormation does not answer.
@@ -415,6 +415,34 @@ pub async fn made_resources(
     client: &Client,
     name: &str,
     id: &str,
+) -> Result<BTreeMap<String, String>> {
+    let is_made = |status: &str| {
+        matches!(
+            status,
+            "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "UPDATE_IN_PROGRESS"
+        )
+    };
+    resources(client, name, id, is_made).await
+}
+
+/// The physical ids of the stack's resources that may be there, half-made ones and those whose deletion failed among them,
+/// by logical id.
+///
+/// # Errors
+/// When CloudFormation does not answer.
+pub async fn remaining_resources(
+    client: &Client,
+    name: &str,
+    id: &str,
+) -> Result<BTreeMap<String, String>> {
+    resources(client, name, id, |status| status != "DELETE_COMPLETE").await
+}
+
+async fn resources(
+    client: &Client,
+    name: &str,
+    id: &str,
+    counts: impl Fn(&str) -> bool,
 ) -> Result<BTreeMap<String, String>> {
     let described = client
         .describe_stack_resources()
@@ -427,12 +455,8 @@ pub async fn made_resources(
         .unwrap_or_default()
         .into_iter()
         .filter(|resource| {
-            resource.resource_status.as_ref().is_some_and(|status| {
-                matches!(
-                    status.as_str(),
-                    "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "UPDATE_IN_PROGRESS"
-                )
-            })
+            let status = resource.resource_status.as_ref();
+            status.is_some_and(|status| counts(status.as_str()))
         })
         .filter_map(|resource| {
             Some((

@@ -184,8 +184,8 @@ impl Step for NetworkSubnets {
     async fn destroy(&self, cx: &Context, _: &Observed<Subnets>) -> Result<()> {
         let name = Names::new(&self.environment.name).stack("network");
         let client = &self.clients.cloudformation;
-        // Asked of the resources: a stack that failed half-way has no outputs, and yet a VPC.
-        let vpc = stacks::made_resources(client, &name, &name)
+        // Asked of the resources: a stack that failed half-way, also on its way out, has no outputs, and yet a VPC.
+        let vpc = stacks::remaining_resources(client, &name, &name)
             .await
             .ok()
             .and_then(|made| made.get("Vpc").cloned());

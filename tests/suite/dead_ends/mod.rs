@@ -430,6 +430,19 @@ fn down_with_an_app_mesh_that_has_ended_says_what_could_not_be_looked_at() {
 }
 
 #[test]
+fn down_goes_on_from_a_network_that_what_eks_left_keeps() {
+    let (world, _) = environment();
+    // The network's stack fails to go, because EKS leaves a security group in it, which may then not be changed.
+    let add = ["sandbox", "faults", "add"];
+    let denied = ["ec2:RevokeSecurityGroupIngress", "denied"];
+    world.run(&[&add[..], &denied].concat()).succeeds();
+    let down = world.run(&["down", "--sandbox", "--yes"]).exits_with(5);
+    let words = "network meshctl-demo-network";
+    assert!(down.stderr().contains(words), "{}", down.stderr());
+    ends_with_nothing_left(&world);
+}
+
+#[test]
 fn down_without_a_way_to_the_cluster_s_api_leaves_nothing() {
     let (world, _) = environment();
     let add = ["sandbox", "faults", "add", "kubernetes:*:*", "reset"];
