@@ -151,16 +151,8 @@ async fn created<'a>(
     call.warnings = std::mem::take(&mut inner.warnings);
     // Which version of the object they are about stays.
     let preserved = matches!(kind.kind.as_str(), "Binding" | "TokenRequest");
-    for field in [
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "selfLink",
-    ] {
-        if !preserved {
-            object::remove(&mut object, &format!("metadata.{field}"));
-        }
+    if !preserved {
+        write::wipe_system_fields(&mut object);
     }
     write::place_in(&inner, &mut object)?;
     // What is new of it is what the empty one has not.

@@ -59,9 +59,8 @@ pub fn whole(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Result<V
     Ok(object)
 }
 
-/// Stores a new object of the right shape.
-pub(super) async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Value> {
-    let resource = call.resource.clone();
+/// Takes away what the server alone says of an object.
+pub fn wipe_system_fields(object: &mut Value) {
     for field in [
         "uid",
         "creationTimestamp",
@@ -69,8 +68,14 @@ pub(super) async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Val
         "deletionGracePeriodSeconds",
         "selfLink",
     ] {
-        object::remove(&mut object, &format!("metadata.{field}"));
+        object::remove(object, &format!("metadata.{field}"));
     }
+}
+
+/// Stores a new object of the right shape.
+pub(super) async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Value> {
+    let resource = call.resource.clone();
+    wipe_system_fields(&mut object);
     place(call, &mut object)?;
     let prefix = object::text(&object, "metadata.generateName").to_owned();
     let shown = match object::name(&object) {

@@ -14,7 +14,7 @@ use hyper::HeaderMap;
 use serde_json::Value;
 
 pub use body::{content_type, decode};
-pub use create::{create, place, place_in, whole};
+pub use create::{create, place, place_in, whole, wipe_system_fields};
 pub use delete::{DeleteOptions, delete, delete_collection, delete_options};
 pub use patch::{Configuration, accepted, patch, patched};
 pub use update::{modify, replace, write};
