@@ -44,9 +44,7 @@ impl ClusterRolesStack {
             node: output("NodeRoleArn")?,
         })
     }
-}
 
-impl ClusterRolesStack {
     /// Has the node group go, where a deletion of the stack stopped at the role of the nodes: IAM keeps a role that is in an
     /// instance profile, as EKS makes one for a node group, and CloudFormation has taken its policies away by then. The node
     /// group is made again by its own step.

@@ -156,11 +156,10 @@ async fn a_field_that_does_not_exist_is_refused() {
     server.stop().await;
 }
 
-#[tokio::test]
-async fn a_webhook_without_endpoints_is_waited_for() {
-    let (server, cluster) = start().await;
+/// A webhook that is asked about ConfigMaps with these labels, and that nobody serves.
+fn webhook(labels: &Value) -> Value {
     let certificate = Certificate::kept_or_new(None, "default", "hook").expect("made");
-    let webhook = json!({
+    json!({
         "apiVersion": "admissionregistration.k8s.io/v1",
         "kind": "ValidatingWebhookConfiguration",
         "metadata": {"name": "hook", "labels": {MANAGED_BY: FIELD_MANAGER, ENVIRONMENT: "demo"}},
@@ -168,9 +167,16 @@ async fn a_webhook_without_endpoints_is_waited_for() {
             "name": "hook.example.com",
             "clientConfig": {"caBundle": certificate.ca, "service": {"name": "hook", "namespace": "default", "port": 443}},
             "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}],
+            "objectSelector": {"matchLabels": labels},
             "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"],
         }],
-    });
+    })
+}
+
+#[tokio::test]
+async fn a_webhook_without_endpoints_is_waited_for() {
+    let (server, cluster) = start().await;
+    let webhook = webhook(&json!({}));
     cluster.apply(&webhook).await.expect("made");
     let trouble = cluster
         .apply(&map("default", "1"))
@@ -235,19 +241,7 @@ async fn whoever_keeps_a_webhooks_certificate_first_has_made_it_for_all() {
 #[tokio::test]
 async fn one_object_does_not_hold_up_its_likes_but_what_comes_after_them() {
     let (server, cluster) = start().await;
-    let certificate = Certificate::kept_or_new(None, "default", "hook").expect("made");
-    let webhook = json!({
-        "apiVersion": "admissionregistration.k8s.io/v1",
-        "kind": "ValidatingWebhookConfiguration",
-        "metadata": {"name": "hook", "labels": {MANAGED_BY: FIELD_MANAGER, ENVIRONMENT: "demo"}},
-        "webhooks": [{
-            "name": "hook.example.com",
-            "clientConfig": {"caBundle": certificate.ca, "service": {"name": "hook", "namespace": "default", "port": 443}},
-            "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}],
-            "objectSelector": {"matchLabels": {"held": "yes"}},
-            "failurePolicy": "Fail", "sideEffects": "None", "admissionReviewVersions": ["v1"],
-        }],
-    });
+    let webhook = webhook(&json!({"held": "yes"}));
     cluster.apply(&webhook).await.expect("made");
     let mut manifests: Vec<Value> = (0..6)
         .map(|index| {
