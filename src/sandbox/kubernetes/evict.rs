@@ -4,13 +4,14 @@ use hyper::HeaderMap;
 use hyper::body::Bytes;
 use serde_json::{Value, json};
 
-use super::object;
+use super::apply::{self, Writer};
 use super::read::find;
 use super::selector::Labels;
 use super::status::{Cause, Result, Status};
 use super::store::Expected;
 use super::subresource::{Made, done, say};
 use super::write::{self, Call};
+use super::{object, strategy};
 
 /// How many evictions a budget waits for.
 const MOST: usize = 2000;
@@ -160,6 +161,7 @@ fn budgeted(call: &Call<'_>, pod: &Value) -> Result<()> {
         }
         let pod = object::name(pod);
         new["status"]["disruptedPods"][pod] = object::now().into();
+        record(call, budget, &mut new);
         if api
             .store
             .put(TABLE, new, Expected::Revision(stored.revision))
@@ -175,15 +177,39 @@ fn budgeted(call: &Call<'_>, pod: &Value) -> Result<()> {
     ))
 }
 
+/// The server itself is who changes a budget.
+fn record(call: &Call<'_>, old: &Value, new: &mut Value) {
+    let Some(resource) = call.api.resource("policy", "v1", "poddisruptionbudgets") else {
+        return;
+    };
+    let writer = Writer {
+        manager: "kube-apiserver",
+        api_version: "policy/v1",
+        subresource: "status",
+    };
+    let reset = strategy::reset(&resource, "status");
+    apply::track(resource.schema(), old, new, &writer, reset);
+}
+
 /// Says in a budget that there is nothing left of it.
 fn insufficient(budget: &mut Value) {
-    let generation = budget["metadata"]["generation"].clone();
-    let mut conditions = object::list(budget, "status.conditions").to_vec();
-    conditions.retain(|one| one["type"] != "DisruptionAllowed");
-    conditions.push(json!({
+    let mut condition = json!({
         "type": "DisruptionAllowed", "status": "False", "reason": "InsufficientPods", "message": "",
-        "lastTransitionTime": object::now(), "observedGeneration": generation,
-    }));
+        "lastTransitionTime": object::now(), "observedGeneration": budget["metadata"]["generation"],
+    });
+    let mut conditions = object::list(budget, "status.conditions").to_vec();
+    let known = conditions
+        .iter_mut()
+        .find(|one| one["type"] == "DisruptionAllowed");
+    match known {
+        Some(known) => {
+            if known["status"] == "False" {
+                condition["lastTransitionTime"] = known["lastTransitionTime"].take();
+            }
+            *known = condition;
+        }
+        None => conditions.push(condition),
+    }
     object::set(budget, "status.conditions", conditions);
 }
 

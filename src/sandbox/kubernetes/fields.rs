@@ -113,6 +113,27 @@ impl FieldSet {
         both
     }
 
+    /// With the named fields of structures in which there is something, which are members otherwise by themselves alone.
+    pub fn with_named(&self, schema: &Schema) -> FieldSet {
+        let children = self.children.iter().map(|(element, child)| {
+            let (named, place) = match (element, &schema.shape) {
+                (Element::Field(name), shape) => (
+                    matches!(shape, Shape::Struct(_, fields) if fields.contains_key(name)),
+                    below(schema, name),
+                ),
+                (_, Shape::List(items)) => (false, &**items),
+                _ => (false, ANY),
+            };
+            let mut child = child.with_named(place);
+            child.member |= named && !child.is_empty();
+            (element.clone(), child)
+        });
+        FieldSet {
+            member: self.member,
+            children: children.collect(),
+        }
+    }
+
     /// The paths of the members, in the words of conflict messages: `.spec.containers[name="web"].image`.
     pub fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
@@ -217,7 +238,9 @@ pub fn below<'a>(schema: &'a Schema, key: &str) -> &'a Schema {
 
 /// The value of a key that is not there. A key of a Go structure that is no pointer has its zero.
 fn default_of(items: &Schema, field: &Schema) -> Option<Value> {
-    let builtin = matches!(&items.shape, Shape::Struct(name, _) if !name.is_empty());
+    // The name that a reference to any object may lack has none.
+    let builtin =
+        matches!(&items.shape, Shape::Struct(name, _) if !matches!(*name, "" | "ObjectReference"));
     field.default.clone().or(match &field.shape {
         Shape::String(_) if builtin => Some("".into()),
         Shape::Integer(_) if builtin => Some(0.into()),
@@ -232,7 +255,8 @@ pub fn identity(list: &Schema, item: &Value) -> Option<Element> {
         ListType::Map(keys) => {
             let mut found = BTreeMap::new();
             for key in keys {
-                match item.get(key).filter(|value| !value.is_null()) {
+                // One that is null is a key, too.
+                match item.get(key) {
                     Some(value) => {
                         found.insert(key, value.clone());
                     }
@@ -271,14 +295,13 @@ fn add(schema: &Schema, value: &Value, set: &mut FieldSet) {
             }
         }
         (Grain::Items(items), Value::Array(list)) => {
-            for item in list {
-                if let Some(element) = identity(schema, item) {
-                    let child = set.child(element);
-                    if !matches!(schema.list, ListType::Set) {
-                        add(items, item, child);
-                    }
-                    child.member = true;
+            for (element, found) in by_identity(schema, list) {
+                let child = set.child(element);
+                // Of those that are there twice only the place is owned.
+                if let ([item], false) = (found.as_slice(), schema.list == ListType::Set) {
+                    add(items, item, child);
                 }
+                child.member = true;
             }
         }
         _ => set.member = true,

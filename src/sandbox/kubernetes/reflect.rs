@@ -125,6 +125,15 @@ const NEWER: &[(&str, &str)] = &[
     ("VolumeMountStatus", "volumeStatus"),
 ];
 
+/// Types whose required fields are counts, and said when they are zero.
+const COUNTING: &[&str] = &[
+    "DaemonSetStatus",
+    "PodDisruptionBudgetStatus",
+    "ReplicaSetStatus",
+    "ReplicationControllerStatus",
+    "StatefulSetStatus",
+];
+
 /// The schema of a type.
 pub fn of<T: for<'de> Deserialize<'de>>() -> Arc<Schema> {
     let mut place = None;
@@ -141,7 +150,7 @@ pub fn object_meta() -> Arc<Schema> {
 
 type Known = HashMap<(&'static str, &'static [&'static str]), Arc<Schema>>;
 
-/// Types that were seen before, so that a pod's is read once and shared.
+/// Types that were seen before, so that a pod's is kept once and shared.
 fn known() -> &'static Mutex<Known> {
     static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
     KNOWN.get_or_init(Mutex::default)
@@ -280,24 +289,12 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Never> {
-        let nothing = |visitor: V| {
-            visitor.visit_map(serde::de::value::MapDeserializer::<_, Never>::new(
-                std::iter::empty::<(&str, &str)>(),
-            ))
-        };
         // The one type that contains itself; CRDs are checked by their own rules.
         if name == "JSONSchemaProps" {
             self.note(Shape::Any);
-            return nothing(visitor);
-        }
-        let seen = known()
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .get(&(name, fields))
-            .cloned();
-        if let Some(seen) = seen {
-            *self.place = Some(seen);
-            return nothing(visitor);
+            return visitor.visit_map(serde::de::value::MapDeserializer::<_, Never>::new(
+                std::iter::empty::<(&str, &str)>(),
+            ));
         }
         let mut types = BTreeMap::new();
         let result = visitor.visit_map(Fields {
@@ -305,6 +302,16 @@ impl<'de> Deserializer<'de> for Tracer<'_> {
             left: fields,
             types: &mut types,
         });
+        // Its fields were given all the same: without a time that it requires there is none, and nothing after it is asked for.
+        let seen = known()
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .get(&(name, fields))
+            .cloned();
+        if seen.is_some() {
+            *self.place = seen;
+            return result;
+        }
         types.retain(|field, _| !NEWER.contains(&(name, field.as_str())));
         let mut schema = Schema::new(Shape::Struct(name, types));
         schema.atomic = ATOMIC_STRUCTS.contains(&name);
@@ -379,6 +386,7 @@ fn go() -> &'static HashMap<&'static str, GoFields> {
                     let zero = match field.as_bytes().last() {
                         Some(b'?') => Zero::Omitted,
                         Some(b'~') => Zero::Null,
+                        Some(b'!') if COUNTING.contains(&name) => Zero::Count,
                         _ => Zero::Kept,
                     };
                     (field.trim_end_matches(['?', '!', '~']), (place, zero))
@@ -461,6 +469,29 @@ impl<'de> MapAccess<'de> for One<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_type_that_was_seen_before_is_followed_by_the_same_fields() {
+        use k8s_openapi::api::policy::v1::PodDisruptionBudgetStatus;
+        use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+        of::<Condition>();
+        let schema = of::<PodDisruptionBudgetStatus>();
+        let Shape::Struct(_, fields) = &schema.shape else {
+            panic!("{schema:?}");
+        };
+        let names: Vec<&str> = fields.keys().map(String::as_str).collect();
+        let expected = [
+            "conditions",
+            "currentHealthy",
+            "desiredHealthy",
+            "disruptedPods",
+            "disruptionsAllowed",
+            "expectedPods",
+            "observedGeneration",
+        ];
+        assert_eq!(names, expected);
+    }
 
     #[test]
     fn a_deployment_is_known_down_to_its_container_ports() {

@@ -39,6 +39,8 @@ pub enum Zero {
     Omitted,
     /// It is always there: a time, which is then `null`.
     Null,
+    /// It is always there: a count, which is then 0.
+    Count,
 }
 
 /// What may stand in a place.

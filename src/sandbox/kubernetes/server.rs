@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
 use super::api::{Api, answer};
+use super::apply::{self, Writer};
 use super::resources::Registry;
 use super::store::{Expected, Store};
 use super::{Keys, ServeError, ServerOptions, definitions, object, rbac, strategy};
@@ -192,16 +193,23 @@ fn bootstrap(api: &Api, kubernetes: Ipv4Addr) {
         objects.push(json!({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}},
-            "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
         }));
     }
-    for (name, value) in [
-        ("system-cluster-critical", 2_000_000_000),
-        ("system-node-critical", 2_000_001_000),
+    for (name, value, description) in [
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if necessary.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
     ] {
         objects.push(json!({
             "apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass",
-            "metadata": {"name": name, "generation": 1}, "value": value,
+            "metadata": {"name": name, "generation": 1}, "value": value, "description": description,
             "preemptionPolicy": "PreemptLowerPriority",
         }));
     }
@@ -212,8 +220,8 @@ fn bootstrap(api: &Api, kubernetes: Ipv4Addr) {
             "labels": {"component": "apiserver", "provider": "kubernetes"},
         },
         "spec": {
-            "clusterIP": kubernetes.to_string(), "clusterIPs": [kubernetes.to_string()],
-            "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "clusterIP": kubernetes.to_string(), "internalTrafficPolicy": "Cluster",
+            "ipFamilyPolicy": "SingleStack",
             "ports": [{"name": "https", "port": 443, "protocol": "TCP", "targetPort": 443}],
             "sessionAffinity": "None", "type": "ClusterIP",
         },
@@ -225,6 +233,21 @@ fn bootstrap(api: &Api, kubernetes: Ipv4Addr) {
         let Some(resource) = index.kind(group, version, object::text(&object, "kind")) else {
             continue;
         };
+        // Who made it is known; what it is given besides is nobody's.
+        let writer = Writer {
+            manager: "kube-apiserver",
+            api_version: &resource.api_version(),
+            subresource: "",
+        };
+        let reset = strategy::reset(resource, "");
+        apply::track(resource.schema(), &Value::Null, &mut object, &writer, reset);
+        if resource.is("", "services") {
+            object["spec"]["clusterIPs"] = json!([kubernetes.to_string()]);
+            object["spec"]["ipFamilies"] = json!(["IPv4"]);
+        } else if resource.is("", "namespaces") {
+            object["spec"] = json!({"finalizers": ["kubernetes"]});
+            object["status"] = json!({"phase": "Active"});
+        }
         object::default(&mut object, "metadata.uid", object::new_uid());
         object::default(&mut object, "metadata.creationTimestamp", object::now());
         // What is there already stays as it is.

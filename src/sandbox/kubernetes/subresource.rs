@@ -20,7 +20,7 @@ use super::reflect;
 use super::resources::{Resource, Shape};
 use super::schema::Schema;
 use super::status::{Cause, Result, Status};
-use super::store::{Clash, Expected};
+use super::store::Expected;
 use super::write::{self, Call, decode};
 
 /// Answers the reviews, which store nothing, and bindings.
@@ -62,11 +62,15 @@ pub async fn other(call: &mut Call<'_>, headers: &HeaderMap, body: &Bytes) -> Re
             evict::evict(&mut call, eviction).await
         }
         ("update", "finalize") if of_core("namespaces") => {
-            finalize(call, decode(headers, body, "Namespace")?)
+            write::replace(call, headers, body).await
         }
-        ("update" | "patch", "ephemeralcontainers" | "resize") if of_core("pods") => {
+        (_, "binding" | "eviction") | ("update" | "patch", "ephemeralcontainers" | "resize")
+            if of_core("pods") =>
+        {
             Err(Status::method_not_allowed())
         }
+        (_, "token") if of_core("serviceaccounts") => Err(Status::method_not_allowed()),
+        (_, "finalize") if of_core("namespaces") => Err(Status::method_not_allowed()),
         _ if resource.custom.is_some() => Err(Status::not_found(
             &resource.group,
             &resource.plural,
@@ -360,26 +364,6 @@ pub fn say(pod: &mut Value, mut condition: Value) {
         None => conditions.push(condition),
     }
     object::set(pod, "status.conditions", conditions);
-}
-
-/// Takes finalizers from a namespace; the last one lets it go.
-fn finalize(call: &mut Call<'_>, body: Value) -> Result<(u16, Value)> {
-    let resource = call.resource.clone();
-    let stored = find(call.api, call.info, &resource)?;
-    let wanted = object::text(&body, "metadata.resourceVersion");
-    if !wanted.is_empty() && wanted != stored.revision.to_string() {
-        return Err(Status::modified("", "namespaces", &call.info.name));
-    }
-    let mut new = stored.value.clone();
-    let left = object::list(&body, "spec.finalizers").to_vec();
-    if left.is_empty() {
-        object::remove(&mut new, "spec.finalizers");
-    } else {
-        object::set(&mut new, "spec.finalizers", left);
-    }
-    let written = write::write(call.api, &resource, &stored, new, false);
-    let answer = written.map_err(|Clash| Status::modified("", "namespaces", &call.info.name))?;
-    Ok((200, answer))
 }
 
 /// A label selector as the text that list requests take.

@@ -7,8 +7,21 @@ use super::schema::{ListType, Schema, Shape};
 
 /// What keeps a configuration from being merged: unknown fields, wrong types, two items that are the same.
 pub fn check(schema: &Schema, value: &Value) -> Result<(), String> {
+    said(schema, value, |_| true)
+}
+
+/// What keeps an object that is there from being merged into. It may have the same item twice.
+pub fn check_live(schema: &Schema, value: &Value) -> Result<(), String> {
+    said(schema, value, |why| !why.contains(DUPLICATE))
+}
+
+/// What is said of items that are the same.
+const DUPLICATE: &str = ": duplicate entries for key ";
+
+fn said(schema: &Schema, value: &Value, counts: fn(&str) -> bool) -> Result<(), String> {
     let mut wrong = Vec::new();
     visit(schema, value, "", &mut wrong);
+    wrong.retain(|why| counts(why));
     wrong.sort();
     match wrong.as_slice() {
         [] => Ok(()),
@@ -56,7 +69,7 @@ fn visit(schema: &Schema, value: &Value, path: &str, wrong: &mut Vec<String>) {
                 if let Some(element) = identity(schema, item) {
                     place = element.shown();
                     if seen.contains(&element) {
-                        wrong.push(format!("{path}: duplicate entries for key {place}"));
+                        wrong.push(format!("{path}{DUPLICATE}{place}"));
                     }
                     seen.push(element);
                 } else if let ListType::Map(keys) = &schema.list {

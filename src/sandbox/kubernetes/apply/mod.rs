@@ -1,14 +1,15 @@
 //! Server-side apply, and who owns which fields.
 
+mod merge;
 pub mod scaled;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::fields::{Difference, Element, FieldSet, Grain, below, compare, grain, identity};
+use super::fields::{Difference, Element, FieldSet, compare};
 use super::object;
-use super::schema::{ListType, Schema, Shape};
+use super::schema::{Schema, Shape};
 use super::status::Status;
 
 /// One entry of `managedFields`.
@@ -378,22 +379,15 @@ pub fn apply(
             && manager.name == writer.manager
             && manager.subresource == writer.subresource
     };
-    let last = managers
-        .iter()
-        .find(|manager| is_own(manager))
-        .map(|manager| manager.fields.clone())
-        .unwrap_or_default();
-    let mut merged = merge(schema, live, config);
-    // What this manager applied before, applies no more, and nobody else owns.
-    let mut dropped = last;
-    dropped.subtract(&set);
-    // Its name is in what it applies, though nobody's.
-    let mut others = FieldSet::of(schema, config);
-    for manager in managers.iter().filter(|manager| !is_own(manager)) {
-        dropped.subtract(&manager.fields);
-        others.union(&manager.fields);
+    let mut merged = merge::merge(schema, live, config);
+    if let Some(own) = managers.iter().find(|manager| is_own(manager)) {
+        // Its name is in what it applies, though nobody's.
+        let mut kept = FieldSet::of(schema, config);
+        for manager in managers.iter().filter(|manager| !is_own(manager)) {
+            kept.union(&manager.fields);
+        }
+        merged = merge::prune(schema, merged, &own.fields, &kept);
     }
-    prune(schema, &mut merged, &dropped, &others);
     let difference = compare(schema, &reached(live, reset), &reached(&merged, reset));
     let difference = without_metadata(difference);
     let allowed = if writer.manager == "kubectl" {
@@ -476,111 +470,4 @@ fn conflict(conflicts: &BTreeMap<String, Vec<String>>) -> Status {
     );
     status.details = Some(json!({"causes": causes}));
     status
-}
-
-/// Whether the schema itself says that a value is merged by its parts.
-fn parted(schema: &Schema, value: &Value) -> bool {
-    match (&schema.shape, value) {
-        (Shape::Map(_) | Shape::Struct(..), Value::Object(_)) => !schema.atomic,
-        (Shape::List(_), Value::Array(_)) => schema.list != ListType::Atomic,
-        _ => false,
-    }
-}
-
-/// Lays a configuration over the live object.
-fn merge(schema: &Schema, live: &Value, config: &Value) -> Value {
-    match (grain(schema, config), live, config) {
-        (Grain::Keys, Value::Object(old), Value::Object(new)) => {
-            let mut merged = old.clone();
-            for (key, item) in new {
-                let value = match old.get(key) {
-                    Some(was) => merge(below(schema, key), was, item),
-                    None => item.clone(),
-                };
-                merged.insert(key.clone(), value);
-            }
-            Value::Object(merged)
-        }
-        (Grain::Items(items), Value::Array(old), Value::Array(new)) => {
-            let mut merged: Vec<(Option<Element>, Value)> = old
-                .iter()
-                .map(|item| (identity(schema, item), item.clone()))
-                .collect();
-            for item in new {
-                let element = identity(schema, item);
-                let place = merged
-                    .iter_mut()
-                    .find(|(one, _)| element.is_some() && *one == element);
-                match place {
-                    Some((_, was)) => *was = merge(items, was, item),
-                    None => merged.push((element, item.clone())),
-                }
-            }
-            Value::Array(merged.into_iter().map(|(_, item)| item).collect())
-        }
-        // Nothing adds nothing to what is merged by its parts.
-        (_, Value::Object(_) | Value::Array(_), Value::Null) if parted(schema, live) => {
-            live.clone()
-        }
-        _ => config.clone(),
-    }
-}
-
-/// Takes away the members of `dropped`. What `kept` has something in stays.
-fn prune(schema: &Schema, value: &mut Value, dropped: &FieldSet, kept: &FieldSet) {
-    let nothing = FieldSet::default();
-    for (element, below_dropped) in &dropped.children {
-        let below_kept = kept.children.get(element).unwrap_or(&nothing);
-        match element {
-            Element::Field(name) => {
-                let Some(map) = value.as_object_mut() else {
-                    continue;
-                };
-                let Some(item) = map.get_mut(name) else {
-                    continue;
-                };
-                // A field of a structure was its applier's with all that is in it, a map's key only by itself.
-                let named =
-                    matches!(&schema.shape, Shape::Struct(_, fields) if fields.contains_key(name));
-                let owned = below_dropped.member || named && !below_dropped.is_empty();
-                if owned && below_kept.is_empty() {
-                    map.shift_remove(name);
-                    continue;
-                }
-                let was_empty = hollow(item);
-                prune(below(schema, name), item, below_dropped, below_kept);
-                if !was_empty && hollow(item) {
-                    // A structure of which nothing is left goes when nobody asked for it, and is none when somebody did.
-                    match below_kept.is_empty() {
-                        true => drop(map.shift_remove(name)),
-                        false => *item = Value::Null,
-                    }
-                }
-            }
-            Element::Keys(_) | Element::Item(_) => {
-                let Some(list) = value.as_array_mut() else {
-                    continue;
-                };
-                let Some(index) = list
-                    .iter()
-                    .position(|item| identity(schema, item).as_ref() == Some(element))
-                else {
-                    continue;
-                };
-                if below_dropped.member && below_kept.is_empty() {
-                    list.remove(index);
-                } else if let Some(items) = schema.items() {
-                    prune(items, &mut list[index], below_dropped, below_kept);
-                }
-            }
-        }
-    }
-}
-
-fn hollow(value: &Value) -> bool {
-    match value {
-        Value::Object(map) => map.is_empty(),
-        Value::Array(list) => list.is_empty(),
-        _ => false,
-    }
 }

@@ -237,10 +237,24 @@ fn has_type(expected: &str, value: &Value) -> bool {
     }
 }
 
-fn check(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
-    let Some(schema_map) = schema.as_object() else {
+/// One of those that a schema lists, if it does.
+fn listed(schema: &Value, value: &Value, shown: &str, causes: &mut Vec<Cause>) {
+    let allowed = schema.get("enum").and_then(Value::as_array);
+    let Some(allowed) = allowed.filter(|allowed| !allowed.contains(value)) else {
         return;
     };
+    let words: Vec<String> = allowed
+        .iter()
+        .map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned))
+        .collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    causes.push(Cause::unsupported(shown, value, &words));
+}
+
+fn check(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
+    if !schema.is_object() {
+        return;
+    }
     if value.is_null() && schema["nullable"] == true {
         return;
     }
@@ -265,20 +279,13 @@ fn check(schema: &Value, value: &Value, path: &str, causes: &mut Vec<Cause>) {
         && !has_type(expected, value)
     {
         let got = type_of(value);
+        combined(schema, value, path, causes);
+        listed(schema, value, shown, causes);
         let why = format!("{path} in body must be of type {expected}: {got:?}");
         causes.push(Cause::wrong_type(shown, &got.into(), why));
         return;
     }
-    if let Some(allowed) = schema_map.get("enum").and_then(Value::as_array)
-        && !allowed.contains(value)
-    {
-        let words: Vec<String> = allowed
-            .iter()
-            .map(|one| one.as_str().map_or_else(|| one.to_string(), str::to_owned))
-            .collect();
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        causes.push(Cause::unsupported(shown, value, &words));
-    }
+    listed(schema, value, shown, causes);
     match value {
         Value::Number(number) => numbers(schema, number.as_f64().unwrap_or(0.0), &mut |why| {
             invalid(causes, why);

@@ -71,6 +71,19 @@ fn failed(why: impl Into<String>) -> Status {
     Status::new(500, "", why.into())
 }
 
+/// Whether Go, which cannot compare two lists or two maps, panics when it does.
+fn incomparable(one: &Value, other: Option<&Value>) -> bool {
+    match other {
+        Some(Value::Array(_)) => one.is_array(),
+        Some(Value::Object(_)) => one.is_object(),
+        _ => false,
+    }
+}
+
+fn panicked() -> Status {
+    failed("This request caused apiserver to panic. Look in the logs for details.")
+}
+
 fn malformed(what: &str) -> Status {
     Status::bad_request(format!("invalid patch format of {what}"))
 }
@@ -407,6 +420,10 @@ fn merge_items(
     for item in change {
         let id = item.get(key).ok_or_else(|| keyless(item, key))?.clone();
         let mut known = original.iter_mut().chain(new.iter_mut());
+        if known.any(|one| incomparable(&id, one.get(key))) {
+            return Err(panicked());
+        }
+        let mut known = original.iter_mut().chain(new.iter_mut());
         let place = known.find(|one| one.get(key) == Some(&id));
         match (place, &mut *item) {
             (Some(Value::Object(place)), Value::Object(item)) => {
@@ -448,6 +465,9 @@ fn partition(items: Vec<Value>, by: &[Value], key: &str) -> Result<(Vec<Value>, 
             }
             let id = item.get(key).ok_or_else(|| keyless(&item, key))?;
             let mut found = false;
+            if by.iter().any(|one| incomparable(id, one.get(key))) {
+                return Err(panicked());
+            }
             for (index, one) in by.iter().enumerate() {
                 if !one.is_object() {
                     return Err(failed(format!("value for key {index} is not a map")));

@@ -1,5 +1,6 @@
 //! The server as its clients see it.
 
+mod evictions;
 mod hostile;
 mod networking;
 mod reviews;

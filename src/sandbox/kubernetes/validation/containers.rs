@@ -196,7 +196,8 @@ pub(super) fn container_valid(
         }
         if path.is_empty() {
             causes.push(Cause::required(format!("{at}.mountPath"), ""));
-        } else if !paths.insert(path) {
+        }
+        if !paths.insert(path) {
             causes.push(Cause::invalid(
                 format!("{at}.mountPath"),
                 &path.into(),

@@ -150,14 +150,34 @@ fn finalizers_valid(
     if resource.custom.is_some() || is_extension {
         return;
     }
+    for (index, one) in finalizers.iter().enumerate() {
+        standard(&format!("metadata.finalizers[{index}]"), one, causes);
+    }
+}
+
+/// A finalizer is one of the server's own, or says whose it is.
+fn standard(field: &str, finalizer: &Value, causes: &mut Vec<Cause>) {
+    let name = finalizer.as_str().unwrap_or("");
+    if !name.contains('/') && !matches!(name, "orphan" | "foregroundDeletion" | "kubernetes") {
+        causes.push(Cause::invalid(
+            field,
+            finalizer,
+            "name is neither a standard finalizer name nor is it fully qualified",
+        ));
+    }
+}
+
+/// The finalizers that a namespace has besides. Only where they change it is said which one is wrong.
+pub fn own_finalizers(namespace: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {
+    let finalizers = object::list(namespace, "spec.finalizers");
     for (index, finalizer) in finalizers.iter().enumerate() {
-        let name = finalizer.as_str().unwrap_or("");
-        if !name.contains('/') && !matches!(name, "orphan" | "foregroundDeletion" | "kubernetes") {
-            causes.push(Cause::invalid(
-                format!("metadata.finalizers[{index}]"),
-                finalizer,
-                "name is neither a standard finalizer name nor is it fully qualified",
-            ));
+        let field = match old {
+            Some(_) => format!("spec.finalizers[{index}]"),
+            None => "spec.finalizers".to_owned(),
+        };
+        for why in key_errors(finalizer.as_str().unwrap_or("")) {
+            causes.push(Cause::invalid(field.clone(), finalizer, why));
         }
+        standard(&field, finalizer, causes);
     }
 }

@@ -19,6 +19,7 @@ use super::resources::Resource;
 use super::status::Cause;
 use super::typed;
 pub use metadata::metadata;
+use metadata::own_finalizers;
 use names::is_subdomain;
 pub use names::{key_errors, label_errors, value_errors};
 pub use networking::cluster_addresses;
@@ -123,6 +124,7 @@ pub fn builtin(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<
         ("", "namespaces") => {
             let (going, phase) = (object::terminating(object), text(object, "status.phase"));
             let wanted = if going { "Terminating" } else { "Active" };
+            own_finalizers(object, old, &mut causes);
             if old.is_some() && phase != wanted {
                 let so = if going { "not empty" } else { "empty" };
                 causes.push(Cause::invalid(
@@ -157,16 +159,7 @@ pub fn builtin(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<
         ("apiextensions.k8s.io", "customresourcedefinitions") => {
             causes.extend(crd::validate(object, old));
         }
-        ("policy", "poddisruptionbudgets")
-            if !object["spec"]["minAvailable"].is_null()
-                && !object["spec"]["maxUnavailable"].is_null() =>
-        {
-            causes.push(Cause::invalid(
-                "spec",
-                &object["spec"],
-                "minAvailable and maxUnavailable cannot be both set",
-            ));
-        }
+        ("policy", "poddisruptionbudgets") => budget(object, &mut causes),
         ("coordination.k8s.io", "leases") => {
             let seconds = object["spec"]["leaseDurationSeconds"].as_i64();
             if let Some(seconds) = seconds
@@ -182,6 +175,26 @@ pub fn builtin(resource: &Resource, object: &Value, old: Option<&Value>) -> Vec<
         _ => {}
     }
     causes
+}
+
+fn budget(object: &Value, causes: &mut Vec<Cause>) {
+    let spec = &object["spec"];
+    if !spec["minAvailable"].is_null() && !spec["maxUnavailable"].is_null() {
+        let why = "minAvailable and maxUnavailable cannot be both set";
+        causes.push(Cause::invalid("spec", spec, why));
+    }
+    for field in [
+        "disruptionsAllowed",
+        "currentHealthy",
+        "desiredHealthy",
+        "expectedPods",
+    ] {
+        let count = &object["status"][field];
+        if count.as_i64().is_some_and(|count| count < 0) {
+            let why = "must be greater than or equal to 0";
+            causes.push(Cause::invalid(format!("status.{field}"), count, why));
+        }
+    }
 }
 
 fn data(object: &Value, old: Option<&Value>, causes: &mut Vec<Cause>) {

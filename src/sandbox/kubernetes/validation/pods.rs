@@ -56,8 +56,12 @@ pub fn pod_spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
                 causes.push(Cause::required(format!("{at}.name"), ""));
             } else if !is_label(name) {
                 causes.push(Cause::invalid(format!("{at}.name"), &name.into(), LABEL));
-            } else if !names.insert(name) {
+            }
+            // One without a name is one more of that name among the regular ones.
+            if names.contains(name) {
                 causes.push(Cause::duplicate(format!("{at}.name"), &name.into()));
+            } else if kind == "containers" || !name.is_empty() {
+                names.insert(name);
             }
             container_valid(container, &at, &volumes, causes);
         }

@@ -23,6 +23,11 @@ pub(super) fn identify(
             resource.kind, resource.version, resource.kind
         )));
     }
+    // Evictions are taken in either version.
+    let eviction = resource.kind == "Eviction" && object["kind"] == "Eviction";
+    if eviction && object["apiVersion"] == "policy/v1beta1" {
+        object["apiVersion"] = expected.as_str().into();
+    }
     let (version, kind) = (
         object::text(object, "apiVersion"),
         object::text(object, "kind"),

@@ -10,7 +10,8 @@ use super::super::status::{Result, Status};
 use super::super::store::Expected;
 use super::super::{admission, object, options, repeated, strategy};
 use super::body::{self, content_type, identify};
-use super::{Call, FieldValidation, changed};
+use super::update::pinned;
+use super::{AFTER_ADMISSION, Call, FieldValidation, changed};
 
 /// Answers a create.
 pub async fn create(
@@ -77,6 +78,9 @@ pub(super) async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Val
     let resource = call.resource.clone();
     wipe_system_fields(&mut object);
     place(call, &mut object)?;
+    if call.info.verb == "create" {
+        call.own_once(&mut object, "");
+    }
     let prefix = object::text(&object, "metadata.generateName").to_owned();
     let shown = match object::name(&object) {
         "" => prefix.clone(),
@@ -99,6 +103,11 @@ pub(super) async fn insert(call: &mut Call<'_>, mut object: Value) -> Result<Val
     let name = object::name(&object).to_owned();
     // What a webhook added goes through the same mill.
     call.shape(&mut object, false)?;
+    call.own_once(&mut object, AFTER_ADMISSION);
+    // A version that is none is found after what admission says.
+    if call.info.verb == "update" {
+        pinned(&object)?;
+    }
     strategy::before_create(call.api, &resource, &mut object);
     object::set(&mut object, "metadata.uid", object::new_uid());
     object::set(&mut object, "metadata.creationTimestamp", object::now());

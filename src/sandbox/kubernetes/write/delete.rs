@@ -180,9 +180,11 @@ async fn delete_one(
         false => &options.propagation,
     };
     strategy::finalizers_for(propagation, &mut new);
+    // Of a namespace the first deletion begins its end, even when nothing holds it.
     let waits = !object::finalizers(&new).is_empty()
         || grace.is_some_and(|seconds| seconds > 0)
-        || strategy::holds(resource, &new);
+        || strategy::holds(resource, &new)
+        || resource.is("", "namespaces") && !object::terminating(old);
     if waits {
         let was = object::terminating(old);
         let before = object::at(old, "metadata.deletionGracePeriodSeconds").and_then(Value::as_i64);

@@ -1,5 +1,6 @@
 //! Create, replace, patch, apply and delete: what every kind goes through.
 
+mod apply;
 mod body;
 mod create;
 mod delete;
@@ -13,27 +14,31 @@ use std::sync::{Arc, Mutex};
 use hyper::HeaderMap;
 use serde_json::Value;
 
+pub use apply::Configuration;
 pub use body::{content_type, decode};
 pub use create::{create, place, place_in, whole, wipe_system_fields};
 pub use delete::{DeleteOptions, delete, delete_collection, delete_options};
-pub use patch::{Configuration, accepted, patch, patched};
-pub use update::{modify, replace, write};
+pub use patch::{accepted, patch, patched};
+pub use update::{modify, replace};
 
 use body::identify;
 
 use super::admission::{self, Attributes};
 use super::api::Api;
-use super::apply::{self, Writer, scaled};
+use super::apply::{self as ownership, Writer, scaled};
 use super::crd::instance;
 use super::decode::{self as shape, Odd, Reader};
 use super::request::Info;
 use super::resources::Resource;
 use super::scale::View;
 use super::status::{Cause, Result, Status};
-use super::{UserInfo, defaults, object, options, strategy, validation, warnings};
+use super::{UserInfo, defaults, object, options, strategy, typed, validation, warnings};
 
 /// How many odd fields are spoken of.
 const MOST_SAID: usize = 100;
+
+/// When an owner is found twice for the second time.
+const AFTER_ADMISSION: &str = " after mutating admission happens";
 
 /// What happens to fields that a kind does not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -349,6 +354,30 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Keeps each owner once, and says of which there were more.
+    fn own_once(&mut self, object: &mut Value, when: &str) {
+        let mut owners: Vec<Value> = Vec::new();
+        let mut again = Vec::new();
+        for owner in object::list(object, "metadata.ownerReferences") {
+            match owners.contains(owner) {
+                true => again.push(object::text(owner, "uid").to_owned()),
+                false => owners.push(owner.clone()),
+            }
+        }
+        if again.is_empty() {
+            return;
+        }
+        object::set(object, "metadata.ownerReferences", owners);
+        let warning = format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            again.join(", ")
+        );
+        // The second try of a change has nothing new to say.
+        if !self.warnings.contains(&warning) {
+            self.warnings.push(warning);
+        }
+    }
+
     /// Says what is allowed and still a mistake, in all probability.
     fn warn(&mut self, object: &Value, old: Option<&Value>) {
         if self.resource.custom.is_none() {
@@ -389,8 +418,17 @@ impl<'a> Call<'a> {
         {
             return scaled::track(old, new, &writer, &scale.spec);
         }
+        // What cannot be merged has no record.
+        let schema = self.resource.schema();
+        if [old, new]
+            .iter()
+            .any(|one| typed::check_live(schema, one).is_err())
+        {
+            object::remove(new, "metadata.managedFields");
+            return;
+        }
         let reset = strategy::reset(&self.resource, &self.info.subresource);
-        apply::track(self.resource.schema(), old, new, &writer, reset);
+        ownership::track(self.resource.schema(), old, new, &writer, reset);
     }
 }
 

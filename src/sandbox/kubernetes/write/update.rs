@@ -12,7 +12,7 @@ use super::super::store::{Clash, Expected, Stored};
 use super::super::{gojson, object, options, strategy};
 use super::create::{insert, place, whole};
 use super::same::same;
-use super::{Call, changed};
+use super::{AFTER_ADMISSION, Call, changed};
 
 /// Answers a replace (PUT).
 pub async fn replace(
@@ -24,6 +24,7 @@ pub async fn replace(
     let resource = call.resource.clone();
     let mut body = whole(call, headers, body)?;
     place(call, &mut body)?;
+    call.own_once(&mut body, "");
     let (namespace, name) = (call.namespace(), &call.info.name);
     if strategy::creates_on_update(&resource)
         && call
@@ -43,7 +44,6 @@ pub async fn replace(
                 &why,
             ));
         }
-        pinned(&body)?;
         let stored = insert(call, body).await?;
         return Ok((201, external(&resource, &stored).into_owned()));
     }
@@ -82,6 +82,7 @@ pub async fn modify(call: &mut Call<'_>, change: Change<'_>) -> Result<Value> {
         }
         call.mutate(&name, &mut new, old).await?;
         call.shape(&mut new, false)?;
+        call.own_once(&mut new, AFTER_ADMISSION);
         match pinned(&new)? {
             None if !strategy::updates_unconditionally(&resource) => {
                 let cause = Cause::invalid(
@@ -168,7 +169,7 @@ pub fn write(
 }
 
 /// The revision that an object says it was made from.
-fn pinned(object: &Value) -> Result<Option<u64>> {
+pub(super) fn pinned(object: &Value) -> Result<Option<u64>> {
     match object::text(object, "metadata.resourceVersion") {
         "" => Ok(None),
         text => gojson::unsigned(text)

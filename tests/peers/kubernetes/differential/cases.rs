@@ -1,7 +1,9 @@
 //! Sequences that showed a difference once, or that chance is slow to find: the same at each run.
 
+mod evictions;
 mod found;
 mod kinds;
+mod lists;
 mod metadata;
 mod patches;
 mod scales;
@@ -10,8 +12,10 @@ mod twice;
 use serde_json::{Value, json};
 
 use super::play::Request;
+use evictions::evictions;
 use found::found;
 use kinds::{collections, services, strategies, wrong};
+use lists::lists;
 use metadata::{managers, moments, nothing, statuses};
 use patches::{merged, operated, retyped, strategic};
 use scales::scaled;
@@ -43,6 +47,8 @@ pub fn all() -> Vec<Vec<Request>> {
     sequences.push(managers());
     sequences.extend(twice());
     sequences.extend(found());
+    sequences.extend(evictions());
+    sequences.extend(lists());
     sequences
 }
 

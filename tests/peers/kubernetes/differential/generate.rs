@@ -1,12 +1,14 @@
 //! Sequences of requests from a seed.
 
 mod changes;
+mod disorder;
 
 use fastrand::Rng;
 use serde_json::{Value, json};
 
 use super::objects::{KINDS, Kind, object, once_in, pick};
 use super::play::Request;
+use disorder::disorder;
 
 const JSON: &str = "application/json";
 const MERGE: &str = "application/merge-patch+json";
@@ -170,6 +172,7 @@ impl Scene {
 
     fn create(&mut self, kind: &Kind, namespace: &str, name: &str, path: &str) -> Request {
         let mut body = object(&mut self.rng, kind, namespace, name);
+        disorder(&self.rng, &mut body);
         match self.rng.usize(..30) {
             0 => {
                 body["metadata"]["name"] = Value::Null;
@@ -258,6 +261,7 @@ impl Scene {
         key: &str,
     ) -> Request {
         let mut body = object(&mut self.rng, kind, namespace, name);
+        disorder(&self.rng, &mut body);
         match self.rng.usize(..12) {
             0..6 => body["metadata"]["resourceVersion"] = format!("@rv({key})").into(),
             6 => body["metadata"]["resourceVersion"] = format!("@oldrv({key})").into(),
@@ -293,6 +297,7 @@ impl Scene {
 
     fn apply(&mut self, kind: &Kind, namespace: &str, name: &str, one: &str) -> Request {
         let mut body = object(&mut self.rng, kind, namespace, name);
+        disorder(&self.rng, &mut body);
         // Less than the whole: what several managers share.
         if once_in(&mut self.rng, 3)
             && let Some(spec) = body.get_mut("spec").and_then(Value::as_object_mut)
@@ -489,7 +494,8 @@ impl Scene {
                 pick(&mut self.rng, &["x", "-1", "0"]),
             );
         }
-        if once_in(&mut self.rng, 4) {
+        // Whether a page has one after it depends on all that is there, and what is not in a namespace of its own is others', too.
+        if once_in(&mut self.rng, 4) && kind.namespaced {
             let first = request.clone().with("limit", "1");
             let mut second = first.clone().with("continue", "@continue");
             // A token stands for the version of its list.

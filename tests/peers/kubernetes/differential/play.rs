@@ -113,6 +113,9 @@ async fn within_a_second(request: &Request) {
     }
 }
 
+/// What is said of a request that makes a server panic.
+const PANIC: &str = "This request caused apiserver to panic.";
+
 /// How long a server may take to forget, or to hear of a webhook.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -254,6 +257,11 @@ impl<'a> Player<'a> {
         }
         let answer = match builder.send().await {
             Ok(answer) => answer,
+            // A request that makes the real server panic ends its connection; the embedded one says so.
+            Err(error) if format!("{error:?}").contains("IncompleteMessage") => {
+                let answer = json!({"kind": "Status", "code": 500, "message": PANIC});
+                return (500, Vec::new(), answer.to_string());
+            }
             Err(error) => return (0, Vec::new(), format!("{error:?}")),
         };
         let code = answer.status().as_u16();
@@ -265,6 +273,9 @@ impl<'a> Player<'a> {
             .collect();
         warnings.sort();
         let text = match answer.text().await {
+            Ok(text) if code == 500 && text.contains(PANIC) => {
+                json!({"kind": "Status", "code": 500, "message": PANIC}).to_string()
+            }
             Ok(text) => text,
             Err(error) => format!("{error:?}"),
         };

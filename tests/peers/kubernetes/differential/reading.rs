@@ -117,6 +117,49 @@ pub fn combinations() -> Vec<Vec<Request>> {
     sequences
 }
 
+/// Pages of what is in no namespace. Whether one has another after it depends on all that is there: nobody else may change it.
+pub fn paged() -> Vec<Request> {
+    let worlds = "/apis/example.com/v1/worlds";
+    let mut requests: Vec<Request> = ["a", "b", "c"]
+        .iter()
+        .map(|name| {
+            let world = json!({
+                "apiVersion": "example.com/v1", "kind": "World",
+                "metadata": {"name": format!("@run-{name}"), "labels": {"run": "@run", "own": name}},
+            });
+            Request::new("POST", worlds).body(JSON, world)
+        })
+        .collect();
+    // What a cluster has from its first moment.
+    requests.extend(
+        [
+            "/apis/scheduling.k8s.io/v1/priorityclasses",
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles/cluster-admin",
+            "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/cluster-admin",
+        ]
+        .map(|path| Request::new("GET", path)),
+    );
+    for path in [worlds, "/api/v1/namespaces"] {
+        for selector in [
+            "",
+            "run=@run",
+            "run=@run,own!=b",
+            "run=@run,own in (a,c)",
+            "run=nothing",
+        ] {
+            for limit in ["1", "2"] {
+                let mut first = Request::new("GET", path).with("limit", limit);
+                if !selector.is_empty() {
+                    first = first.with("labelSelector", selector);
+                }
+                let next = first.clone().with("continue", "@continue");
+                requests.extend([first, next.clone(), next]);
+            }
+        }
+    }
+    requests
+}
+
 fn ask(method: &'static str, path: &str, version: &str, matching: &str, extra: &[&str]) -> Request {
     let mut request = Request::new(method, path);
     if method == "WATCH" {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     APPLY, DEPLOYMENTS, JSON, MERGE, PATCH, Request, SECRETS, STRATEGIC, THINGS, containing, post,
+    thing,
 };
 
 const MAPS: &str = "/api/v1/namespaces/@run-a/configmaps";
@@ -13,6 +14,9 @@ const WORLDS: &str = "/apis/example.com/v1/worlds";
 pub(super) fn found() -> Vec<Vec<Request>> {
     let mut sequences = vec![kept(), nameless(), unknown(), cleared(), unported()];
     sequences.extend([ended(), hidden(), sourceless(), unnamed(), phased()]);
+    sequences.push(unversioned());
+    sequences.extend([finalized("@run-a"), finalized("@run-b")]);
+    sequences.push(untyped());
     sequences.extend([SECRETS, MAPS].map(frozen));
     sequences
 }
@@ -185,6 +189,136 @@ fn unnamed() -> Vec<Request> {
         apply(Value::Null),
         apply("".into()),
     ]
+}
+
+/// Admission speaks before a version that is none is found, in what a replacement makes, too.
+fn unversioned() -> Vec<Request> {
+    let path = |namespace: &str| {
+        format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/roles")
+    };
+    let put = |namespace: &str, version: &str, uid: &str| {
+        let mut role = json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role",
+            "metadata": {"name": "a", "resourceVersion": version}, "rules": [],
+        });
+        if !uid.is_empty() {
+            role["metadata"]["uid"] = uid.into();
+        }
+        Request::new("PUT", format!("{}/a", path(namespace))).body(JSON, role)
+    };
+    let all = |namespace: &str| {
+        ["x", "-1", "0", "5"]
+            .into_iter()
+            .flat_map(|version| {
+                let uid = "11111111-2222-3333-4444-555555555555";
+                [put(namespace, version, ""), put(namespace, version, uid)]
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut requests = all("@run-nowhere");
+    requests.extend([
+        Request::new("DELETE", "/api/v1/namespaces/@run-b"),
+        put("@run-b", "x", ""),
+        put("@run-b", "", ""),
+    ]);
+    requests.extend(all("@run-a"));
+    requests
+}
+
+/// A namespace's own finalizers, which have an endpoint of their own; the last one lets it go.
+fn finalized(namespace: &'static str) -> Vec<Request> {
+    let one = format!("/api/v1/namespaces/{namespace}");
+    let path = format!("{one}/finalize");
+    let body = |finalizers: Value, more: Value| {
+        let mut metadata = json!({"name": namespace, "labels": {"run": "@run", "app": "z"}});
+        if let (Some(metadata), Value::Object(more)) = (metadata.as_object_mut(), more) {
+            metadata.extend(more);
+        }
+        json!({
+            "apiVersion": "v1", "kind": "Namespace", "metadata": metadata,
+            "spec": {"finalizers": finalizers}, "status": {"phase": "Odd"},
+        })
+    };
+    let put = |body: Value| Request::new("PUT", path.clone()).body(JSON, body);
+    let kubernetes = || json!(["kubernetes"]);
+    let named = |name: &str| {
+        let mut made = body(
+            json!(["example.com/a", "x", "Not A Name"]),
+            json!({"name": name}),
+        );
+        made["metadata"]["labels"] = json!({"run": "@run"});
+        made
+    };
+    let mut other = body(kubernetes(), json!({}));
+    other["kind"] = "Other".into();
+    let mut bare = body(kubernetes(), json!({}));
+    if let Some(bare) = bare.as_object_mut() {
+        bare.shift_remove("spec");
+    }
+    let mut requests = vec![
+        put(json!({})),
+        put(other),
+        put(body(kubernetes(), json!({"name": "elsewhere"}))),
+        put(body(kubernetes(), json!({"resourceVersion": "1"}))),
+        put(body(
+            kubernetes(),
+            json!({"uid": "11111111-2222-3333-4444-555555555555"}),
+        )),
+        put(body(
+            kubernetes(),
+            json!({"labels": {"run": "@run", "bad": "-"}}),
+        )),
+        put(body(json!(["x"]), json!({}))),
+        put(body(json!(["Not A Name"]), json!({}))),
+        put(body(json!(["example.com/a"]), json!({}))).with("dryRun", "All"),
+        put(body(json!(["example.com/a", "kubernetes"]), json!({}))),
+        Request::new("GET", one.clone()),
+        put(body(
+            json!(["example.com/a"]),
+            json!({"finalizers": ["example.com/b"]}),
+        )),
+        post("/api/v1/namespaces", named("@run-c")),
+        put(body(json!(5), json!({}))),
+        Request::new("PUT", "/api/v1/namespaces/@run-nowhere/finalize")
+            .body(JSON, body(kubernetes(), json!({"name": "@run-nowhere"}))),
+        Request::new("GET", path.clone()),
+        Request::new("PATCH", path.clone()).body(MERGE, json!({})),
+    ];
+    if namespace == "@run-a" {
+        requests.push(put(bare.clone()));
+        requests.push(Request::new("GET", one.clone()));
+    }
+    requests.extend([
+        Request::new("DELETE", one.clone()),
+        put(body(json!(["orphan", "foregroundDeletion"]), json!({}))),
+        put(bare),
+        Request::new("GET", one.clone()),
+        put(body(json!([]), json!({"finalizers": null}))),
+        Request::new("GET", one.clone()),
+    ]);
+    requests
+}
+
+/// What else is said of a value of another type.
+fn untyped() -> Vec<Request> {
+    let mut requests = Vec::new();
+    for field in ["mode", "choice", "name", "whole", "numbers", "port", "size"] {
+        for value in [
+            json!(5),
+            json!(1.5),
+            json!(true),
+            json!([1]),
+            json!([]),
+            json!({}),
+            json!({"a": 1}),
+            json!("text"),
+        ] {
+            let mut thing = thing("a");
+            thing["spec"][field] = value;
+            requests.push(post(THINGS, thing).with("dryRun", "All"));
+        }
+    }
+    requests
 }
 
 /// Strings that are more than strings.

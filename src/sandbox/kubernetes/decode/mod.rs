@@ -3,16 +3,19 @@
 //! its own order: the decoder goes on after most mistakes and tells the first one, but a type that reads itself (a quantity,
 //! a time) ends it at once; the converter ends at the first one.
 
+mod words;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::schema::{Schema, Shape, Zero};
 use super::{gojson, gotime, quantity, repeated};
+use words::{bad_base64, embedded, go_type, map_type, named, plain};
 
 /// Who reads an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,9 +135,13 @@ impl Walk {
             (Shape::Bool, _) => self.mistyped(value, "", "bool"),
             (Shape::Integer(bits), _) => self.mistyped(value, "", &format!("int{bits}")),
             (Shape::Number, _) => self.mistyped(value, "", "float64"),
-            (Shape::String(_), _) => self.mistyped(value, "", self.named()),
+            (Shape::String(_), _) => self.mistyped(value, "", named(self.owner, &self.path)),
             (Shape::List(items), _) => {
-                self.mistyped(value, "slice", &format!("[]{}", go_type(items)))
+                let items = match self.owner {
+                    "NamespaceSpec" => "v1.FinalizerName".into(),
+                    _ => go_type(items),
+                };
+                self.mistyped(value, "slice", &format!("[]{items}"))
             }
             (Shape::Map(values), _) => self.mistyped(value, "map", &map_type(values)),
             (Shape::Struct(name, _), _) => self.mistyped(value, "struct", &format!("v1.{name}")),
@@ -362,6 +369,7 @@ impl Walk {
         for key in drop {
             map.shift_remove(&key);
         }
+        count(fields, map);
         Ok(())
     }
 
@@ -394,36 +402,12 @@ impl Walk {
             self.owner, self.fields
         )
     }
+}
 
-    /// The Go types of strings that are more than strings.
-    fn named(&self) -> &'static str {
-        let field = self.path.rsplit('.').next().unwrap_or("");
-        match (self.owner, field) {
-            ("Secret", "type") => "v1.SecretType",
-            ("ServiceSpec", "type") => "v1.ServiceType",
-            ("ServiceSpec", "sessionAffinity") => "v1.ServiceAffinity",
-            ("ServiceSpec", "externalTrafficPolicy") => "v1.ServiceExternalTrafficPolicy",
-            ("ServicePort" | "ContainerPort", "protocol") => "v1.Protocol",
-            ("Container", "imagePullPolicy") => "v1.PullPolicy",
-            ("PodSpec", "restartPolicy") => "v1.RestartPolicy",
-            ("PodSpec", "dnsPolicy") => "v1.DNSPolicy",
-            ("DeploymentStrategy", "type") => "v1.DeploymentStrategyType",
-            ("NamespaceStatus", "phase") => "v1.NamespacePhase",
-            ("NamespaceCondition", "type") => "v1.NamespaceConditionType",
-            ("PodStatus", "phase") => "v1.PodPhase",
-            ("PodStatus", "qosClass") => "v1.PodQOSClass",
-            ("PodCondition", "type") => "v1.PodConditionType",
-            ("DeploymentCondition", "type") => "v1.DeploymentConditionType",
-            (
-                "PodCondition" | "DeploymentCondition" | "NamespaceCondition" | "Condition",
-                "status",
-            ) => "v1.ConditionStatus",
-            ("Toleration", "operator") => "v1.TolerationOperator",
-            ("Toleration", "effect") => "v1.TaintEffect",
-            ("LabelSelectorRequirement", "operator") => "v1.LabelSelectorOperator",
-            ("ObjectMeta" | "OwnerReference", "uid") => "types.UID",
-            _ => "string",
-        }
+/// Puts in the counts that are always there.
+pub fn count(fields: &BTreeMap<String, Arc<Schema>>, map: &mut Map<String, Value>) {
+    for (key, _) in fields.iter().filter(|(_, one)| one.zero == Zero::Count) {
+        map.entry(key.clone()).or_insert_with(|| 0.into());
     }
 }
 
@@ -441,68 +425,6 @@ pub fn whole_numbers(value: &mut Value) {
         Value::Array(list) => list.iter_mut().for_each(whole_numbers),
         Value::Object(map) => map.values_mut().for_each(whole_numbers),
         _ => {}
-    }
-}
-
-/// The structure within a structure that a field belongs to in Go, which JSON does not show.
-fn embedded(owner: &str, field: &str) -> Option<&'static str> {
-    match (owner, field) {
-        ("Volume", "name") | ("EphemeralContainer", "targetContainerName") => None,
-        ("Volume", _) => Some("VolumeSource"),
-        ("EphemeralContainer", _) => Some("EphemeralContainerCommon"),
-        ("Probe", "exec" | "httpGet" | "tcpSocket" | "grpc") => Some("ProbeHandler"),
-        (
-            "SecretKeySelector"
-            | "ConfigMapKeySelector"
-            | "SecretEnvSource"
-            | "ConfigMapEnvSource"
-            | "SecretProjection"
-            | "ConfigMapProjection"
-            | "ConfigMapVolumeSource",
-            "name",
-        ) => Some("LocalObjectReference"),
-        _ => None,
-    }
-}
-
-/// What kind of type a named type is.
-fn plain(wanted: &str) -> &str {
-    match wanted.contains('.') {
-        true => "string",
-        false => wanted,
-    }
-}
-
-/// Where Go's decoder stops.
-fn bad_base64(text: &str) -> String {
-    let good = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
-    let bytes = text.as_bytes();
-    let at = bytes
-        .iter()
-        .position(|byte| !good(*byte))
-        .unwrap_or(bytes.len() / 4 * 4);
-    format!("illegal base64 data at input byte {at}")
-}
-
-fn go_type(schema: &Schema) -> String {
-    match &schema.shape {
-        Shape::Any => "interface {}".into(),
-        Shape::Bool => "bool".into(),
-        Shape::Integer(bits) => format!("int{bits}"),
-        Shape::Number => "float64".into(),
-        Shape::String("byte") => "[]uint8".into(),
-        Shape::String(_) => "string".into(),
-        Shape::IntOrString => "intstr.IntOrString".into(),
-        Shape::List(items) => format!("[]{}", go_type(items)),
-        Shape::Map(values) => map_type(values),
-        Shape::Struct(name, _) => format!("v1.{name}"),
-    }
-}
-
-fn map_type(values: &Schema) -> String {
-    match values.shape {
-        Shape::String("quantity") => "v1.ResourceList".into(),
-        _ => format!("map[string]{}", go_type(values)),
     }
 }
 
