@@ -210,9 +210,7 @@ pub(super) async fn remove_ingress(
         let ingress = Reference::of(&manifest);
         let began = Instant::now();
         loop {
-            let controller = cluster.get(&deployment()).await.map_err(failure)?;
-            let alive = controller
-                .is_some_and(|live| live["status"]["availableReplicas"].as_i64().unwrap_or(0) > 0);
+            let alive = is_controller_alive(cluster).await.map_err(failure)?;
             let patience = if alive { HELD } else { Duration::ZERO };
             match remove(cx, cluster, &ingress, patience).await {
                 Err(failure) if failure.kind == FailureKind::Timeout => {}
@@ -231,13 +229,24 @@ pub(super) async fn remove_ingress(
     }
     let wait = Wait::new("target group bindings", Duration::from_secs(120));
     cx.wait_for(wait, || async {
-        let left = bindings(cluster, &environment.namespace).await;
-        match left.map_err(failure)?.len() {
-            0 => Ok(Poll::Ready(())),
-            left => Ok(Poll::Pending(format!("{left} target group bindings to go"))),
+        let namespace = &environment.namespace;
+        let left = bindings(cluster, namespace).await.map_err(failure)?;
+        if left.is_empty() {
+            return Ok(Poll::Ready(()));
         }
+        if !is_controller_alive(cluster).await.map_err(failure)? {
+            let released = release_bindings(cluster, namespace).await;
+            released.map_err(failure)?;
+        }
+        let left = left.len();
+        Ok(Poll::Pending(format!("{left} target group bindings to go")))
     })
     .await
+}
+
+async fn is_controller_alive(cluster: &Cluster) -> Result<bool, Trouble> {
+    let controller = cluster.get(&deployment()).await?;
+    Ok(controller.is_some_and(|live| live["status"]["availableReplicas"].as_i64() > Some(0)))
 }
 
 /// Takes off what the controller holds by finalizers. The load balancer itself is swept by its tags afterwards.
@@ -248,13 +257,20 @@ async fn release(cx: &Context, cluster: &Cluster, ingress: &Reference) -> Result
     let removed = cluster.remove_webhooks(webhook, webhook).await;
     removed.map_err(failure)?;
     let namespace = ingress.namespace.as_deref().unwrap_or_default();
-    for binding in bindings(cluster, namespace).await.map_err(failure)? {
-        let binding = Reference::of(&binding);
-        cluster.delete(&binding).await.map_err(failure)?;
-        cluster.release(&binding).await.map_err(failure)?;
-    }
+    let released = release_bindings(cluster, namespace).await;
+    released.map_err(failure)?;
     cluster.release(ingress).await.map_err(failure)?;
     remove(cx, cluster, ingress, Duration::from_secs(60)).await
+}
+
+/// Deletes the target group bindings of a namespace and takes off what holds them.
+pub(super) async fn release_bindings(cluster: &Cluster, namespace: &str) -> Result<(), Trouble> {
+    for binding in bindings(cluster, namespace).await? {
+        let binding = Reference::of(&binding);
+        cluster.delete(&binding).await?;
+        cluster.release(&binding).await?;
+    }
+    Ok(())
 }
 
 async fn bindings(cluster: &Cluster, namespace: &str) -> Result<Vec<Value>, Trouble> {

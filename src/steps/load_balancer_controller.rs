@@ -1,9 +1,12 @@
 //! The AWS Load Balancer Controller: its kinds, itself, and the class of Ingresses that it serves.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::ingress::release_bindings;
 use super::outputs::ControlPlane;
 use crate::clients::kube::{
     Access, Bundle, Certificate, CertificateSecret, Cluster, Objects, Reference, Template,
@@ -64,6 +67,23 @@ impl Objects for LoadBalancerKinds {
     async fn bundle<'a>(&'a self, _: &'a Context, cluster: &'a Cluster) -> Result<Bundle<'a>> {
         let context = json!({"labels": labels(&Names::new(&self.environment.name))});
         Ok(Bundle::new(self.title(), cluster, CRDS.manifests(context)?))
+    }
+
+    /// The last that a controller did, starting or ending, may have been to make a binding. Nobody takes its finalizers
+    /// off any more, and it keeps its kind.
+    async fn remove(&self, cx: &Context, cluster: &Cluster) -> Result<()> {
+        let bundle = self.bundle(cx, cluster).await?;
+        let mut gone = pin!(bundle.destroy(cx));
+        let mut again = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                gone = &mut gone => return gone,
+                _ = again.tick() => {
+                    let released = release_bindings(cluster, &self.environment.namespace).await;
+                    released.map_err(|trouble| trouble.failure(self.title()))?;
+                }
+            }
+        }
     }
 }
 

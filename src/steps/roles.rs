@@ -45,21 +45,16 @@ impl ClusterRolesStack {
         })
     }
 
-    /// Has the node group go, where a deletion of the stack stopped at the role of the nodes: IAM keeps a role that is in an
-    /// instance profile, as EKS makes one for a node group, and CloudFormation has taken its policies away by then. The node
-    /// group is made again by its own step.
-    async fn free_node_role(&self, cx: &Context) -> Result<()> {
+    /// Whether a deletion of the stack stopped at the role of the nodes: IAM keeps a role that is in an instance profile, as
+    /// EKS makes one for a node group, and CloudFormation has taken its policies away by then.
+    async fn is_held_by_nodes(&self) -> Result<bool> {
         let (clients, environment) = (&self.clients, &self.environment);
         let found = stacks::find(&clients.cloudformation, &stack(environment).name).await?;
         if found.is_none_or(|found| found.status != StackStatus::DeleteFailed) {
-            return Ok(());
+            return Ok(false);
         }
         let group = node_group::find(clients, environment).await?;
-        if group.is_some_and(|group| node_group::foreign_owner(&group, environment).is_none()) {
-            cx.progress("removing the nodes first, which hold their role");
-            node_group::delete(cx, clients, environment).await?;
-        }
-        Ok(())
+        Ok(group.is_some_and(|group| node_group::foreign_owner(&group, environment).is_none()))
     }
 }
 
@@ -82,13 +77,20 @@ impl Step for ClusterRolesStack {
         let seen = stack(&self.environment)
             .observe(&self.clients.cloudformation)
             .await?;
+        let seen = match seen {
+            Observed::Failed(why) if self.is_held_by_nodes().await? => Observed::Failed(format!(
+                "{why}; the nodes, which hold its role, are made again with it"
+            )),
+            seen => seen,
+        };
         stack_outputs::typed(seen, |outputs| self.outputs(outputs))
     }
 
     async fn apply(&self, cx: &Context, change: &Change) -> Result<ClusterRoles> {
         let stack = stack(&self.environment);
-        if let Change::Replace(_) = change {
-            self.free_node_role(cx).await?;
+        if matches!(change, Change::Replace(_)) && self.is_held_by_nodes().await? {
+            cx.progress("removing the nodes first, which hold their role");
+            node_group::delete(cx, &self.clients, &self.environment).await?;
         }
         let outputs = stack.deploy(cx, &self.clients.cloudformation).await?;
         self.outputs(&outputs)

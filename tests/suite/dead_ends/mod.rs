@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
@@ -323,47 +323,71 @@ fn without_the_roles_stack_up_goes_on_and_down_leaves_nothing() {
     let (world, runtime) = environment();
     // IAM keeps the role that is in the nodes' instance profile, so that the stack ends half deleted.
     runtime.block_on(delete_stack(&world, "meshctl-demo-roles"));
-    world.run(&["plan", "--sandbox"]).exits_with(2);
+    let plan = world.run(&["plan", "--sandbox"]).exits_with(2).stdout();
+    assert!(plan.contains("DELETE_FAILED"), "{plan}");
+    assert!(
+        plan.contains("the nodes, which hold its role, are made again with it"),
+        "{plan}"
+    );
     world.run(&["up", "--sandbox"]).succeeds();
     world.run(&["plan", "--sandbox"]).succeeds();
     runtime.block_on(delete_stack(&world, "meshctl-demo-roles"));
     ends_with_nothing_left(&world);
 }
 
-#[test]
-fn what_another_run_makes_again_of_the_entrance_does_not_hold_down() {
+/// Takes everything away while somebody makes what the entrance had of a kind once more, when its controller is gone.
+fn down_while_made_again(api_version: &str, kind: &str) {
     let (world, runtime) = environment();
+    let (group, version) = api_version.split_once('/').unwrap();
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
+    let client = runtime.block_on(world.kubernetes());
+    let objects: Api<DynamicObject> = Api::namespaced_with(client.clone(), "demo", &resource);
     let mut made = runtime.block_on(async {
-        let ingresses: Api<Ingress> = Api::namespaced(world.kubernetes().await, "demo");
-        ingresses.get("frontend").await.unwrap()
+        let made = objects.list(&ListParams::default()).await.unwrap();
+        made.items.into_iter().next().unwrap()
     });
     made.metadata.resource_version = None;
     made.metadata.uid = None;
-    made.status = None;
+    made.data["status"] = json!(null);
     assert!(
         made.metadata.finalizers.is_some(),
         "its controller holds it"
     );
-    let slow = ["kubernetes:delete:namespaces", "slow", "--seconds", "4"];
     let add = ["sandbox", "faults", "add"];
-    world
-        .run(&[&add[..], &slow, &["--count", "10"]].concat())
-        .succeeds();
+    // As long as it may take until it is made: afterwards nothing can be made in what goes.
+    for (deleted, count) in [
+        ("kubernetes:delete:namespaces", "10"),
+        (
+            "kubernetes:delete:customresourcedefinitions.apiextensions.k8s.io",
+            "2",
+        ),
+    ] {
+        let slow = [deleted, "slow", "--seconds", "10", "--count", count];
+        world.run(&[&add[..], &slow].concat()).succeeds();
+    }
     let down = ["down", "--sandbox", "--yes"];
     let mut down = Running::start(world.command(&down), world.path());
     runtime.block_on(async {
-        let client = world.kubernetes().await;
-        let deployments: Api<Deployment> = Api::namespaced(client.clone(), "kube-system");
+        let deployments: Api<Deployment> = Api::namespaced(client, "kube-system");
         let controller = "aws-load-balancer-controller";
         while deployments.get_opt(controller).await.unwrap().is_some() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let ingresses: Api<Ingress> = Api::namespaced(client, "demo");
-        let made = ingresses.create(&PostParams::default(), &made).await;
+        let made = objects.create(&PostParams::default(), &made).await;
         made.unwrap();
     });
     assert_eq!(down.ends(), 0, "{}", down.said());
     assert!(down.said().ends_with("nothing left\n"), "{}", down.said());
+}
+
+#[test]
+fn an_ingress_that_another_run_makes_again_does_not_hold_down() {
+    down_while_made_again("networking.k8s.io/v1", "Ingress");
+}
+
+#[test]
+fn a_target_group_binding_that_its_controller_makes_last_does_not_hold_down() {
+    down_while_made_again("elbv2.k8s.aws/v1beta1", "TargetGroupBinding");
 }
 
 /// Makes such calls go wrong for everybody until faults are cleared.
