@@ -1,5 +1,6 @@
 //! A connection to one cluster, with tokens that are made anew before they expire.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -10,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use kube::config::AuthInfo;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use serde_json::Value;
 
 use super::token::{self, Token};
 use crate::engine::{Failure, FailureKind, Observed, Result};
@@ -57,7 +59,11 @@ struct Inner {
     client: tokio::sync::Mutex<Option<(Token, kube::Client)>>,
     places: tokio::sync::Semaphore,
     dead: Mutex<Option<(Instant, String)>>,
+    warnings: Warnings,
 }
+
+/// The warnings among each namespace's events, and when they were read.
+pub(super) type Warnings = tokio::sync::Mutex<HashMap<String, (Instant, Arc<Vec<Value>>)>>;
 
 impl std::fmt::Debug for Cluster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -211,6 +217,7 @@ impl Cluster {
             client: tokio::sync::Mutex::default(),
             places: tokio::sync::Semaphore::new(AT_ONCE),
             dead: Mutex::default(),
+            warnings: Warnings::default(),
         }))
     }
 
@@ -224,6 +231,11 @@ impl Cluster {
         };
         *cluster.0.client.try_lock().expect("nobody else has it") = Some((token, client));
         cluster
+    }
+
+    /// What was complained of moments ago.
+    pub(super) fn known_warnings(&self) -> &Warnings {
+        &self.0.warnings
     }
 
     /// Where it is and who speaks to it.

@@ -1,11 +1,17 @@
 //! Single objects: get, apply, delete, list.
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
 use super::connection::{Cluster, Trouble};
 use super::{ENVIRONMENT, FIELD_MANAGER, MANAGED_BY};
+
+/// How long the warnings among a namespace's events are not read again.
+const WARNINGS_FOR: Duration = Duration::from_secs(5);
 
 /// The name of an object, complete: `Deployment demo/backend-v1`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -242,20 +248,34 @@ impl Cluster {
     /// What a controller complained of last about an object, as its events have it. None where it did not, or where events
     /// cannot be read: they explain, and decide nothing.
     pub async fn last_warning(&self, object: &Reference) -> Option<String> {
-        let fields = format!(
-            "type=Warning,involvedObject.kind={},involvedObject.name={}",
-            object.kind, object.name
-        );
-        let params = &ListParams::default().fields(&fields);
         // Events about what is in no namespace are in this one.
         let namespace = object.namespace.as_deref().unwrap_or("default");
-        let events = self.list_by("v1", "Event", Some(namespace), params).await;
-        let events = events.ok()?;
-        let last = events
+        let warnings = self.warnings(namespace).await?;
+        let last = warnings
             .iter()
+            .filter(|event| {
+                let about = &event["involvedObject"];
+                about["kind"] == *object.kind && about["name"] == *object.name
+            })
             .max_by_key(|event| event["lastTimestamp"].as_str())?;
         let text = |field: &str| last[field].as_str().unwrap_or_default().to_owned();
         Some(format!("{}: {}", text("reason"), text("message")))
+    }
+
+    /// The warnings among a namespace's events, as they were moments ago. Whoever waits for one of many objects asks in
+    /// vain for its own alone: to tell them apart an API server reads all events there are, each time.
+    async fn warnings(&self, namespace: &str) -> Option<Arc<Vec<Value>>> {
+        let mut known = self.known_warnings().lock().await;
+        if let Some((since, warnings)) = known.get(namespace)
+            && since.elapsed() < WARNINGS_FOR
+        {
+            return Some(warnings.clone());
+        }
+        let params = &ListParams::default().fields("type=Warning");
+        let listed = self.list_by("v1", "Event", Some(namespace), params).await;
+        let warnings = Arc::new(listed.ok()?);
+        known.insert(namespace.to_owned(), (Instant::now(), warnings.clone()));
+        Some(warnings)
     }
 
     async fn list_by(
