@@ -251,6 +251,14 @@ impl Context {
         });
     }
 
+    /// Says what a person should know of, though it does not stop the run. It stays on the screen.
+    pub fn warn(&self, message: impl Into<String>) {
+        self.shared.say(EventKind::StepWarning {
+            id: self.step.clone(),
+            message: message.into(),
+        });
+    }
+
     /// The wish to stop, for a step that streams for a long time.
     pub fn cancellation(&self) -> &Cancellation {
         &self.shared.cancellation

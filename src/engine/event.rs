@@ -77,6 +77,13 @@ pub enum EventKind {
         /// A lowercase fragment: `CREATE_IN_PROGRESS, 3 of 9 resources`.
         message: String,
     },
+    /// A step has found what a person should know of, though it does not stop the run.
+    StepWarning {
+        /// Which step.
+        id: StepId,
+        /// A lowercase fragment, with what to do about it.
+        message: String,
+    },
     /// A step is done.
     StepFinished {
         /// Which step.

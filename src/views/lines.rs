@@ -29,6 +29,9 @@ impl Listener for Lines {
             .lock()
             .unwrap_or_else(|poisoned| poisoned.into_inner());
         progress.hear(event.elapsed, &event.kind);
+        if let EventKind::StepWarning { message, .. } = &event.kind {
+            self.printer.warn(message);
+        }
         if let Some((line, least)) = describe(&progress, &event.kind) {
             let line = format!("{:>8.1}s  {line}", event.elapsed.as_secs_f64());
             match least {
@@ -63,6 +66,8 @@ pub(super) fn describe(progress: &Progress, kind: &EventKind) -> Option<(String,
         EventKind::StepProgress { id, message } => {
             normal(format!("          {}: {message}", progress.title(id)))
         }
+        // A warning is no line among others.
+        EventKind::StepWarning { .. } => None,
         EventKind::StepFinished { id, outcome, took } => {
             let title = progress.title(id);
             match outcome {

@@ -106,6 +106,9 @@ impl Drawing {
 
 impl Listener for Tree {
     fn hear(&self, event: &Event) {
+        if let EventKind::StepWarning { message, .. } = &event.kind {
+            self.printer.warn(message);
+        }
         let mut drawing = self
             .shared
             .lock()
