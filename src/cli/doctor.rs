@@ -13,8 +13,8 @@ pub(super) struct Doctor {}
 
 pub(super) async fn run(global: &Global, printer: &Printer) -> Result<Exit, Error> {
     let scene = scene(global, printer).await?;
-    let mut checks = preflight::checks(&scene.environment, &scene.clients).await?;
     let mesh = crate::mesh::provider(&scene.environment, &scene.clients);
+    let mut checks = preflight::checks(&scene.environment, &scene.clients, &*mesh).await?;
     checks.push(preflight::mesh(&*mesh).await);
     for check in &checks {
         match printer.is_json() {

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::check::Check;
 use crate::clients::Clients;
 use crate::clients::kube::{
     Access, Certificate, Cluster, ENVIRONMENT, FIELD_MANAGER, MANAGED_BY, Reference, Template,
@@ -197,6 +198,15 @@ pub trait MeshProvider: Send + Sync {
     /// # Errors
     /// `Blocked` when not, with the alternatives.
     async fn preflight(&self) -> Result<()>;
+
+    /// The actions that whoever runs meshctl needs for the control plane outside the cluster.
+    fn actions(&self) -> &'static [&'static str];
+
+    /// Whether the environment fits into what the control plane usually allows of the mesh's resources.
+    ///
+    /// # Errors
+    /// None that a user can cause.
+    fn quotas(&self) -> Result<Vec<Check>>;
 
     /// Adds the step that stands for the control plane outside the cluster. It needs nothing, so that it can clear
     /// what is left there with the cluster dead; all other steps of the mesh come after it.

@@ -76,6 +76,7 @@ pub fn deployment_with(
         preflight::Preflight {
             environment: environment.clone(),
             clients: clients.clone(),
+            mesh: mesh.clone(),
         }
     });
 

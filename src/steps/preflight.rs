@@ -18,9 +18,8 @@ use crate::mesh::MeshProvider;
 /// VPCs that a region allows unless the quota was raised.
 const USUAL_VPCS: usize = 5;
 
-/// Actions a run needs; a handful of each service stands for what is usually granted together.
+/// Actions a run needs beside the mesh's; a handful of each service stands for what is usually granted together.
 const ACTIONS: &[&str] = &[
-    "appmesh:ListMeshes",
     "cloudformation:CreateChangeSet",
     "cloudformation:CreateStack",
     "cloudformation:DeleteStack",
@@ -81,9 +80,27 @@ const ACTIONS: &[&str] = &[
 ///
 /// # Errors
 /// When not even the caller's identity can be had.
-pub async fn checks(environment: &Environment, clients: &Clients) -> Result<Vec<Check>> {
+pub async fn checks(
+    environment: &Environment,
+    clients: &Clients,
+    mesh: &dyn MeshProvider,
+) -> Result<Vec<Check>> {
     let identity = clients.identity().await?;
-    Ok(checks_as(environment, clients, identity).await)
+    let actions = [ACTIONS, mesh.actions()].concat();
+    let (permissions, quotas) = futures::join!(
+        permissions(environment, clients, identity, &actions),
+        quotas(environment, clients)
+    );
+    let mut checks = vec![Check {
+        code: "identity",
+        title: format!("{} in {}", identity.arn, clients.region()),
+        verdict: Verdict::Passed,
+        hint: None,
+    }];
+    checks.push(permissions);
+    checks.extend(quotas);
+    checks.extend(mesh.quotas()?);
+    Ok(checks)
 }
 
 /// Whether the mesh can be had with this account and region.
@@ -100,34 +117,19 @@ pub async fn mesh(mesh: &dyn MeshProvider) -> Check {
     }
 }
 
-async fn checks_as(
+async fn permissions(
     environment: &Environment,
     clients: &Clients,
     identity: &Identity,
-) -> Vec<Check> {
-    let (permissions, quotas) = futures::join!(
-        permissions(environment, clients, identity),
-        quotas(environment, clients)
-    );
-    let mut checks = vec![Check {
-        code: "identity",
-        title: format!("{} in {}", identity.arn, clients.region()),
-        verdict: Verdict::Passed,
-        hint: None,
-    }];
-    checks.push(permissions);
-    checks.extend(quotas);
-    checks
-}
-
-async fn permissions(environment: &Environment, clients: &Clients, identity: &Identity) -> Check {
+    actions: &[&str],
+) -> Check {
     let check = |verdict, hint: Option<&str>| Check {
         code: "permissions",
         title: format!("permissions of {}", identity.principal),
         verdict,
         hint: hint.map(str::to_owned),
     };
-    let denied = match denied(clients, identity, ACTIONS, &[]).await {
+    let denied = match denied(clients, identity, actions, &[]).await {
         Ok(denied) => denied,
         // Not to be allowed to simulate says nothing about being allowed to act.
         Err(reason) => return check(Verdict::Warning(format!("not checked: {reason}")), None),
@@ -322,6 +324,8 @@ pub struct Preflight {
     pub environment: Arc<Environment>,
     /// The clients.
     pub clients: Arc<Clients>,
+    /// Its mesh.
+    pub mesh: Arc<dyn MeshProvider>,
 }
 
 impl Step for Preflight {
@@ -341,18 +345,17 @@ impl Step for Preflight {
     }
 
     async fn observe(&self, cx: &Context) -> Result<Observed<()>> {
-        let checks = checks(&self.environment, &self.clients).await?;
+        let checks = checks(&self.environment, &self.clients, &*self.mesh).await?;
         let mut reasons = Vec::new();
         for check in checks {
+            let title = check.title;
+            let hint = check
+                .hint
+                .map_or_else(String::new, |hint| format!(" ({hint})"));
             match check.verdict {
                 Verdict::Passed | Verdict::Skipped(_) => {}
-                Verdict::Warning(warning) => cx.progress(format!("{}: {warning}", check.title)),
-                Verdict::Failed(reason) => {
-                    let hint = check
-                        .hint
-                        .map_or_else(String::new, |hint| format!(" ({hint})"));
-                    reasons.push(format!("{}: {reason}{hint}", check.title));
-                }
+                Verdict::Warning(warning) => cx.warn(format!("{title}: {warning}{hint}")),
+                Verdict::Failed(reason) => reasons.push(format!("{title}: {reason}{hint}")),
             }
         }
         // There is nothing that could be left behind, so `down` finds nothing to do here.

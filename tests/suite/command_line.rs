@@ -4,7 +4,7 @@ use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Profile, World};
 use crate::wire::Sandbox;
@@ -372,4 +372,27 @@ fn sandbox_env_is_for_eval() {
     ] {
         assert!(lines.contains(&format!("export {name}='")), "{lines}");
     }
+}
+
+#[test]
+fn a_mesh_too_large_for_its_quota_is_warned_of_before_anything_is_made() {
+    let world = World::without_data_plane();
+    world.start_sandbox();
+    let plan_of = |services: usize| {
+        let service = |number: usize| json!({"name": format!("s{number}"), "port": 8080, "demo": "backend", "versions": [{"name": "v1"}]});
+        let environment = json!({
+            "name": "large",
+            "services": (0..services).map(service).collect::<Vec<_>>(),
+            "ingress": {"service": "s0", "port": 8080},
+        });
+        std::fs::write(world.path().join("meshctl.yaml"), environment.to_string()).unwrap();
+        world.run(&["plan", "--sandbox"]).exits_with(2)
+    };
+    assert!(!plan_of(200).stderr().contains("warning:"));
+    let told = plan_of(201).stderr();
+    assert!(
+        told.contains("warning: 201 virtual nodes in the mesh: App Mesh allows 200"),
+        "{told}"
+    );
+    assert!(told.contains("divide the services"), "{told}");
 }

@@ -22,6 +22,7 @@ use super::{
     Counters, Foundation, Installed, Leftover, MeshProvider, Proxies, Route, ServiceAccountRole,
     SplitState, Weights, labels, workload,
 };
+use crate::check::{Check, Verdict};
 use crate::clients::Clients;
 use crate::clients::kube::{
     Access, Certificate, Cluster, Readiness, Reference, Template, condition, readiness,
@@ -70,6 +71,11 @@ const PASSING: &[&str] = &[
     "failed to find matching mesh",
     "failed to find matching virtualNode",
 ];
+
+/// What a mesh may have of virtual nodes, of virtual routers and of virtual services, unless AWS has raised the quota.
+///
+/// Source: App Mesh User Guide, "App Mesh service quotas".
+const USUAL_MEMBERS: usize = 200;
 
 /// AWS App Mesh for one environment. Cheap to clone.
 #[derive(Clone)]
@@ -211,6 +217,38 @@ fn initial_weights(service: &Service) -> Weights {
         .collect()
 }
 
+/// Whether App Mesh allows one mesh so many members.
+fn fits(members: &[Reference]) -> Check {
+    let kinds = [
+        ("VirtualNode", "virtual nodes"),
+        ("VirtualRouter", "virtual routers"),
+        ("VirtualService", "virtual services"),
+    ];
+    let counts = kinds.map(|(kind, plural)| {
+        let count = members.iter().filter(|member| member.kind == kind).count();
+        (count, plural)
+    });
+    let over = counts.iter().any(|(count, _)| *count > USUAL_MEMBERS);
+    let some = counts.iter().filter(|(count, _)| *count > 0);
+    let words: Vec<String> = some
+        .map(|(count, plural)| format!("{count} {plural}"))
+        .collect();
+    Check {
+        code: "quota-mesh",
+        title: format!("{} in the mesh", words.join(", ")),
+        verdict: match over {
+            true => Verdict::Warning(format!(
+                "App Mesh allows {USUAL_MEMBERS} of each in a mesh unless the quota was raised"
+            )),
+            false => Verdict::Passed,
+        },
+        hint: over.then(|| {
+            "ask AWS to raise it, or divide the services among environments that do not call each other"
+                .into()
+        }),
+    }
+}
+
 fn images() -> Value {
     json!({
         "controller": format!("{REGISTRY}/amazon/appmesh-controller:v1.13.3"),
@@ -290,6 +328,14 @@ impl MeshProvider for AppMesh {
 
     async fn preflight(&self) -> Result<()> {
         control_plane::is_served(self).await
+    }
+
+    fn actions(&self) -> &'static [&'static str] {
+        &["appmesh:ListMeshes"]
+    }
+
+    fn quotas(&self) -> Result<Vec<Check>> {
+        Ok(vec![fits(&self.members()?)])
     }
 
     fn control_plane(&self, graph: &mut Graph) -> Handle<()> {

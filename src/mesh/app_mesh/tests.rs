@@ -214,3 +214,19 @@ fn a_thousand_services_fit_into_what_iam_takes() {
         );
     }
 }
+
+#[test]
+fn more_nodes_than_app_mesh_usually_allows_are_said_before_anything_is_made() {
+    let nodes = |count| -> Vec<Reference> {
+        let names = (0..count).map(|number| format!("service-{number}"));
+        names
+            .map(|name| Reference::namespaced(API, "VirtualNode", "demo", &name))
+            .collect()
+    };
+    assert_eq!(fits(&nodes(200)).verdict, Verdict::Passed);
+    let over = fits(&nodes(201));
+    assert!(matches!(over.verdict, Verdict::Warning(_)), "{over:?}");
+    assert!(over.title == "201 virtual nodes in the mesh", "{over:?}");
+    let demo = app_mesh().quotas().unwrap();
+    assert!(demo.iter().all(|check| check.verdict == Verdict::Passed));
+}
