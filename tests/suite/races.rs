@@ -5,8 +5,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::api::{Api, ApiResource, DynamicObject, Patch, PatchParams};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::GroupVersionKind;
+use kube::runtime::wait::await_condition;
 use serde_json::{Value, json};
 
 use crate::harness::World;
@@ -338,6 +340,31 @@ async fn edit(world: &World, api: (&str, &str, &str), name: &str, patch: Value) 
         .unwrap();
 }
 
+/// What a control plane says of a silent node, its kubelet takes back: else it would be lost for ever.
+async fn nodes_called_silent_say_that_they_are_ready(world: &World) {
+    let nodes: Api<Node> = Api::all(world.kubernetes().await);
+    let is_ready = |node: &Node| {
+        let conditions = node.status.as_ref().and_then(|one| one.conditions.as_ref());
+        let ready = conditions.and_then(|all| all.iter().find(|one| one.type_ == "Ready"));
+        ready.is_some_and(|ready| ready.status == "True")
+    };
+    let silent = json!({"status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}});
+    for node in nodes.list(&ListParams::default()).await.unwrap() {
+        assert!(is_ready(&node));
+        let name = node.metadata.name.unwrap();
+        let patch = Patch::Strategic(&silent);
+        let lost = nodes
+            .patch_status(&name, &PatchParams::default(), &patch)
+            .await;
+        assert!(!is_ready(&lost.unwrap()));
+        let back = await_condition(nodes.clone(), &name, |node: Option<&Node>| {
+            node.is_some_and(is_ready)
+        });
+        let back = tokio::time::timeout(Duration::from_secs(30), back).await;
+        back.expect("the node is ready again").unwrap();
+    }
+}
+
 #[test]
 fn what_people_change_by_hand_is_named_with_who_did_it_and_restored_or_respected() {
     let machines = Machines::new();
@@ -419,6 +446,7 @@ fn what_people_change_by_hand_is_named_with_who_did_it_and_restored_or_respected
             .clone()
     };
     assert_eq!(weight(), 25, "respected");
+    runtime.block_on(nodes_called_silent_say_that_they_are_ready(world));
 
     // Between runs, each change is named, with who made it where that is known.
     runtime.block_on(async {

@@ -1,6 +1,8 @@
 //! Nodes that stop answering: their condition, their taints, and the pods that were on them.
 
-use std::time::Duration;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -11,14 +13,48 @@ use super::super::runtime::object::{self, Meta, items, text};
 use super::super::runtime::{ApiError, Cluster, Key, Next, Queue, Work};
 use super::placement;
 
-/// How long a node may stay silent.
-const GRACE: f64 = 40.0;
+/// How long a node may stay silent: `nodeMonitorGracePeriod` in Kubernetes 1.35,
+/// `pkg/controller/nodelifecycle/config/v1alpha1/defaults.go`.
+const GRACE: Duration = Duration::from_secs(50);
+/// The same for one whose kubelet has said nothing yet: `nodeStartupGracePeriod`, there too.
+const STARTUP_GRACE: Duration = Duration::from_secs(60);
 /// How often a node that says nothing new is looked at.
 const PERIOD: Duration = Duration::from_secs(5);
 const NOT_READY: &str = "node.kubernetes.io/not-ready";
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// How long a pod without a toleration of its own stays on a node that fails: what admission adds by default.
 const STAY: i64 = 300;
+
+/// When each node was last heard of, by this controller's own clock, as the real one counts: a lease that grew old while
+/// no control plane ran says nothing of its node.
+#[derive(Default)]
+struct Heard(Mutex<HashMap<String, (Sign, Instant)>>);
+
+/// What changes when a kubelet is heard of.
+#[derive(PartialEq)]
+struct Sign {
+    renewed: Value,
+    heartbeat: Value,
+}
+
+impl Heard {
+    /// How long a node has been silent. One that is seen for the first time has just been heard of.
+    fn silence(&self, name: &str, sign: Sign, now: Instant) -> Duration {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match heard.get(name) {
+            Some((last, at)) if *last == sign => now.duration_since(*at),
+            _ => {
+                heard.insert(name.to_owned(), (sign, now));
+                Duration::ZERO
+            }
+        }
+    }
+
+    fn forget(&self, name: &str) {
+        let mut heard = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.remove(name);
+    }
+}
 
 /// Runs until a shutdown is asked for.
 pub async fn run(cluster: Cluster) {
@@ -39,27 +75,36 @@ pub async fn run(cluster: Cluster) {
         cluster.cache(kind).synced().await;
     }
     let shutdown = cluster.shutdown();
+    let heard = Arc::new(Heard::default());
     queue
         .run("nodes", 2, shutdown, move |name| {
-            let cluster = cluster.clone();
-            async move { sync(&cluster, &name).await }
+            let (cluster, heard) = (cluster.clone(), heard.clone());
+            async move { sync(&cluster, &heard, &name).await }
         })
         .await;
 }
 
-async fn sync(cluster: &Cluster, name: &str) -> Work {
+async fn sync(cluster: &Cluster, heard: &Heard, name: &str) -> Work {
     let key = Key::new("", name);
     let Some(node) = cluster.cache(&NODES).get(&key) else {
+        heard.forget(name);
         return collect_pods(cluster, name).await;
     };
     let ready = object::condition(&node, "Ready");
-    let heartbeat = cluster
+    let lease = cluster
         .cache(&LEASES)
-        .get(&Key::new("kube-node-lease", name))
-        .and_then(|lease| object::seconds_since(&lease["spec"]["renewTime"]))
-        .or_else(|| ready.and_then(|ready| object::seconds_since(&ready["lastHeartbeatTime"])));
-    if heartbeat.is_some_and(|silence| silence > GRACE)
-        && ready.is_some_and(|ready| ready["status"] != "Unknown")
+        .get(&Key::new("kube-node-lease", name));
+    let sign = Sign {
+        renewed: lease.map_or(Value::Null, |lease| lease["spec"]["renewTime"].clone()),
+        heartbeat: ready.map_or(Value::Null, |ready| ready["lastHeartbeatTime"].clone()),
+    };
+    let grace = if ready.is_some() {
+        GRACE
+    } else {
+        STARTUP_GRACE
+    };
+    if heard.silence(name, sign, Instant::now()) > grace
+        && ready.is_none_or(|ready| ready["status"] != "Unknown")
     {
         lose(cluster, &node).await?;
         return Ok(Next::Retry);
@@ -79,13 +124,21 @@ async fn lose(cluster: &Cluster, node: &Value) -> Result<(), ApiError> {
     let mut written = node.clone();
     let mut conditions = items(&node["status"]["conditions"]).to_vec();
     for kind in ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"] {
-        if let Some(condition) = object::condition(node, kind) {
-            let mut lost = condition.clone();
-            lost["status"] = "Unknown".into();
-            lost["reason"] = "NodeStatusUnknown".into();
-            lost["message"] = "Kubelet stopped posting node status.".into();
-            object::set_condition(&mut conditions, lost);
-        }
+        let lost = match object::condition(node, kind) {
+            Some(condition) => {
+                let mut lost = condition.clone();
+                lost["status"] = "Unknown".into();
+                lost["reason"] = "NodeStatusUnknown".into();
+                lost["message"] = "Kubelet stopped posting node status.".into();
+                lost
+            }
+            None => json!({
+                "type": kind, "status": "Unknown", "reason": "NodeStatusNeverUpdated",
+                "message": "Kubelet never posted node status.",
+                "lastHeartbeatTime": node["metadata"]["creationTimestamp"],
+            }),
+        };
+        object::set_condition(&mut conditions, lost);
     }
     written["status"]["conditions"] = conditions.into();
     cluster.update_status(&NODES, &written).await?;
@@ -211,4 +264,30 @@ async fn collect_pods(cluster: &Cluster, node: &str) -> Work {
         }
     }
     Ok(Next::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_missed_while_one_listens_counts_as_silence() {
+        let heard = Heard::default();
+        let sign = |renewed: &str| Sign {
+            renewed: renewed.into(),
+            heartbeat: "2026-10-01T12:00:00Z".into(),
+        };
+        let began = Instant::now();
+        let after = |seconds| began + Duration::from_secs(seconds);
+        // However old its lease is, as after a control plane's restart.
+        assert_eq!(heard.silence("a", sign("1"), began), Duration::ZERO);
+        assert_eq!(
+            heard.silence("a", sign("1"), after(51)),
+            Duration::from_secs(51)
+        );
+        assert_eq!(heard.silence("a", sign("2"), after(52)), Duration::ZERO);
+        assert_eq!(heard.silence("b", sign("2"), after(53)), Duration::ZERO);
+        heard.forget("a");
+        assert_eq!(heard.silence("a", sign("2"), after(99)), Duration::ZERO);
+    }
 }

@@ -10,11 +10,11 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use super::Kubelet;
 use super::events::Event;
 use super::status::time;
+use super::{Kubelet, NodeOptions};
 
-/// Between two renewals of the lease.
+/// Between two renewals of the lease, and two looks at how the Node says that it is.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 /// The least real time between two.
 const LEAST_HEARTBEAT: Duration = Duration::from_millis(500);
@@ -34,26 +34,15 @@ pub async fn keep(kubelet: Arc<Kubelet>, port: u16) {
         .node(&name, Event::normal("Starting", "Starting kubelet."));
     let pause = kubelet.scale(HEARTBEAT).max(LEAST_HEARTBEAT);
     let mut network = kubelet.network.subscribe();
-    let mut told = None;
     loop {
         let ready = network_runs(&kubelet);
         kubelet
             .network
             .send_if_modified(|before| std::mem::replace(before, ready) != ready);
         network.mark_unchanged();
-        if told != Some(ready) {
-            match tell(&kubelet, &nodes, ready, port).await {
-                Ok(()) => {
-                    if ready {
-                        let message = format!("Node {name} status is now: NodeReady");
-                        kubelet
-                            .events
-                            .node(&name, Event::normal("NodeReady", &message));
-                    }
-                    told = Some(ready);
-                }
-                Err(error) => tracing::debug!("status of node {name}: {error}"),
-            }
+        let told = tell(&kubelet, &nodes, ready, port).await;
+        if let Err(error) = &told {
+            tracing::debug!("status of node {name}: {error}");
         }
         if let Err(error) = renew(&leases, &name, pause).await {
             tracing::debug!("lease of node {name}: {error}");
@@ -62,7 +51,7 @@ pub async fn keep(kubelet: Arc<Kubelet>, port: u16) {
         let until = tokio::time::Instant::now() + pause;
         while tokio::time::Instant::now() < until {
             tokio::time::sleep(Duration::from_millis(25).min(pause)).await;
-            if told != Some(network_runs(&kubelet)) {
+            if told.is_err() || ready != network_runs(&kubelet) {
                 break;
             }
         }
@@ -178,13 +167,73 @@ fn capacity(instance_type: &str) -> (u32, u64, u32) {
     }
 }
 
+/// As API servers write it, with the greatest unit that leaves a whole number.
+fn kibibytes(mut number: u64) -> String {
+    let mut units = ["Ki", "Mi", "Gi"].into_iter();
+    let mut unit = units.next();
+    while number.is_multiple_of(1024)
+        && let Some(greater) = units.next()
+    {
+        (number, unit) = (number / 1024, Some(greater));
+    }
+    format!("{number}{}", unit.unwrap_or_default())
+}
+
+/// Writes how the node is unless its Node says so already. It is read each time, as kubelets do: the control plane says
+/// "Unknown" of a node that was silent, whose kubelet takes that back.
 async fn tell(
     kubelet: &Kubelet,
     nodes: &Api<Node>,
     ready: bool,
     port: u16,
 ) -> Result<(), kube::Error> {
-    let options = &kubelet.options;
+    let name = &kubelet.options.name;
+    let before = nodes.get(name).await?.status;
+    let before = serde_json::to_value(before).map_err(kube::Error::SerdeError)?;
+    let Some(status) = news(&before, status(&kubelet.options, ready, port)) else {
+        return Ok(());
+    };
+    let patch = Patch::Strategic(json!({"status": status}));
+    nodes
+        .patch_status(name, &PatchParams::default(), &patch)
+        .await?;
+    if is_ready(&before) != is_ready(&status) {
+        let reason = if ready { "NodeReady" } else { "NodeNotReady" };
+        let message = format!("Node {name} status is now: {reason}");
+        kubelet.events.node(name, Event::normal(reason, &message));
+    }
+    Ok(())
+}
+
+fn conditions(status: &Value) -> impl Iterator<Item = &Value> {
+    status["conditions"].as_array().into_iter().flatten()
+}
+
+fn is_ready(status: &Value) -> bool {
+    conditions(status).any(|one| one["type"] == "Ready" && one["status"] == "True")
+}
+
+/// The status to write, with the times of the conditions that stay as they were; none if all is said already.
+fn news(before: &Value, mut status: Value) -> Option<Value> {
+    let mut same = true;
+    let members = status.as_object_mut()?;
+    for (name, value) in members.iter().filter(|(name, _)| *name != "conditions") {
+        same &= before[name] == *value;
+    }
+    for condition in members.get_mut("conditions")?.as_array_mut()? {
+        let known = conditions(before).find(|known| known["type"] == condition["type"]);
+        if let Some(known) = known.filter(|known| known["status"] == condition["status"]) {
+            condition["lastTransitionTime"] = known["lastTransitionTime"].clone();
+            same &= known["reason"] == condition["reason"];
+            same &= known["message"] == condition["message"];
+        } else {
+            same = false;
+        }
+    }
+    (!same).then_some(status)
+}
+
+fn status(options: &NodeOptions, ready: bool, port: u16) -> Value {
     let (cpus, memory, pods) = capacity(&options.instance_type);
     let now = time(Timestamp::now());
     let condition = |kind: &str, is: bool, reason: &str, message: &str| {
@@ -210,11 +259,11 @@ async fn tell(
     };
     let capacity = |cpu: String, memory: u64| {
         json!({
-            "cpu": cpu, "memory": format!("{memory}Ki"), "pods": pods.to_string(),
+            "cpu": cpu, "memory": kibibytes(memory), "pods": pods.to_string(),
             "ephemeral-storage": "20893676Ki", "hugepages-1Gi": "0", "hugepages-2Mi": "0",
         })
     };
-    let status = json!({
+    json!({
         "capacity": capacity(cpus.to_string(), memory),
         // What AL2023 reserves for the system and the kubelet on small instances.
         "allocatable": capacity(format!("{}m", cpus * 1000 - 70), memory - memory / 10),
@@ -238,12 +287,7 @@ async fn tell(
             "kubeProxyVersion": options.kubelet_version, "kubeletVersion": options.kubelet_version,
             "operatingSystem": "linux", "osImage": "Amazon Linux 2023",
         },
-    });
-    let patch = Patch::Strategic(json!({"status": status}));
-    nodes
-        .patch_status(&options.name, &PatchParams::default(), &patch)
-        .await
-        .map(drop)
+    })
 }
 
 async fn renew(leases: &Api<Lease>, name: &str, pause: Duration) -> Result<(), kube::Error> {
@@ -266,5 +310,58 @@ async fn renew(leases: &Api<Lease>, name: &str, pause: Duration) -> Result<(), k
                 .map(drop)
         }
         other => other.map(drop),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::clusters::ClusterAccess;
+
+    #[test]
+    fn what_somebody_else_says_of_a_node_is_taken_back() {
+        let text = |value: &str| value.to_owned();
+        let options = NodeOptions {
+            access: ClusterAccess {
+                cluster: text("demo"),
+                region: text("eu-central-1"),
+                server: text("https://127.0.0.1:1"),
+                certificate_authority: String::new(),
+                token: String::new(),
+            },
+            name: text("ip-10-0-64-12.eu-central-1.compute.internal"),
+            instance_id: text("i-0123456789abcdef0"),
+            instance_type: text("t3.large"),
+            zone: text("eu-central-1a"),
+            private_ip: [10, 0, 64, 12].into(),
+            subnet: ([10, 0, 64, 0].into(), 19),
+            role: text("nodes"),
+            kubelet_version: text("v1.35.6"),
+            labels: Default::default(),
+            taints: Vec::new(),
+            directory: Default::default(),
+        };
+        let told = status(&options, true, 10250);
+        assert!(news(&told, status(&options, true, 10250)).is_none());
+        let mut lost = told.clone();
+        lost["conditions"][3]["status"] = "Unknown".into();
+        lost["conditions"][0]["lastTransitionTime"] = "2026-10-01T12:00:00Z".into();
+        let again = news(&lost, status(&options, true, 10250)).expect("news");
+        assert!(is_ready(&again) && !is_ready(&lost));
+        assert_eq!(
+            again["conditions"][0]["lastTransitionTime"],
+            "2026-10-01T12:00:00Z"
+        );
+        assert!(news(&told, status(&options, false, 10250)).is_some());
+        assert!(news(&told, status(&options, true, 10251)).is_some());
+        assert!(news(&Value::Null, told).is_some());
+    }
+
+    #[test]
+    fn memory_is_told_as_api_servers_write_it() {
+        assert_eq!(kibibytes(8 * 1024 * 1024), "8Gi");
+        assert_eq!(kibibytes(3_774_874), "3774874Ki");
+        assert_eq!(kibibytes(1536), "1536Ki");
+        assert_eq!(kibibytes(1024 * 1024 * 1024 * 1024), "1048576Gi");
     }
 }
