@@ -203,10 +203,7 @@ pub trait MeshProvider: Send + Sync {
     fn actions(&self) -> &'static [&'static str];
 
     /// Whether the environment fits into what the control plane usually allows of the mesh's resources.
-    ///
-    /// # Errors
-    /// None that a user can cause.
-    fn quotas(&self) -> Result<Vec<Check>>;
+    fn quotas(&self) -> Vec<Check>;
 
     /// Adds the step that stands for the control plane outside the cluster. It needs nothing, so that it can clear
     /// what is left there with the cluster dead; all other steps of the mesh come after it.

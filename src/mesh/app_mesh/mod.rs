@@ -168,6 +168,22 @@ impl AppMesh {
         self.is_called(&service.name) && (service.is_split() || service.retries > 0)
     }
 
+    /// How many members of each kind the mesh is to have, as [`AppMesh::members`] has them.
+    fn member_counts(&self) -> [(usize, &'static str); 3] {
+        let services = self.environment().services.values();
+        let (mut nodes, mut routers, mut virtuals) = (0, 0, 0);
+        for service in services {
+            nodes += service.versions.len();
+            routers += usize::from(self.is_routed(service));
+            virtuals += usize::from(self.is_called(&service.name));
+        }
+        [
+            (nodes, "virtual nodes"),
+            (routers, "virtual routers"),
+            (virtuals, "virtual services"),
+        ]
+    }
+
     /// The manifests of one service: VirtualService, VirtualRouter, VirtualNodes.
     fn service_manifests(&self, service: &Service, weights: &Weights) -> Result<Vec<Value>> {
         let mut context = self.context();
@@ -217,17 +233,8 @@ fn initial_weights(service: &Service) -> Weights {
         .collect()
 }
 
-/// Whether App Mesh allows one mesh so many members.
-fn fits(members: &[Reference]) -> Check {
-    let kinds = [
-        ("VirtualNode", "virtual nodes"),
-        ("VirtualRouter", "virtual routers"),
-        ("VirtualService", "virtual services"),
-    ];
-    let counts = kinds.map(|(kind, plural)| {
-        let count = members.iter().filter(|member| member.kind == kind).count();
-        (count, plural)
-    });
+/// Whether App Mesh allows one mesh so many members, each kind with its count.
+fn fits(counts: [(usize, &str); 3]) -> Check {
     let over = counts.iter().any(|(count, _)| *count > USUAL_MEMBERS);
     let some = counts.iter().filter(|(count, _)| *count > 0);
     let words: Vec<String> = some
@@ -334,8 +341,8 @@ impl MeshProvider for AppMesh {
         &["appmesh:ListMeshes"]
     }
 
-    fn quotas(&self) -> Result<Vec<Check>> {
-        Ok(vec![fits(&self.members()?)])
+    fn quotas(&self) -> Vec<Check> {
+        vec![fits(self.member_counts())]
     }
 
     fn control_plane(&self, graph: &mut Graph) -> Handle<()> {

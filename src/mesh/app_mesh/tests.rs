@@ -217,16 +217,20 @@ fn a_thousand_services_fit_into_what_iam_takes() {
 
 #[test]
 fn more_nodes_than_app_mesh_usually_allows_are_said_before_anything_is_made() {
-    let nodes = |count| -> Vec<Reference> {
-        let names = (0..count).map(|number| format!("service-{number}"));
-        names
-            .map(|name| Reference::namespaced(API, "VirtualNode", "demo", &name))
-            .collect()
-    };
-    assert_eq!(fits(&nodes(200)).verdict, Verdict::Passed);
-    let over = fits(&nodes(201));
+    let nodes = |count| [(count, "virtual nodes"), (0, "virtual routers"), (0, "…")];
+    assert_eq!(fits(nodes(200)).verdict, Verdict::Passed);
+    let over = fits(nodes(201));
     assert!(matches!(over.verdict, Verdict::Warning(_)), "{over:?}");
     assert!(over.title == "201 virtual nodes in the mesh", "{over:?}");
-    let demo = app_mesh().quotas().unwrap();
-    assert!(demo.iter().all(|check| check.verdict == Verdict::Passed));
+}
+
+#[test]
+fn members_are_counted_as_they_are_made() {
+    let app_mesh = app_mesh();
+    let made = app_mesh.members().expect("rendered");
+    let of = |kind: &str| made.iter().filter(|member| member.kind == kind).count();
+    let counted = app_mesh.member_counts().map(|(count, _)| count);
+    let kinds = ["VirtualNode", "VirtualRouter", "VirtualService"];
+    assert_eq!(counted, kinds.map(of));
+    assert!(counted.iter().all(|count| *count > 0), "{counted:?}");
 }
