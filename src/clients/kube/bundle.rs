@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use super::TAKEN_AWAY;
 use super::connection::{Cluster, Trouble};
 use super::drift::difference;
 use super::object::Reference;
-use super::pods::{Pods, pods_of};
+use super::pods::{PodWatch, Pods, pods_of};
 use super::ready::{Readiness, readiness};
 use crate::engine::{Context, Failure, FailureKind, Observed, Poll, Result, Wait};
 
@@ -218,6 +219,7 @@ impl<'a> Bundle<'a> {
         let name = &Reference::of(manifest);
         let wait = Wait::new(name.to_string(), self.deadline);
         let (began, patience) = (Instant::now(), COMPLAINTS.min(self.deadline / 2));
+        let pods = &Mutex::new(PodWatch::default());
         let waited = cx.wait_for(wait, || async {
             let looked = self.cluster.get(name).await;
             let Some(live) = looked.map_err(|trouble| trouble.failure(name.to_string()))? else {
@@ -231,13 +233,12 @@ impl<'a> Bundle<'a> {
                 Readiness::Ready => Ok(Poll::Ready(())),
                 Readiness::Failed(why) => Err(self.explain(&live, name, &why).await),
                 Readiness::Waiting(how) if name.kind == "Deployment" => {
-                    let pods = pods_of(self.cluster, &live).await;
-                    match pods
-                        .map_err(|trouble| trouble.failure(name.to_string()))?
-                        .trouble
-                    {
+                    let mut pods = pods.lock().await;
+                    let looked = pods.look(self.cluster, &live, began.elapsed()).await;
+                    match looked.map_err(|trouble| trouble.failure(name.to_string()))? {
                         Some(trouble) if trouble.is_final => {
-                            Err(Failure::new(name.to_string(), trouble.words).hint(trouble.hint))
+                            let failure = Failure::new(name.to_string(), &trouble.words);
+                            Err(failure.hint(&trouble.hint))
                         }
                         Some(trouble) => Ok(Poll::Pending(format!("{how}, {}", trouble.words))),
                         None => Ok(Poll::Pending(how)),

@@ -250,7 +250,7 @@ impl Cluster {
     pub async fn last_warning(&self, object: &Reference) -> Option<String> {
         // Events about what is in no namespace are in this one.
         let namespace = object.namespace.as_deref().unwrap_or("default");
-        let warnings = self.warnings(namespace).await?;
+        let warnings = self.warnings(namespace).await;
         let last = warnings
             .iter()
             .filter(|event| {
@@ -262,20 +262,21 @@ impl Cluster {
         Some(format!("{}: {}", text("reason"), text("message")))
     }
 
-    /// The warnings among a namespace's events, as they were moments ago. Whoever waits for one of many objects asks in
-    /// vain for its own alone: to tell them apart an API server reads all events there are, each time.
-    async fn warnings(&self, namespace: &str) -> Option<Arc<Vec<Value>>> {
+    /// The warnings among a namespace's events, as they were moments ago; none where they cannot be read. Whoever waits for
+    /// one of many objects asks in vain for its own alone: to tell them apart an API server reads all events there are, each
+    /// time.
+    async fn warnings(&self, namespace: &str) -> Arc<Vec<Value>> {
         let mut known = self.known_warnings().lock().await;
         if let Some((since, warnings)) = known.get(namespace)
             && since.elapsed() < WARNINGS_FOR
         {
-            return Some(warnings.clone());
+            return warnings.clone();
         }
         let params = &ListParams::default().fields("type=Warning");
         let listed = self.list_by("v1", "Event", Some(namespace), params).await;
-        let warnings = Arc::new(listed.ok()?);
+        let warnings = Arc::new(listed.unwrap_or_default());
         known.insert(namespace.to_owned(), (Instant::now(), warnings.clone()));
-        Some(warnings)
+        warnings
     }
 
     async fn list_by(

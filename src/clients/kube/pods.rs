@@ -1,5 +1,7 @@
 //! What keeps pods from being ready, in the kubelet's own words.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams};
 use serde_json::Value;
@@ -7,6 +9,8 @@ use serde_json::Value;
 use super::connection::{Cluster, Trouble};
 use super::ready::condition;
 
+/// Pods take this long to start when nothing keeps them.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// Crashes before it is clear that a pod does not start: the first may come from a race with its sidecar.
 const CRASHES: i64 = 3;
 
@@ -30,6 +34,34 @@ pub struct Pods {
     pub trouble: Option<PodTrouble>,
     /// How the first of the others is, whether that is trouble or takes its time.
     pub unready: Option<PodTrouble>,
+}
+
+/// What keeps the pods of a Deployment that is waited for. They are looked at less and less often: to find them by their
+/// labels an API server goes through all pods of the namespace.
+#[derive(Debug, Default)]
+pub struct PodWatch {
+    /// Not before this time of the wait.
+    next: Duration,
+    trouble: Option<PodTrouble>,
+}
+
+impl PodWatch {
+    /// What keeps the pods, as it was seen last.
+    ///
+    /// # Errors
+    /// What the API server says.
+    pub async fn look(
+        &mut self,
+        cluster: &Cluster,
+        deployment: &Value,
+        waited: Duration,
+    ) -> Result<Option<&PodTrouble>, Trouble> {
+        if waited >= self.next.max(FIRST_LOOK) {
+            self.trouble = pods_of(cluster, deployment).await?.trouble;
+            self.next = waited + waited / 3;
+        }
+        Ok(self.trouble.as_ref())
+    }
 }
 
 /// Looks at a Deployment's pods.

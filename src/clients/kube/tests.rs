@@ -1,10 +1,11 @@
 //! The client against the embedded API server.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::pods::PodWatch;
 use super::*;
 use crate::engine::{Cancellation, Context, FailureKind, Observed, Silence};
 use crate::sandbox::kubernetes::testing::{self, TestServer};
@@ -301,6 +302,54 @@ async fn a_wait_in_vain_ends_with_what_the_controller_complained_of_last() {
     assert_eq!(failure.kind, FailureKind::Timeout);
     let words = "not seen, ReconcileError: the limit is exceeded";
     assert!(failure.message.contains(words), "{}", failure.message);
+    server.stop().await;
+}
+
+/// A client, and how often it has listed what it was asked for.
+fn counting(client: kube::Client) -> (kube::Client, impl Fn(&str) -> usize) {
+    let calls: Arc<Mutex<Vec<String>>> = Arc::default();
+    let made = calls.clone();
+    let counted = tower::service_fn(move |request: hyper::Request<kube::client::Body>| {
+        made.lock()
+            .expect("calls")
+            .push(request.uri().path().to_owned());
+        let client = client.clone();
+        async move { client.send(request).await }
+    });
+    let count = move |of: &str| {
+        let calls = calls.lock().expect("calls");
+        calls.iter().filter(|path| path.ends_with(of)).count()
+    };
+    (kube::Client::new(counted, "default"), count)
+}
+
+#[tokio::test]
+async fn many_waits_together_list_little() {
+    let (server, client) = testing::start().await;
+    let (client, lists) = counting(client);
+    let cluster = Cluster::with_client(access("demo"), client);
+    let waits = (0..50).map(|number| {
+        let mut manifest = map("default", "1");
+        manifest["metadata"]["name"] = format!("a{number}").into();
+        let mut bundle = Bundle::new("test", &cluster, vec![manifest]);
+        bundle.readiness = |_| Readiness::Waiting("not seen".into());
+        bundle.deadline = Duration::from_secs(1);
+        async move { bundle.apply(&context()).await }
+    });
+    for waited in futures::future::join_all(waits).await {
+        assert_eq!(waited.expect_err("in vain").kind, FailureKind::Timeout);
+    }
+    assert_eq!(lists("/events"), 1);
+    // Looked at each 50 ms for five minutes.
+    let deployment = json!({"metadata": {"name": "a", "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {"app": "a"}}}});
+    let mut watch = PodWatch::default();
+    for look in 0..6000 {
+        let waited = look * Duration::from_millis(50);
+        let trouble = watch.look(&cluster, &deployment, waited).await;
+        assert_eq!(trouble.expect("answered"), None);
+    }
+    assert!((10..25).contains(&lists("/pods")), "{}", lists("/pods"));
     server.stop().await;
 }
 
