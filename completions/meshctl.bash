@@ -1420,7 +1420,7 @@ _meshctl() {
             return 0
             ;;
         meshctl__subcmd__sandbox__subcmd__faults__subcmd__add)
-            opts="-f -q -v -y -h -V --caller --nth --count --probability --seed --seconds --file --env --region --profile --sandbox --output --color --quiet --verbose --parallelism --timeout --yes --no-input --help --version throttling unavailable internal-error denied expired ended reset time-out lost unanswered slow fails stale restart cut drop-upload"
+            opts="-f -q -v -y -h -V --caller --nth --count --probability --seed --seconds --file --env --region --profile --sandbox --output --color --quiet --verbose --parallelism --timeout --yes --no-input --help --version throttling unavailable internal-error denied expired ended reset time-out lost unanswered slow held fails stale restart cut drop-upload"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 4 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

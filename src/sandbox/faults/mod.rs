@@ -61,6 +61,8 @@ pub struct Strike {
     pub kind: Kind,
     /// How long it takes.
     pub duration: Duration,
+    /// The rule that says so.
+    rule: u64,
 }
 
 impl Strike {
@@ -69,6 +71,7 @@ impl Strike {
         Strike {
             kind,
             duration: Duration::ZERO,
+            rule: 0,
         }
     }
 }
@@ -113,6 +116,7 @@ impl Working {
         Some(Strike {
             kind: self.rule.kind,
             duration: self.rule.duration(),
+            rule: self.id,
         })
     }
 
@@ -148,6 +152,8 @@ struct Shared {
     inner: Mutex<Inner>,
     /// Until when the API servers are away.
     away: watch::Sender<Option<Instant>>,
+    /// Changes whenever rules go.
+    cleared: watch::Sender<()>,
 }
 
 /// The rules of a sandbox and the journal of its calls. Cheap to clone: all clones are the same.
@@ -194,7 +200,17 @@ impl Faults {
         inner
             .rules
             .retain(|rule| !ids.is_empty() && !ids.contains(&rule.id));
+        self.0.cleared.send_replace(());
         before - inner.rules.len()
+    }
+
+    /// Returns when a rule is there no more.
+    async fn is_cleared(&self, id: u64) {
+        let mut cleared = self.0.cleared.subscribe();
+        while self.lock().rules.iter().any(|rule| rule.id == id) {
+            // Its sender is as long there as this is.
+            let _ = cleared.changed().await;
+        }
     }
 
     /// All rules, with how many calls each has seen and struck.
@@ -268,6 +284,10 @@ impl Faults {
                 return breaker.trip().await;
             }
             Some(Kind::Slow) => tokio::time::sleep(duration).await,
+            Some(Kind::Held) => {
+                self.is_cleared(strike.map_or(0, |strike| strike.rule))
+                    .await
+            }
             Some(Kind::Cut) => {
                 let breaker = breaker.clone();
                 tokio::spawn(async move {

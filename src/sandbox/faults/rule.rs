@@ -42,6 +42,8 @@ pub enum Kind {
     Unanswered,
     /// It is done after `seconds`.
     Slow,
+    /// It is done once the fault is cleared.
+    Held,
     /// It is begun, and what it began fails later.
     Fails,
     /// A read answers what was so `seconds` ago.
@@ -56,7 +58,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds, in the order of the documentation.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 17] = [
         Kind::Throttling,
         Kind::Unavailable,
         Kind::InternalError,
@@ -68,6 +70,7 @@ impl Kind {
         Kind::Lost,
         Kind::Unanswered,
         Kind::Slow,
+        Kind::Held,
         Kind::Fails,
         Kind::Stale,
         Kind::Restart,
@@ -89,6 +92,7 @@ impl Kind {
             Kind::Lost => "lost",
             Kind::Unanswered => "unanswered",
             Kind::Slow => "slow",
+            Kind::Held => "held",
             Kind::Fails => "fails",
             Kind::Stale => "stale",
             Kind::Restart => "restart",
@@ -111,6 +115,7 @@ impl Kind {
             Kind::Lost => "done, and the connection reset before the answer",
             Kind::Unanswered => "done, and no answer comes",
             Kind::Slow => "done after `seconds`",
+            Kind::Held => "done once the fault is cleared",
             Kind::Fails => "begun, and what it began fails later",
             Kind::Stale => "a read of AWS answers what was so `seconds` ago",
             Kind::Restart => "the API server is away for `seconds`",

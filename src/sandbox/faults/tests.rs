@@ -1,3 +1,5 @@
+use std::pin::pin;
+
 use super::*;
 
 fn visit(call: &str) -> Visit {
@@ -57,6 +59,23 @@ fn callers_are_told_apart_and_all_rules_count() {
         .map(|_| faults.strike(&inside).map(|strike| strike.kind))
         .collect();
     assert_eq!(kinds, [Some(Kind::Reset), Some(Kind::Lost), None]);
+}
+
+#[tokio::test]
+async fn what_is_held_is_done_once_its_own_fault_is_cleared() {
+    let faults = Faults::default();
+    let held = faults.add(Rule::new("iam:GetRole", Kind::Held)).unwrap();
+    let other = faults.add(Rule::new("*", Kind::Slow)).unwrap();
+    let visit = visit("iam:GetRole");
+    let strike = faults.strike(&visit);
+    let breaker = Breaker::default();
+    let act = async { Response::new(()) };
+    let mut call = pin!(faults.carry(&visit, strike, &breaker, |_| unreachable!(), act));
+    assert!(futures::poll!(&mut call).is_pending());
+    faults.clear(&[other]);
+    assert!(futures::poll!(&mut call).is_pending());
+    faults.clear(&[held]);
+    assert_eq!(call.await.status(), 200);
 }
 
 #[test]

@@ -353,17 +353,12 @@ fn down_while_made_again(api_version: &str, kind: &str) {
         made.metadata.finalizers.is_some(),
         "its controller holds it"
     );
-    let add = ["sandbox", "faults", "add"];
-    // As long as it may take until it is made: afterwards nothing can be made in what goes.
-    for (deleted, count) in [
-        ("kubernetes:delete:namespaces", "10"),
-        (
-            "kubernetes:delete:customresourcedefinitions.apiextensions.k8s.io",
-            "2",
-        ),
+    // Afterwards nothing can be made in what goes.
+    for deleted in [
+        "kubernetes:delete:namespaces",
+        "kubernetes:delete:customresourcedefinitions.apiextensions.k8s.io",
     ] {
-        let slow = [deleted, "slow", "--seconds", "10", "--count", count];
-        world.run(&[&add[..], &slow].concat()).succeeds();
+        faults(&world, &[deleted, "held"]);
     }
     let down = ["down", "--sandbox", "--yes"];
     let mut down = Running::start(world.command(&down), world.path());
@@ -376,6 +371,7 @@ fn down_while_made_again(api_version: &str, kind: &str) {
         let made = objects.create(&PostParams::default(), &made).await;
         made.unwrap();
     });
+    world.run(&["sandbox", "faults", "clear"]).succeeds();
     assert_eq!(down.ends(), 0, "{}", down.said());
     assert!(down.said().ends_with("nothing left\n"), "{}", down.said());
 }
@@ -390,13 +386,16 @@ fn a_target_group_binding_that_its_controller_makes_last_does_not_hold_down() {
     down_while_made_again("elbv2.k8s.aws/v1beta1", "TargetGroupBinding");
 }
 
-/// Makes such calls go wrong for everybody until faults are cleared.
-fn faults(world: &World, fault: &[&str]) {
+/// Makes a call go wrong, once unless it says otherwise.
+fn fault(world: &World, fault: &[&str]) {
     let add = ["sandbox", "faults", "add"];
+    world.run(&[&add[..], fault].concat()).succeeds();
+}
+
+/// Makes such calls go wrong for everybody until faults are cleared.
+fn faults(world: &World, each: &[&str]) {
     let always = ["--caller", "any", "--count", "100000"];
-    world
-        .run(&[&add[..], fault, &always[..]].concat())
-        .succeeds();
+    fault(world, &[each, &always[..]].concat());
 }
 
 #[test]
@@ -457,9 +456,7 @@ fn down_with_an_app_mesh_that_has_ended_says_what_could_not_be_looked_at() {
 fn down_goes_on_from_a_network_that_what_eks_left_keeps() {
     let (world, _) = environment();
     // The network's stack fails to go, because EKS leaves a security group in it, which may then not be changed.
-    let add = ["sandbox", "faults", "add"];
-    let denied = ["ec2:RevokeSecurityGroupIngress", "denied"];
-    world.run(&[&add[..], &denied].concat()).succeeds();
+    fault(&world, &["ec2:RevokeSecurityGroupIngress", "denied"]);
     let down = world.run(&["down", "--sandbox", "--yes"]).exits_with(5);
     let words = "network meshctl-demo-network";
     assert!(down.stderr().contains(words), "{}", down.stderr());
@@ -469,10 +466,7 @@ fn down_goes_on_from_a_network_that_what_eks_left_keeps() {
 #[test]
 fn down_without_a_way_to_the_cluster_s_api_leaves_nothing() {
     let (world, _) = environment();
-    let add = ["sandbox", "faults", "add", "kubernetes:*:*", "reset"];
-    world
-        .run(&[&add[..], &["--count", "1000000"]].concat())
-        .succeeds();
+    fault(&world, &["kubernetes:*:*", "reset", "--count", "1000000"]);
     let up = world
         .run(&["up", "--sandbox", "--timeout", "20s"])
         .exits_with(124);
