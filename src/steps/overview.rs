@@ -1,5 +1,6 @@
 //! The environment as it is, read and not changed: what `status` shows.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -146,9 +147,16 @@ async fn look_inside(
 ) -> Result<(), Trouble> {
     let owned = format!("{ENVIRONMENT}={}", environment.name);
     let namespace = Some(environment.namespace.as_str());
-    let deployments = cluster
-        .list("apps/v1", "Deployment", namespace, &owned)
-        .await?;
+    let deployments = cluster.list_as("apps/v1", "Deployment", namespace, &owned, |object| {
+        let count = |of: &Value| of.as_i64().unwrap_or(0);
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let ready = count(&object["status"]["readyReplicas"]);
+        let replicas = count(&object["spec"]["replicas"]);
+        let image = application_image(&object).to_owned();
+        (name.to_owned(), (ready, replicas, image))
+    });
+    let mut deployments: HashMap<String, (i64, i64, String)> =
+        deployments.await?.into_iter().collect();
     let ingresses = cluster
         .list("networking.k8s.io/v1", "Ingress", namespace, &owned)
         .await?;
@@ -160,10 +168,7 @@ async fn look_inside(
         };
         for version in &service.versions {
             let name = mesh::workload(&service.name, &version.name);
-            let Some(deployment) = deployments
-                .iter()
-                .find(|object| object["metadata"]["name"] == name.as_str())
-            else {
+            let Some((ready, replicas, image)) = deployments.remove(&name) else {
                 continue;
             };
             let weights = split.as_ref().map(|split| &split.configured);
@@ -172,10 +177,10 @@ async fn look_inside(
             overview.services.push(VersionOverview {
                 service: service.name.clone(),
                 version: version.name.clone(),
-                ready: deployment["status"]["readyReplicas"].as_i64().unwrap_or(0),
-                replicas: deployment["spec"]["replicas"].as_i64().unwrap_or(0),
+                ready,
+                replicas,
                 weight: weight.map(|(_, weight)| *weight),
-                image: application_image(deployment).into(),
+                image,
             });
         }
     }

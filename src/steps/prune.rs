@@ -76,14 +76,17 @@ impl Prune {
             self.environment.name
         );
         let namespace = Some(self.environment.namespace.as_str());
-        let mut lists = Vec::new();
+        let mut unwanted = Vec::new();
+        // One after the other: all at once is all in memory at once.
         for (api, kind) in kinds {
-            lists.push(cluster.list(api, kind, namespace, &labels));
+            let found = cluster.list_as(api, kind, namespace, &labels, |object| {
+                Some(Reference::of(&object)).filter(|found| !wanted.contains(found))
+            });
+            let found = found.await;
+            let found = found.map_err(|trouble| trouble.failure(self.title()))?;
+            unwanted.extend(found.into_iter().flatten());
         }
-        let lists = futures::future::try_join_all(lists).await;
-        let lists = lists.map_err(|trouble| trouble.failure(self.title()))?;
-        let all = lists.iter().flatten().map(Reference::of);
-        Ok(all.filter(|found| !wanted.contains(found)).collect())
+        Ok(unwanted)
     }
 }
 

@@ -13,6 +13,9 @@ use super::{ENVIRONMENT, FIELD_MANAGER, MANAGED_BY};
 /// How long the warnings among a namespace's events are not read again.
 const WARNINGS_FOR: Duration = Duration::from_secs(5);
 
+/// How many objects one answer may have, as kubectl asks.
+const PAGE: u32 = 500;
+
 /// The name of an object, complete: `Deployment demo/backend-v1`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Reference {
@@ -241,8 +244,24 @@ impl Cluster {
         namespace: Option<&str>,
         labels: &str,
     ) -> Result<Vec<Value>, Trouble> {
-        let params = &ListParams::default().labels(labels);
-        self.list_by(api_version, kind, namespace, params).await
+        self.list_as(api_version, kind, namespace, labels, |object| object)
+            .await
+    }
+
+    /// As [`Cluster::list`], of each object only what is made of it: of thousands, little is in memory at a time.
+    ///
+    /// # Errors
+    /// What the API server says; an unknown kind has no objects.
+    pub async fn list_as<T>(
+        &self,
+        api_version: &str,
+        kind: &str,
+        namespace: Option<&str>,
+        labels: &str,
+        of: impl Fn(Value) -> T,
+    ) -> Result<Vec<T>, Trouble> {
+        let params = ListParams::default().labels(labels);
+        self.list_by(api_version, kind, namespace, params, of).await
     }
 
     /// What a controller complained of last about an object, as its events have it. None where it did not, or where events
@@ -272,45 +291,53 @@ impl Cluster {
         {
             return warnings.clone();
         }
-        let params = &ListParams::default().fields("type=Warning");
-        let listed = self.list_by("v1", "Event", Some(namespace), params).await;
+        let params = ListParams::default().fields("type=Warning");
+        let listed = self.list_by("v1", "Event", Some(namespace), params, |event| event);
+        let listed = listed.await;
         let warnings = Arc::new(listed.unwrap_or_default());
         known.insert(namespace.to_owned(), (Instant::now(), warnings.clone()));
         warnings
     }
 
-    async fn list_by(
+    async fn list_by<T>(
         &self,
         api_version: &str,
         kind: &str,
         namespace: Option<&str>,
-        params: &ListParams,
-    ) -> Result<Vec<Value>, Trouble> {
+        params: ListParams,
+        of: impl Fn(Value) -> T,
+    ) -> Result<Vec<T>, Trouble> {
         let resource = &resource(api_version, kind);
-        let listed = self
-            .call(|client| async move {
-                let api: Api<DynamicObject> = match namespace {
-                    Some(namespace) => Api::namespaced_with(client, namespace, resource),
-                    None => Api::all_with(client, resource),
-                };
-                api.list(params).await
-            })
-            .await;
-        let objects = match listed {
-            Ok(list) => list.items,
-            Err(trouble) if trouble.is_not_found() => Vec::new(),
-            Err(trouble) => return Err(trouble),
-        };
-        // The items of a list do not say what they are.
-        Ok(objects
-            .into_iter()
-            .map(|object| {
+        let mut params = params.limit(PAGE);
+        let mut all = Vec::new();
+        loop {
+            let page = &params;
+            let listed = self
+                .call(|client| async move {
+                    let api: Api<DynamicObject> = match namespace {
+                        Some(namespace) => Api::namespaced_with(client, namespace, resource),
+                        None => Api::all_with(client, resource),
+                    };
+                    api.list(page).await
+                })
+                .await;
+            let listed = match listed {
+                Ok(listed) => listed,
+                Err(trouble) if trouble.is_not_found() => return Ok(all),
+                Err(trouble) => return Err(trouble),
+            };
+            all.extend(listed.items.into_iter().map(|object| {
+                // The items of a list do not say what they are.
                 let mut object = plain(object);
                 object["apiVersion"] = api_version.into();
                 object["kind"] = kind.into();
-                object
-            })
-            .collect())
+                of(object)
+            }));
+            match listed.metadata.continue_ {
+                Some(next) if !next.is_empty() => params = params.continue_token(&next),
+                _ => return Ok(all),
+            }
+        }
     }
 
     /// Who owns an object, when that is not this environment.

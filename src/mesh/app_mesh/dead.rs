@@ -177,13 +177,12 @@ async fn staying_members(
 ) -> Result<Vec<Reference>, Trouble> {
     let mut members = Vec::new();
     for (api, kind) in app_mesh.member_kinds() {
-        for member in cluster.list(api, kind, None, "").await? {
-            if member["spec"]["meshRef"]["name"] == mesh.name.as_str()
-                && !member["metadata"]["deletionTimestamp"].is_string()
-            {
-                members.push(Reference::of(&member));
-            }
-        }
+        let found = cluster.list_as(api, kind, None, "", |member| {
+            let stays = member["spec"]["meshRef"]["name"] == mesh.name.as_str()
+                && !member["metadata"]["deletionTimestamp"].is_string();
+            stays.then(|| Reference::of(&member))
+        });
+        members.extend(found.await?.into_iter().flatten());
     }
     Ok(members)
 }
