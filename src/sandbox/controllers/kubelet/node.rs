@@ -1,13 +1,17 @@
 //! The Node object: registration, conditions, heartbeats.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Node;
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::watch_object;
 use serde_json::{Value, json};
 
 use super::events::Event;
@@ -34,13 +38,18 @@ pub async fn keep(kubelet: Arc<Kubelet>, port: u16) {
         .node(&name, Event::normal("Starting", "Starting kubelet."));
     let pause = kubelet.scale(HEARTBEAT).max(LEAST_HEARTBEAT);
     let mut network = kubelet.network.subscribe();
+    let mut watched = pin!(watch_object(nodes.clone(), &name).default_backoff());
+    let mut known = None;
+    while known.is_none() {
+        known = watched.next().await.and_then(Result::ok).flatten();
+    }
     loop {
         let ready = network_runs(&kubelet);
         kubelet
             .network
             .send_if_modified(|before| std::mem::replace(before, ready) != ready);
         network.mark_unchanged();
-        let told = tell(&kubelet, &nodes, ready, port).await;
+        let told = tell(&kubelet, &nodes, &mut known, ready, port).await;
         if let Err(error) = &told {
             tracing::debug!("status of node {name}: {error}");
         }
@@ -50,7 +59,10 @@ pub async fn keep(kubelet: Arc<Kubelet>, port: u16) {
         // Readiness follows the CNI pod within moments; the lease has its own pace.
         let until = tokio::time::Instant::now() + pause;
         while tokio::time::Instant::now() < until {
-            tokio::time::sleep(Duration::from_millis(25).min(pause)).await;
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(25).min(pause)) => {}
+                Some(Ok(node)) = watched.next() => known = node,
+            }
             if told.is_err() || ready != network_runs(&kubelet) {
                 break;
             }
@@ -60,16 +72,12 @@ pub async fn keep(kubelet: Arc<Kubelet>, port: u16) {
 
 /// Whether the VPC CNI's pod runs on this node.
 fn network_runs(kubelet: &Kubelet) -> bool {
-    kubelet.handles().values().any(|handle| {
-        let pod = handle.latest.borrow();
-        let labels = pod.metadata.labels.as_ref();
-        let is =
-            labels.is_some_and(|labels| labels.get("k8s-app").is_some_and(|app| app == "aws-node"));
-        is && handle
-            .runtime
-            .report("aws-node")
-            .is_some_and(|report| report.ready)
-    })
+    let handles = kubelet.handles();
+    let mut reports = handles
+        .values()
+        .filter(|handle| handle.is_network)
+        .filter_map(|handle| handle.runtime.report("aws-node"));
+    reports.any(|report| report.ready)
 }
 
 async fn register(kubelet: &Kubelet, nodes: &Api<Node>) -> Result<(), kube::Error> {
@@ -179,24 +187,27 @@ fn kibibytes(mut number: u64) -> String {
     format!("{number}{}", unit.unwrap_or_default())
 }
 
-/// Writes how the node is unless its Node says so already. It is read each time, as kubelets do: the control plane says
-/// "Unknown" of a node that was silent, whose kubelet takes that back.
+/// Writes how the node is unless its Node, as it was seen last, says so already. That is compared each time, as kubelets
+/// do: the control plane says "Unknown" of a node that was silent, whose kubelet takes that back.
 async fn tell(
     kubelet: &Kubelet,
     nodes: &Api<Node>,
+    known: &mut Option<Node>,
     ready: bool,
     port: u16,
 ) -> Result<(), kube::Error> {
     let name = &kubelet.options.name;
-    let before = nodes.get(name).await?.status;
-    let before = serde_json::to_value(before).map_err(kube::Error::SerdeError)?;
+    // Nobody registers a node again whose object somebody deleted.
+    let Some(node) = known else {
+        return Ok(());
+    };
+    let before = serde_json::to_value(&node.status).map_err(kube::Error::SerdeError)?;
     let Some(status) = news(&before, status(&kubelet.options, ready, port)) else {
         return Ok(());
     };
     let patch = Patch::Strategic(json!({"status": status}));
-    nodes
-        .patch_status(name, &PatchParams::default(), &patch)
-        .await?;
+    let params = PatchParams::default();
+    *node = nodes.patch_status(name, &params, &patch).await?;
     if is_ready(&before) != is_ready(&status) {
         let reason = if ready { "NodeReady" } else { "NodeNotReady" };
         let message = format!("Node {name} status is now: {reason}");

@@ -29,6 +29,8 @@ const TOKEN_RENEWAL: Duration = Duration::from_secs(300);
 
 /// A pod that the node looks after.
 pub struct Handle {
+    /// Whether it is the VPC CNI's.
+    pub is_network: bool,
     /// The newest version of the object.
     pub latest: watch::Sender<Arc<Pod>>,
     /// Its containers.
@@ -44,6 +46,9 @@ pub fn start(kubelet: &Arc<Kubelet>, pod: Arc<Pod>) -> Handle {
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     let folder = kubelet.options.directory.join("pods").join(uid);
     let runtime = Arc::new(Runtime::new(&pod, &folder));
+    let labels = pod.metadata.labels.as_ref();
+    let app = labels.and_then(|labels| labels.get("k8s-app"));
+    let is_network = app.is_some_and(|app| app == "aws-node");
     let (latest, newest) = watch::channel(pod);
     let (kill, killed) = watch::channel(false);
     let (place, _) = watch::channel(None);
@@ -56,6 +61,7 @@ pub fn start(kubelet: &Arc<Kubelet>, pod: Arc<Pod>) -> Handle {
         killed,
     };
     Handle {
+        is_network,
         latest,
         runtime,
         kill,
