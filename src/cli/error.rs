@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::exit::Exit;
 use crate::config::Invalid;
-use crate::engine::Failure;
+use crate::engine::{Failure, FailureKind};
 use crate::views::Printer;
 
 /// A command's failure: words, a hint, an exit code.
@@ -52,11 +52,25 @@ impl Error {
 
 impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
+        let next = usual_next(failure.kind).map(str::to_owned);
         Error {
             exit: Exit::of(&failure),
             message: failure.to_string(),
-            hint: failure.hint,
+            hint: failure.hint.or(next),
         }
+    }
+}
+
+/// What to do about a failure that does not say it itself: every command may be run again.
+fn usual_next(kind: FailureKind) -> Option<&'static str> {
+    match kind {
+        FailureKind::Service | FailureKind::Timeout => {
+            Some("run the same command again; `meshctl doctor` looks for what is wrong")
+        }
+        FailureKind::Cancelled => Some("run the same command again: it goes on from here"),
+        FailureKind::Denied => Some("`meshctl doctor` tells which credentials are used"),
+        FailureKind::MissingInput => Some("run `meshctl up` first"),
+        FailureKind::Input | FailureKind::Blocked => None,
     }
 }
 

@@ -182,7 +182,8 @@ pub(super) async fn run(args: &Canary, global: &Global, printer: &Printer) -> Re
             return Err(Error::new(
                 Exit::Timeout,
                 format!("not done within {} s", global.timeout.as_secs()),
-            ));
+            )
+            .hint("`meshctl canary status` tells how it is; the same command again goes on"));
         }
     };
     show_report(&report, printer);

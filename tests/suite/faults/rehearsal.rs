@@ -432,6 +432,18 @@ fn what_is_late_away_or_forgotten_is_ridden_out_or_told() {
     all_struck(&world);
     world.run(&["plan", "--sandbox"]).succeeds();
 
+    // A failure that has no advice of its own gets it from the command.
+    add(
+        &world,
+        &["kubernetes:get:ingresses.networking.k8s.io", "internal-error"],
+    );
+    let canary = world.run(&["canary", "--sandbox", "--weight", "10"]);
+    let stderr = canary.exits_with(13).stderr();
+    assert!(stderr.contains("Internal error occurred"), "{stderr}");
+    let next = "hint: run the same command again";
+    assert!(stderr.contains(next), "{stderr}");
+    all_struck(&world);
+
     // Credentials that expire while it runs.
     add(
         &world,
