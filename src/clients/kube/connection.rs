@@ -102,6 +102,11 @@ impl Trouble {
         self.code() == 404
     }
 
+    /// Whether what is asked for is of a state that the API server keeps no longer.
+    pub fn is_expired(&self) -> bool {
+        self.code() == 410
+    }
+
     /// Whether somebody else was faster: the object is there already, or is no more as it was read.
     pub fn is_conflict(&self) -> bool {
         self.code() == 409

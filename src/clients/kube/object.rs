@@ -323,7 +323,13 @@ impl Cluster {
                 .await;
             let listed = match listed {
                 Ok(listed) => listed,
-                Err(trouble) if trouble.is_not_found() => return Ok(all),
+                Err(trouble) if trouble.is_not_found() => return Ok(Vec::new()),
+                // The pages took longer than the API server keeps the state they are of: all at once then.
+                Err(trouble) if trouble.is_expired() && !all.is_empty() => {
+                    all.clear();
+                    (params.limit, params.continue_token) = (None, None);
+                    continue;
+                }
                 Err(trouble) => return Err(trouble),
             };
             all.extend(listed.items.into_iter().map(|object| {

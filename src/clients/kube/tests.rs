@@ -353,6 +353,57 @@ async fn many_waits_together_list_little() {
     server.stop().await;
 }
 
+/// A client that answers its second page by itself, with this status.
+fn stumbling(client: kube::Client, code: u16) -> kube::Client {
+    let stumbled = tower::service_fn(move |request: hyper::Request<kube::client::Body>| {
+        let is_next = request.uri().query().unwrap_or("").contains("continue=");
+        let client = client.clone();
+        async move {
+            if !is_next {
+                return client.send(request).await;
+            }
+            let status =
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code});
+            let body = kube::client::Body::from(status.to_string().into_bytes());
+            let answer = hyper::Response::builder().status(code).body(body);
+            Ok(answer.expect("an answer"))
+        }
+    });
+    kube::Client::new(stumbled, "default")
+}
+
+#[tokio::test]
+async fn a_list_whose_pages_do_not_go_on_is_whole_or_empty() {
+    let (server, client) = testing::start().await;
+    let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> =
+        kube::Api::namespaced(client.clone(), "default");
+    for number in 0..501 {
+        let mut manifest = map("default", "1");
+        manifest["metadata"]["name"] = format!("a{number}").into();
+        let manifest = serde_json::from_value(manifest).expect("a ConfigMap");
+        maps.create(&Default::default(), &manifest)
+            .await
+            .expect("made");
+    }
+    let listed = async |code: Option<u16>| {
+        let client = match code {
+            Some(code) => stumbling(client.clone(), code),
+            None => client.clone(),
+        };
+        let cluster = Cluster::with_client(access("demo"), client);
+        let maps = cluster.list("v1", "ConfigMap", Some("default"), "").await;
+        maps.map(|maps| maps.len())
+    };
+    assert_eq!(listed(None).await.expect("two pages"), 501);
+    // The state that the first page is of is kept no more.
+    assert_eq!(listed(Some(410)).await.expect("all at once"), 501);
+    // The kind went in between.
+    assert_eq!(listed(Some(404)).await.expect("none"), 0);
+    let refused = listed(Some(403)).await;
+    assert!(refused.is_err(), "a part is no list");
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_dead_cluster_is_an_observation_and_told_soon() {
     let (server, cluster) = start().await;
