@@ -61,8 +61,8 @@ pub struct Strike {
     pub kind: Kind,
     /// How long it takes.
     pub duration: Duration,
-    /// The rule that says so.
-    rule: u64,
+    /// The rule that says so, if one does.
+    rule: Option<u64>,
 }
 
 impl Strike {
@@ -71,7 +71,7 @@ impl Strike {
         Strike {
             kind,
             duration: Duration::ZERO,
-            rule: 0,
+            rule: None,
         }
     }
 }
@@ -116,7 +116,7 @@ impl Working {
         Some(Strike {
             kind: self.rule.kind,
             duration: self.rule.duration(),
-            rule: self.id,
+            rule: Some(self.id),
         })
     }
 
@@ -285,8 +285,9 @@ impl Faults {
             }
             Some(Kind::Slow) => tokio::time::sleep(duration).await,
             Some(Kind::Held) => {
-                self.is_cleared(strike.map_or(0, |strike| strike.rule))
-                    .await
+                if let Some(rule) = strike.and_then(|strike| strike.rule) {
+                    self.is_cleared(rule).await;
+                }
             }
             Some(Kind::Cut) => {
                 let breaker = breaker.clone();

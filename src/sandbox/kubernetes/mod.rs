@@ -63,6 +63,7 @@ use std::sync::Arc;
 
 pub use discovery::VERBS;
 pub use keys::{AnyServer, Authority, Identity, Keys, Subject};
+pub use quantity::canonical as canonical_quantity;
 pub use server::Server;
 
 use super::faults::Faults;

@@ -14,9 +14,11 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use serde_json::{Value, json};
 
+use super::super::runtime::object::{condition, is_true, text};
 use super::events::Event;
 use super::status::time;
 use super::{Kubelet, NodeOptions};
+use crate::sandbox::kubernetes::canonical_quantity;
 
 /// Between two renewals of the lease, and two looks at how the Node says that it is.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -175,18 +177,6 @@ fn capacity(instance_type: &str) -> (u32, u64, u32) {
     }
 }
 
-/// As API servers write it, with the greatest unit that leaves a whole number.
-fn kibibytes(mut number: u64) -> String {
-    let mut units = ["Ki", "Mi", "Gi"].into_iter();
-    let mut unit = units.next();
-    while number.is_multiple_of(1024)
-        && let Some(greater) = units.next()
-    {
-        (number, unit) = (number / 1024, Some(greater));
-    }
-    format!("{number}{}", unit.unwrap_or_default())
-}
-
 /// Writes how the node is unless its Node, as it was seen last, says so already. That is compared each time, as kubelets
 /// do: the control plane says "Unknown" of a node that was silent, whose kubelet takes that back.
 async fn tell(
@@ -201,14 +191,14 @@ async fn tell(
     let Some(node) = known else {
         return Ok(());
     };
-    let before = serde_json::to_value(&node.status).map_err(kube::Error::SerdeError)?;
+    let before = serde_json::to_value(&*node).map_err(kube::Error::SerdeError)?;
     let Some(status) = news(&before, status(&kubelet.options, ready, port)) else {
         return Ok(());
     };
     let patch = Patch::Strategic(json!({"status": status}));
     let params = PatchParams::default();
     *node = nodes.patch_status(name, &params, &patch).await?;
-    if is_ready(&before) != is_ready(&status) {
+    if is_true(&before, "Ready") != ready {
         let reason = if ready { "NodeReady" } else { "NodeNotReady" };
         let message = format!("Node {name} status is now: {reason}");
         kubelet.events.node(name, Event::normal(reason, &message));
@@ -216,27 +206,19 @@ async fn tell(
     Ok(())
 }
 
-fn conditions(status: &Value) -> impl Iterator<Item = &Value> {
-    status["conditions"].as_array().into_iter().flatten()
-}
-
-fn is_ready(status: &Value) -> bool {
-    conditions(status).any(|one| one["type"] == "Ready" && one["status"] == "True")
-}
-
-/// The status to write, with the times of the conditions that stay as they were; none if all is said already.
+/// The status to write, with the times of the conditions that the Node has already; none if it has all of them.
 fn news(before: &Value, mut status: Value) -> Option<Value> {
     let mut same = true;
     let members = status.as_object_mut()?;
     for (name, value) in members.iter().filter(|(name, _)| *name != "conditions") {
-        same &= before[name] == *value;
+        same &= before["status"][name] == *value;
     }
-    for condition in members.get_mut("conditions")?.as_array_mut()? {
-        let known = conditions(before).find(|known| known["type"] == condition["type"]);
-        if let Some(known) = known.filter(|known| known["status"] == condition["status"]) {
-            condition["lastTransitionTime"] = known["lastTransitionTime"].clone();
-            same &= known["reason"] == condition["reason"];
-            same &= known["message"] == condition["message"];
+    for new in members.get_mut("conditions")?.as_array_mut()? {
+        let known = condition(before, text(&new["type"]));
+        if let Some(known) = known.filter(|known| known["status"] == new["status"]) {
+            new["lastTransitionTime"] = known["lastTransitionTime"].clone();
+            same &= known["reason"] == new["reason"];
+            same &= known["message"] == new["message"];
         } else {
             same = false;
         }
@@ -269,8 +251,9 @@ fn status(options: &NodeOptions, ready: bool, port: u16) -> Value {
         ),
     };
     let capacity = |cpu: String, memory: u64| {
+        let memory = format!("{memory}Ki");
         json!({
-            "cpu": cpu, "memory": kibibytes(memory), "pods": pods.to_string(),
+            "cpu": cpu, "memory": canonical_quantity(&memory).unwrap_or(memory), "pods": pods.to_string(),
             "ephemeral-storage": "20893676Ki", "hugepages-1Gi": "0", "hugepages-2Mi": "0",
         })
     };
@@ -352,27 +335,19 @@ mod tests {
             taints: Vec::new(),
             directory: Default::default(),
         };
-        let told = status(&options, true, 10250);
+        let told = json!({"status": status(&options, true, 10250)});
         assert!(news(&told, status(&options, true, 10250)).is_none());
         let mut lost = told.clone();
-        lost["conditions"][3]["status"] = "Unknown".into();
-        lost["conditions"][0]["lastTransitionTime"] = "2026-10-01T12:00:00Z".into();
+        lost["status"]["conditions"][3]["status"] = "Unknown".into();
+        lost["status"]["conditions"][0]["lastTransitionTime"] = "2026-10-01T12:00:00Z".into();
         let again = news(&lost, status(&options, true, 10250)).expect("news");
-        assert!(is_ready(&again) && !is_ready(&lost));
+        assert_eq!(again["conditions"][3]["status"], "True");
         assert_eq!(
             again["conditions"][0]["lastTransitionTime"],
             "2026-10-01T12:00:00Z"
         );
         assert!(news(&told, status(&options, false, 10250)).is_some());
         assert!(news(&told, status(&options, true, 10251)).is_some());
-        assert!(news(&Value::Null, told).is_some());
-    }
-
-    #[test]
-    fn memory_is_told_as_api_servers_write_it() {
-        assert_eq!(kibibytes(8 * 1024 * 1024), "8Gi");
-        assert_eq!(kibibytes(3_774_874), "3774874Ki");
-        assert_eq!(kibibytes(1536), "1536Ki");
-        assert_eq!(kibibytes(1024 * 1024 * 1024 * 1024), "1048576Gi");
+        assert!(news(&Value::Null, status(&options, true, 10250)).is_some());
     }
 }
