@@ -22,13 +22,26 @@ const ATTEMPTS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Reads images from public registries or their mirrors. What was read is kept for the run: many services share a base.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Registries {
     mirrors: BTreeMap<String, String>,
     digests: Mutex<HashMap<String, Arc<OnceCell<String>>>>,
     images: Mutex<HashMap<String, Arc<OnceCell<PlatformImage>>>>,
     blobs: Mutex<HashMap<String, Arc<OnceCell<Bytes>>>>,
+    clients: Mutex<HashMap<Use, Client>>,
     paces: Paces,
+}
+
+/// What a client is for. It holds connections, tokens and the system's certificates, whose reading takes longer than
+/// most requests.
+#[derive(Default, PartialEq, Eq, Hash)]
+struct Use {
+    /// Whether it speaks plain HTTP.
+    plain: bool,
+    /// Of which platform's images, where an index names several.
+    architecture: Option<&'static str>,
+    /// For whom: what may be read by anybody is read without a password.
+    password: Option<String>,
 }
 
 /// Registries limit each kind of request by itself.
@@ -83,7 +96,7 @@ pub enum Content {
 }
 
 /// A repository that images are pushed to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Target {
     /// The registry's URL, whose scheme is respected: `https://123456789012.dkr.ecr.eu-west-1.amazonaws.com`.
     pub registry: String,
@@ -93,6 +106,14 @@ pub struct Target {
     pub user: String,
     /// The password of basic authentication.
     pub password: String,
+}
+
+impl std::fmt::Debug for Registries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registries")
+            .field("mirrors", &self.mirrors)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Registries {
@@ -124,7 +145,10 @@ impl Registries {
         let cell = kept(&self.digests, image);
         let digest = cell
             .get_or_try_init(async || {
-                let client = client(source.plain, None);
+                let client = self.client(Use {
+                    plain: source.plain,
+                    ..Use::default()
+                });
                 let tag = reference.tag().unwrap_or("latest").to_owned();
                 let wanted =
                     Reference::with_tag(source.host.clone(), source.repository.clone(), tag);
@@ -154,7 +178,11 @@ impl Registries {
     ) -> Result<PlatformImage> {
         let cell = kept(&self.images, &format!("{} {architecture}", pinned.digest));
         cell.get_or_try_init(async || {
-            let client = client(pinned.source.plain, Some(architecture));
+            let client = self.client(Use {
+                plain: pinned.source.plain,
+                architecture: Some(architecture),
+                password: None,
+            });
             let reference = pinned.reference();
             let (manifest, _, config) = retried(&self.paces.read, &pinned.name, async || {
                 client
@@ -181,7 +209,11 @@ impl Registries {
         media_type: &'static str,
     ) -> Result<()> {
         let (host, plain) = split(&target.registry);
-        let client = client(plain, None);
+        let client = self.client(Use {
+            plain,
+            architecture: None,
+            password: Some(target.password.clone()),
+        });
         let reference =
             Reference::with_tag(host.clone(), target.repository.clone(), tag.to_owned());
         let auth = RegistryAuth::Basic(target.user.clone(), target.password.clone());
@@ -234,7 +266,10 @@ impl Registries {
     async fn fetch(&self, image: &Pinned, descriptor: &OciDescriptor) -> Result<Bytes> {
         let cell = kept(&self.blobs, &descriptor.digest);
         cell.get_or_try_init(async || {
-            let client = client(image.source.plain, None);
+            let client = self.client(Use {
+                plain: image.source.plain,
+                ..Use::default()
+            });
             let reference = image.reference();
             client
                 .store_auth_if_needed(reference.resolve_registry(), &RegistryAuth::Anonymous)
@@ -248,6 +283,17 @@ impl Registries {
         })
         .await
         .cloned()
+    }
+
+    fn client(&self, purpose: Use) -> Client {
+        let mut clients = self
+            .clients
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let known = clients.entry(purpose);
+        known
+            .or_insert_with_key(|purpose| client(purpose.plain, purpose.architecture))
+            .clone()
     }
 
     fn source(&self, reference: &Reference) -> Source {
