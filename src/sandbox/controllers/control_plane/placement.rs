@@ -129,6 +129,13 @@ impl Amount {
         self.memory += other.memory;
         self.pods += other.pods;
     }
+
+    /// Takes another amount away.
+    pub fn take(&mut self, other: Amount) {
+        self.cpu -= other.cpu;
+        self.memory -= other.memory;
+        self.pods -= other.pods;
+    }
 }
 
 /// A quantity of processors in thousandths: `250m`, `1.5`, `2`.

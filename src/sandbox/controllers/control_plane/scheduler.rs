@@ -1,7 +1,7 @@
 //! Gives pods to nodes: the feasible node with the fewest pods of the same owner, then the least used one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use hyper::http::Method;
@@ -18,7 +18,13 @@ pub async fn run(cluster: Cluster) {
     let add = queue.clone();
     let waiting: Arc<Mutex<Parking>> = Arc::default();
     let parked = waiting.clone();
+    let ledger: Arc<Mutex<Ledger>> = Arc::default();
+    let kept = ledger.clone();
     cluster.cache(&PODS).subscribe(move |change| {
+        match change.new {
+            Some(pod) => lock(&kept).note(pod),
+            None => lock(&kept).forget(&change.latest().key()),
+        }
         let Some(pod) = change.new else {
             // Room on a node: who waits has another chance.
             release(&parked, &add);
@@ -51,38 +57,92 @@ pub async fn run(cluster: Cluster) {
     cluster.cache(&PODS).synced().await;
     cluster.cache(&NODES).synced().await;
     let shutdown = cluster.shutdown();
-    let requests: Arc<Mutex<Requests>> = Arc::default();
     queue
         .run("scheduler", 1, shutdown, move |key| {
             let (cluster, waiting) = (cluster.clone(), waiting.clone());
-            let requests = requests.clone();
-            async move { schedule(&cluster, &key, &waiting, &requests).await }
+            let ledger = ledger.clone();
+            async move { schedule(&cluster, &key, &waiting, &ledger).await }
         })
         .await;
 }
 
-/// What pods request, as read when they were last seen to be different: each pod that is placed asks for that of all others.
-#[derive(Default)]
-struct Requests(HashMap<Key, (Weak<Value>, Amount)>);
+/// Where a pod is, and what it takes there.
+struct Placed {
+    uid: String,
+    node: String,
+    request: Amount,
+    owner: Option<String>,
+}
 
-impl Requests {
-    fn of(&mut self, pod: &Arc<Value>) -> Amount {
+/// What is taken on each node, kept with each change of a pod: to add it up for each pod to be placed would be a sum over
+/// all pods for each of them.
+#[derive(Default)]
+struct Ledger {
+    placed: HashMap<Key, Placed>,
+    used: HashMap<String, Amount>,
+    /// Pods of each owner on each node.
+    siblings: HashMap<String, HashMap<String, i64>>,
+}
+
+impl Ledger {
+    /// Takes in how a pod is.
+    fn note(&mut self, pod: &Value) {
         let key = pod.key();
-        match self.0.get(&key) {
-            Some((known, amount)) if std::ptr::eq(known.as_ptr(), Arc::as_ptr(pod)) => *amount,
-            _ => {
-                let amount = Amount::requested(pod);
-                self.0.insert(key, (Arc::downgrade(pod), amount));
-                amount
+        let node = text(&pod["spec"]["nodeName"]);
+        let known = self.placed.get(&key);
+        // No pod is taken from its node: what says so was sent before it was bound.
+        if node.is_empty() && known.is_some_and(|known| known.uid == pod.uid()) {
+            return;
+        }
+        self.forget(&key);
+        if node.is_empty() || object::pod_finished(pod) {
+            return;
+        }
+        let placed = Placed {
+            uid: pod.uid().to_owned(),
+            node: node.to_owned(),
+            request: Amount::requested(pod),
+            owner: placement::group(pod).map(str::to_owned),
+        };
+        let used = self.used.entry(placed.node.clone()).or_default();
+        used.add(placed.request);
+        if let Some(owner) = &placed.owner {
+            let siblings = self.siblings.entry(owner.clone()).or_default();
+            *siblings.entry(placed.node.clone()).or_default() += 1;
+        }
+        self.placed.insert(key, placed);
+    }
+
+    /// Gives back what a pod took.
+    fn forget(&mut self, key: &Key) {
+        let Some(placed) = self.placed.remove(key) else {
+            return;
+        };
+        if let Some(used) = self.used.get_mut(&placed.node) {
+            used.take(placed.request);
+            if used.pods == 0 {
+                self.used.remove(&placed.node);
+            }
+        }
+        let Some(owner) = placed.owner else { return };
+        if let Some(siblings) = self.siblings.get_mut(&owner) {
+            if let Some(count) = siblings.get_mut(&placed.node) {
+                *count -= 1;
+            }
+            siblings.retain(|_, count| *count > 0);
+            if siblings.is_empty() {
+                self.siblings.remove(&owner);
             }
         }
     }
 
-    /// Forgets pods that are no more.
-    fn tidy(&mut self, pods: usize) {
-        if self.0.len() > 2 * pods + 100 {
-            self.0.retain(|_, (known, _)| known.strong_count() > 0);
-        }
+    /// What is taken on a node, and how many pods of the owner are there.
+    fn on(&self, node: &str, owner: Option<&str>) -> (Amount, i64) {
+        let siblings = owner.and_then(|owner| self.siblings.get(owner)?.get(node));
+        (
+            self.used.get(node).copied().unwrap_or_default(),
+            siblings.copied().unwrap_or_default(),
+        )
     }
 }
 
@@ -120,7 +180,7 @@ async fn schedule(
     cluster: &Cluster,
     key: &Key,
     waiting: &Mutex<Parking>,
-    requests: &Mutex<Requests>,
+    ledger: &Mutex<Ledger>,
 ) -> Work {
     let changes = lock(waiting).changes;
     let Some(pod) = cluster.cache(&PODS).get(key) else {
@@ -130,12 +190,10 @@ async fn schedule(
         return Ok(Next::Done);
     }
     let nodes = cluster.cache(&NODES).all();
-    let pods = cluster.cache(&PODS).all();
-    lock(requests).tidy(pods.len());
-    let chosen = choose(&pod, &nodes, &pods, &mut lock(requests));
+    let chosen = choose(&pod, &nodes, &lock(ledger));
     match chosen {
         Ok(node) => {
-            bind(cluster, &pod, node.name()).await?;
+            bind(cluster, &pod, node.name(), ledger).await?;
             Ok(Next::Done)
         }
         Err(message) => {
@@ -156,33 +214,20 @@ async fn schedule(
 fn choose<'a>(
     pod: &Value,
     nodes: &'a [Arc<Value>],
-    pods: &[Arc<Value>],
-    requests: &mut Requests,
+    ledger: &Ledger,
 ) -> Result<&'a Arc<Value>, String> {
     if nodes.is_empty() {
         return Err("no nodes available to schedule pods".into());
     }
     let request = Amount::requested(pod);
     let owner = placement::group(pod);
-    let mut used: HashMap<&str, Amount> = HashMap::new();
-    let mut siblings: HashMap<&str, i64> = HashMap::new();
-    for other in pods.iter().filter(|other| !object::pod_finished(other)) {
-        let node = text(&other["spec"]["nodeName"]);
-        if node.is_empty() {
-            continue;
-        }
-        used.entry(node).or_default().add(requests.of(other));
-        if owner.is_some() && placement::group(other) == owner {
-            *siblings.entry(node).or_default() += 1;
-        }
-    }
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let mut best: Option<((i64, i64), &Arc<Value>)> = None;
     for node in nodes {
-        let taken = used.get(node.name()).copied().unwrap_or_default();
+        let (taken, siblings) = ledger.on(node.name(), owner);
         match fits(pod, node, request, taken) {
             Ok(load) => {
-                let score = (siblings.get(node.name()).copied().unwrap_or(0), load);
+                let score = (siblings, load);
                 if best.as_ref().is_none_or(|(lowest, _)| score < *lowest) {
                     best = Some((score, node));
                 }
@@ -253,7 +298,12 @@ fn fits(pod: &Value, node: &Value, request: Amount, taken: Amount) -> Result<i64
     }
 }
 
-async fn bind(cluster: &Cluster, pod: &Value, node: &str) -> Result<(), ApiError> {
+async fn bind(
+    cluster: &Cluster,
+    pod: &Value,
+    node: &str,
+    ledger: &Mutex<Ledger>,
+) -> Result<(), ApiError> {
     let path = format!("{}/{}/binding", PODS.path(pod.namespace()), pod.name());
     let binding = json!({
         "apiVersion": "v1",
@@ -272,6 +322,7 @@ async fn bind(cluster: &Cluster, pod: &Value, node: &str) -> Result<(), ApiError
     }
     // What was bound has to count before the next pod is placed.
     if let Some(bound) = cluster.find(&PODS, &pod.key()).await? {
+        lock(ledger).note(&bound);
         cluster.remember(&PODS, &bound);
     }
     let message = format!(
@@ -326,39 +377,62 @@ mod tests {
         }))
     }
 
-    fn pod(owner: &str, node: &str) -> Arc<Value> {
-        Arc::new(json!({
-            "metadata": { "ownerReferences": [{ "controller": true, "uid": owner }] },
+    fn pod(name: &str, owner: &str, node: &str) -> Value {
+        json!({
+            "metadata": {
+                "name": name, "namespace": "demo", "uid": name,
+                "ownerReferences": [{ "controller": true, "uid": owner }],
+            },
             "spec": { "nodeName": node, "containers": [{ "resources": { "requests": { "cpu": "1500m" } } }] },
-        }))
+        })
+    }
+
+    fn ledger(pods: &[Value]) -> Ledger {
+        let mut ledger = Ledger::default();
+        pods.iter().for_each(|pod| ledger.note(pod));
+        ledger
     }
 
     #[test]
     fn pods_of_one_owner_spread() {
         let nodes = [node("a", "10"), node("b", "10")];
-        let mut requests = Requests::default();
-        let pods = [pod("x", "a")];
-        let chosen = choose(&pod("x", ""), &nodes, &pods, &mut requests).expect("there is room");
+        let ledger = ledger(&[pod("0", "x", "a")]);
+        let chosen = choose(&pod("1", "x", ""), &nodes, &ledger).expect("there is room");
         assert_eq!(chosen.name(), "b");
     }
 
     #[test]
-    fn a_pod_that_changed_is_read_again() {
-        let mut requests = Requests::default();
-        let before = pod("x", "a");
-        assert_eq!(requests.of(&before).cpu, 1500);
-        let mut resized = Value::clone(&before);
+    fn what_a_pod_takes_is_kept_as_it_is_now() {
+        let there = pod("0", "x", "a");
+        let mut ledger = ledger(&[there.clone(), there.clone()]);
+        let cpu = |ledger: &Ledger| ledger.on("a", None).0.cpu;
+        assert_eq!(cpu(&ledger), 1500);
+        ledger.note(&pod("0", "x", ""));
+        assert_eq!(cpu(&ledger), 1500, "from before it was bound");
+        let mut resized = there.clone();
         resized["spec"]["containers"][0]["resources"]["requests"]["cpu"] = "500m".into();
-        assert_eq!(requests.of(&Arc::new(resized)).cpu, 500);
-        assert_eq!(requests.of(&before).cpu, 1500);
+        ledger.note(&resized);
+        assert_eq!(cpu(&ledger), 500);
+        let mut finished = there.clone();
+        finished["status"]["phase"] = "Succeeded".into();
+        ledger.note(&finished);
+        assert_eq!(ledger.on("a", Some("x")), Default::default());
+        ledger.note(&there);
+        // Another one of that name, which nobody has placed.
+        let mut another = pod("0", "x", "");
+        another["metadata"]["uid"] = "1".into();
+        ledger.note(&another);
+        assert_eq!(ledger.on("a", Some("x")), Default::default());
+        ledger.note(&there);
+        ledger.forget(&there.key());
+        assert!(ledger.placed.is_empty() && ledger.used.is_empty() && ledger.siblings.is_empty());
     }
 
     #[test]
     fn the_reasons_are_counted() {
         let nodes = [node("a", "10"), node("b", "0")];
-        let mut requests = Requests::default();
-        let pods = [pod("y", "a")];
-        let message = choose(&pod("x", ""), &nodes, &pods, &mut requests).expect_err("no room");
+        let ledger = ledger(&[pod("0", "y", "a")]);
+        let message = choose(&pod("1", "x", ""), &nodes, &ledger).expect_err("no room");
         assert!(
             message.starts_with("0/2 nodes are available: 1 Insufficient cpu, 1 Too many pods."),
             "{message}"
