@@ -435,7 +435,10 @@ fn what_is_late_away_or_forgotten_is_ridden_out_or_told() {
     // A failure that has no advice of its own gets it from the command.
     add(
         &world,
-        &["kubernetes:get:ingresses.networking.k8s.io", "internal-error"],
+        &[
+            "kubernetes:get:ingresses.networking.k8s.io",
+            "internal-error",
+        ],
     );
     let canary = world.run(&["canary", "--sandbox", "--weight", "10"]);
     let stderr = canary.exits_with(13).stderr();

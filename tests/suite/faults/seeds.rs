@@ -518,7 +518,9 @@ fn random_lives_under_random_faults_end_well() {
             }
         }
     };
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    // A life waits for a quarter of its time.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = cores + cores.div_ceil(2);
     std::thread::scope(|scope| {
         for _ in 1..workers {
             scope.spawn(work);
