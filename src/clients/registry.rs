@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hyper::StatusCode;
 use hyper::body::Bytes;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
@@ -422,6 +423,9 @@ where
 fn is_too_many(error: &OciDistributionError) -> bool {
     match error {
         OciDistributionError::ServerError { code, .. } => *code == 429,
+        OciDistributionError::RequestError(error) => {
+            error.status() == Some(StatusCode::TOO_MANY_REQUESTS)
+        }
         OciDistributionError::RegistryError { envelope, .. } => envelope
             .errors
             .iter()
@@ -433,7 +437,13 @@ fn is_too_many(error: &OciDistributionError) -> bool {
 fn is_transient(error: &OciDistributionError) -> bool {
     match error {
         OciDistributionError::RequestError(error) => {
-            error.is_connect() || error.is_timeout() || error.is_body() || error.is_request()
+            error.is_connect()
+                || error.is_timeout()
+                || error.is_body()
+                || error.is_request()
+                || error
+                    .status()
+                    .is_some_and(|status| status.is_server_error())
         }
         OciDistributionError::ServerError { code, .. } => *code >= 500,
         _ => false,
@@ -447,16 +457,27 @@ fn failure(name: &str, error: &OciDistributionError) -> Failure {
         reason = source;
     }
     let message = match error {
-        E::RequestError(_) => format!("cannot reach the registry: {reason}"),
+        E::RequestError(error) => match error.status() {
+            Some(status) => format!("the registry answers {status}"),
+            None => format!("cannot reach the registry: {reason}"),
+        },
         _ => error.to_string(),
     };
     match error {
         E::AuthenticationFailure(_) | E::UnauthorizedError { .. } => {
             Failure::of(FailureKind::Denied, title(name), message)
         }
+        E::RequestError(error)
+            if matches!(
+                error.status(),
+                Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+            ) =>
+        {
+            Failure::of(FailureKind::Denied, title(name), message)
+        }
         E::ImageManifestNotFoundError(_) => Failure::of(FailureKind::Input, title(name), message)
             .hint("check images.base and the services' images in meshctl.yaml"),
-        E::RequestError(_) => Failure::new(title(name), message)
+        E::RequestError(error) if error.status().is_none() => Failure::new(title(name), message)
             .hint("check the network; images.mirrors in meshctl.yaml names another place to ask"),
         _ => Failure::new(title(name), message),
     }

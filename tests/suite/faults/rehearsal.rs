@@ -214,6 +214,9 @@ fn the_tool_rides_out_what_passes() {
   - {calls: 'kubernetes:patch:*', kind: unavailable, probability: 0.1, seed: 3, count: 8}
   - {calls: 'kubernetes:get:*', kind: reset, probability: 0.1, seed: 4, count: 8}
   - {calls: 'kubernetes:watch:ingressclasses.networking.k8s.io', kind: slow, seconds: 10, count: 9, caller: controllers}
+  - {calls: 'registry:HEAD:blobs', kind: throttling, count: 6}
+  - {calls: 'registry:HEAD:blobs', kind: unavailable, nth: 9}
+  - {calls: 'registry:PUT:manifests', kind: throttling, count: 6}
 ";
     std::fs::write(&file, rules).unwrap();
     let start = [
@@ -229,7 +232,7 @@ fn the_tool_rides_out_what_passes() {
         .succeeds();
     world.run(&["up", "--sandbox"]).succeeds();
     let listed = list(&world);
-    assert_eq!(listed.len(), 5);
+    assert_eq!(listed.len(), 8);
     for rule in &listed {
         assert!(rule["struck"].as_u64().unwrap() > 0, "{rule}");
     }
