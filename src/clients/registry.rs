@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::pace::Pace;
-use crate::engine::{Failure, FailureKind, Result};
+use crate::engine::{Context, Failure, FailureKind, Result};
 
 /// Tries of one request, the first included.
 const ATTEMPTS: u32 = 4;
@@ -96,13 +96,11 @@ pub enum Content {
     Elsewhere(Pinned),
 }
 
-/// A repository that images are pushed to.
+/// Where images are pushed to, and as whom.
 #[derive(Clone)]
-pub struct Target {
+pub struct Login {
     /// The registry's URL, whose scheme is respected: `https://123456789012.dkr.ecr.eu-west-1.amazonaws.com`.
     pub registry: String,
-    /// The repository's name there.
-    pub repository: String,
     /// The user of basic authentication.
     pub user: String,
     /// The password of basic authentication.
@@ -197,44 +195,46 @@ impl Registries {
         .cloned()
     }
 
-    /// Pushes what the repository lacks of the blobs, then the manifest under the tag.
+    /// Pushes to a repository what it lacks of the blobs, then the manifest under the tag.
     ///
     /// # Errors
     /// A registry that refuses or does not answer.
     pub async fn push(
         &self,
-        target: &Target,
+        cx: &Context,
+        (login, repository): (&Login, &str),
         tag: &str,
         blobs: Vec<Blob>,
         manifest: Vec<u8>,
         media_type: &'static str,
     ) -> Result<()> {
-        let (host, plain) = split(&target.registry);
+        let (host, plain) = split(&login.registry);
         let client = self.client(Use {
             plain,
             architecture: None,
-            password: Some(target.password.clone()),
+            password: Some(login.password.clone()),
         });
-        let reference =
-            Reference::with_tag(host.clone(), target.repository.clone(), tag.to_owned());
-        let auth = RegistryAuth::Basic(target.user.clone(), target.password.clone());
+        let reference = Reference::with_tag(host, repository.to_owned(), tag.to_owned());
+        let auth = RegistryAuth::Basic(login.user.clone(), login.password.clone());
         client
             .store_auth_if_needed(reference.resolve_registry(), &auth)
             .await;
-        let name = format!("{}:{tag}", target.repository);
+        let name = format!("{repository}:{tag}");
         let sends = blobs
             .iter()
             .map(|blob| self.send(&client, &reference, &name, blob));
         futures::future::try_join_all(sends).await?;
-        retried(&self.paces.publish, &name, async || {
+        // ECR takes few images a second: others may go on while this one waits for its turn with nothing that is large.
+        drop(blobs);
+        let published = retried(&self.paces.publish, &name, async || {
             let media_type = media_type.parse().map_err(|_| {
                 OciDistributionError::GenericError(Some("a malformed media type".into()))
             })?;
             client
                 .push_manifest_raw(&reference, manifest.clone(), media_type)
                 .await
-        })
-        .await?;
+        });
+        cx.pause(published).await?;
         Ok(())
     }
 

@@ -312,6 +312,12 @@ impl Context {
         }
     }
 
+    /// Waits for something that takes its time and takes nothing that other steps need, such as a turn.
+    pub async fn pause<T>(&self, until: impl Future<Output = T>) -> T {
+        let _waiting = Waiting::begin(self);
+        until.await
+    }
+
     fn cancelled(&self, wait: &Wait) -> Failure {
         Failure::of(
             FailureKind::Cancelled,

@@ -3,12 +3,10 @@
 use std::sync::Arc;
 
 use aws_sdk_ecr::types::ImageIdentifier;
-use base64::Engine;
 
 use super::outputs::{Image, Repository};
 use crate::clients::Clients;
 use crate::clients::aws::{failed, is};
-use crate::clients::registry::Target;
 use crate::config::{Environment, Names, Service, Source};
 use crate::engine::{
     Change, Context, Expected, Failure, FailureKind, Input, Observed, Result, Step, StepId,
@@ -72,36 +70,6 @@ impl ServiceImage {
             Err(error) => Err(failed(self.resource())(error)),
         }
     }
-
-    async fn target(&self, repository: &Repository) -> Result<Target> {
-        let answer = self
-            .clients
-            .ecr
-            .get_authorization_token()
-            .send()
-            .await
-            .map_err(failed("the registry of ECR"))?;
-        let unusable = || Failure::new("the registry of ECR", "its authorization cannot be read");
-        let data = answer
-            .authorization_data
-            .unwrap_or_default()
-            .into_iter()
-            .next()
-            .ok_or_else(unusable)?;
-        let token = data.authorization_token.ok_or_else(unusable)?;
-        let token = base64::engine::general_purpose::STANDARD
-            .decode(token)
-            .ok()
-            .and_then(|bytes| String::from_utf8(bytes).ok())
-            .ok_or_else(unusable)?;
-        let (user, password) = token.split_once(':').ok_or_else(unusable)?;
-        Ok(Target {
-            registry: data.proxy_endpoint.ok_or_else(unusable)?,
-            repository: repository.name.clone(),
-            user: user.to_owned(),
-            password: password.to_owned(),
-        })
-    }
 }
 
 fn reference(repository: &Repository, digest: &str) -> Image {
@@ -153,10 +121,17 @@ impl Step for ServiceImage {
             .platform_image(&recipe.base, recipe.platform.architecture())
             .await?;
         let built = recipe.build(&base)?;
-        let target = self.target(&repository).await?;
+        let login = self.clients.repositories.login().await?;
         cx.progress("pushing what the registry lacks");
         let pushed = registries
-            .push(&target, &tag, built.blobs, built.manifest, MANIFEST)
+            .push(
+                cx,
+                (login, &repository.name),
+                &tag,
+                built.blobs,
+                built.manifest,
+                MANIFEST,
+            )
             .await;
         match pushed {
             Ok(()) => Ok(reference(&repository, &built.digest)),
