@@ -341,14 +341,20 @@ async fn many_waits_together_list_little() {
     }
     assert_eq!(lists("/events"), 1);
     // Looked at each 50 ms for five minutes.
-    let deployment = json!({"metadata": {"name": "a", "namespace": "default"},
+    let mut deployment = json!({"metadata": {"name": "a", "namespace": "default"},
         "spec": {"selector": {"matchLabels": {"app": "a"}}}});
-    let mut watch = PodWatch::default();
-    for look in 0..6000 {
-        let waited = look * Duration::from_millis(50);
-        let trouble = watch.look(&cluster, &deployment, waited).await;
-        assert_eq!(trouble.expect("answered"), None);
-    }
+    let watched = async |deployment: &Value| {
+        let mut watch = PodWatch::default();
+        for look in 0..6000 {
+            let waited = look * Duration::from_millis(50);
+            let trouble = watch.look(&cluster, deployment, waited).await;
+            assert_eq!(trouble.expect("answered"), None);
+        }
+    };
+    watched(&deployment).await;
+    assert_eq!(lists("/pods"), 0, "there are none yet");
+    deployment["status"]["replicas"] = 1.into();
+    watched(&deployment).await;
     assert!((10..25).contains(&lists("/pods")), "{}", lists("/pods"));
     server.stop().await;
 }
