@@ -140,8 +140,12 @@ impl Selection {
 
     fn matches(&self, value: &Value) -> bool {
         (self.namespace.is_empty() || object::namespace(value) == self.namespace)
-            && self.labels.matches(value)
-            && self.fields.matches(value)
+            && self.picks(value)
+    }
+
+    /// As [`Selection::matches`], of what is of the namespace anyway.
+    fn picks(&self, value: &Value) -> bool {
+        self.labels.matches(value) && self.fields.matches(value)
     }
 
     fn filters(&self) -> bool {
@@ -155,7 +159,7 @@ pub fn selected(api: &Api, info: &Info, resource: &Resource) -> Result<Vec<Arc<S
     let page = api
         .store
         .page(&resource.table, &selection.namespace, None, 0, |value| {
-            selection.matches(value)
+            selection.picks(value)
         });
     Ok(page.objects)
 }
@@ -203,7 +207,7 @@ pub fn list(api: &Api, info: &Info, resource: &Resource, view: View) -> Result<R
         None => wanted.filter(|wanted| exact && *wanted > 0),
     };
     let start = resumed.as_ref().map(|resumed| &resumed.start);
-    let keep = |value: &Value| selection.matches(value);
+    let keep = |value: &Value| selection.picks(value);
     let (table, namespace) = (&resource.table, &selection.namespace);
     let mut page = match moment {
         None => api.store.page(table, namespace, start, limit, keep),
@@ -377,7 +381,7 @@ impl Watcher {
                     &self.selection.namespace,
                     None,
                     0,
-                    |value| self.selection.matches(value),
+                    |value| self.selection.picks(value),
                 );
                 for stored in &page.objects {
                     self.send("ADDED", stored).await?;
