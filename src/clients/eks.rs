@@ -44,6 +44,25 @@ pub fn made_again(what: &str) -> Failure {
         .hint("let that run end or stop it, then run the same command again")
 }
 
+/// Ends well as long as EKS has the cluster that a run made or found, at that endpoint.
+///
+/// # Errors
+/// A cluster that another run removes, or has removed or made again; when EKS does not answer.
+pub async fn refuse_gone(client: &Client, name: &str, endpoint: &str) -> Result<()> {
+    let found = find_cluster(client, name).await?;
+    let how = match &found {
+        None => "was deleted meanwhile",
+        Some(cluster) if cluster.status() == Some(&ClusterStatus::Deleting) => "is being deleted",
+        Some(cluster) if cluster.endpoint() != Some(endpoint) => "was made again meanwhile",
+        Some(_) => return Ok(()),
+    };
+    let message = format!("{how}: another run is at work on this environment");
+    Err(
+        Failure::of(FailureKind::Blocked, cluster_title(name), message)
+            .hint("let that run end or stop it, then run the same command again"),
+    )
+}
+
 /// Ends well where the environment has no cluster, after which nothing of it can be in the way any more.
 ///
 /// # Errors

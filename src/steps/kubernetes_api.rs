@@ -3,11 +3,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use aws_sdk_eks::types::ClusterStatus;
-
 use super::outputs::ControlPlane;
 use crate::clients::Clients;
-use crate::clients::eks::{cluster_title, find_cluster};
+use crate::clients::eks::refuse_gone;
 use crate::clients::kube::{self, Cluster, Reference, Trouble};
 use crate::config::Environment;
 use crate::engine::{
@@ -46,28 +44,6 @@ impl KubernetesApi {
             )
             .hint("sign in (`aws sso login`, `aws configure`) or name a profile with --profile")
         })
-    }
-}
-
-impl KubernetesApi {
-    /// Ends well as long as EKS has the cluster that is waited for.
-    async fn refuse_gone(&self, plane: &ControlPlane) -> Result<()> {
-        let found = find_cluster(&self.clients.eks, &plane.name).await?;
-        let how = match &found {
-            None => "was deleted meanwhile",
-            Some(cluster) if cluster.status() == Some(&ClusterStatus::Deleting) => {
-                "is being deleted"
-            }
-            Some(cluster) if cluster.endpoint() != Some(&plane.endpoint) => {
-                "was made again meanwhile"
-            }
-            Some(_) => return Ok(()),
-        };
-        let message = format!("{how}: another run is at work on this environment");
-        Err(
-            Failure::of(FailureKind::Blocked, cluster_title(&plane.name), message)
-                .hint("let that run end or stop it, then run the same command again"),
-        )
     }
 }
 
@@ -140,7 +116,7 @@ impl Step for KubernetesApi {
                 is_due
             };
             if is_due {
-                self.refuse_gone(plane).await?;
+                refuse_gone(&self.clients.eks, &plane.name, &plane.endpoint).await?;
             }
             Ok(Poll::Pending(trouble.to_string()))
         })

@@ -156,7 +156,12 @@ impl ManagedNodeGroup {
             Ok(_) => Ok(()),
             // Another run was faster.
             Err(error) if is(&error, eks::IN_USE) => Ok(()),
-            Err(error) => Err(failed(self.resource())(error)),
+            Err(error) => {
+                // Refused for a cluster that goes meanwhile: that is what has to be told.
+                let plane = self.control_plane.get(cx)?;
+                eks::refuse_gone(&self.clients.eks, &plane.name, &plane.endpoint).await?;
+                Err(failed(self.resource())(error))
+            }
         }
     }
 
