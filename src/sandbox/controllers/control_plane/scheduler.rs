@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::super::runtime::kinds::{NODES, PODS};
 use super::super::runtime::object::{self, Meta, items, text};
-use super::super::runtime::{ApiError, Cluster, Key, Next, Queue, Work};
+use super::super::runtime::{ApiError, Cache, Cluster, Key, Next, Queue, Work};
 use super::placement::{self, Amount};
 
 /// Runs until a shutdown is asked for.
@@ -19,12 +19,9 @@ pub async fn run(cluster: Cluster) {
     let waiting: Arc<Mutex<Parking>> = Arc::default();
     let parked = waiting.clone();
     let ledger: Arc<Mutex<Ledger>> = Arc::default();
-    let kept = ledger.clone();
+    let (kept, pods) = (ledger.clone(), cluster.cache(&PODS));
     cluster.cache(&PODS).subscribe(move |change| {
-        match change.new {
-            Some(pod) => lock(&kept).note(pod),
-            None => lock(&kept).forget(&change.latest().key()),
-        }
+        settle(&pods, &kept, &change.latest().key());
         let Some(pod) = change.new else {
             // Room on a node: who waits has another chance.
             release(&parked, &add);
@@ -143,6 +140,16 @@ impl Ledger {
             self.used.get(node).copied().unwrap_or_default(),
             siblings.copied().unwrap_or_default(),
         )
+    }
+}
+
+/// Takes in how a pod is by now, whatever told of it: that may be older than its end.
+fn settle(pods: &Cache, ledger: &Mutex<Ledger>, key: &Key) {
+    // Of two who settle the same pod the later one sees what is newer.
+    let mut ledger = lock(ledger);
+    match pods.get(key) {
+        Some(pod) => ledger.note(&pod),
+        None => ledger.forget(key),
     }
 }
 
@@ -322,8 +329,8 @@ async fn bind(
     }
     // What was bound has to count before the next pod is placed.
     if let Some(bound) = cluster.find(&PODS, &pod.key()).await? {
-        lock(ledger).note(&bound);
         cluster.remember(&PODS, &bound);
+        settle(&cluster.cache(&PODS), ledger, &pod.key());
     }
     let message = format!(
         "Successfully assigned {}/{} to {node}",
