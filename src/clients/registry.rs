@@ -19,7 +19,7 @@ use crate::engine::{Context, Failure, FailureKind, Result};
 
 /// Tries of one request, the first included.
 const ATTEMPTS: u32 = 4;
-/// How long a registry may go on refusing a request as one of too many.
+/// How long a registry may go on refusing a request as one of too many, from its first turn.
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Reads images from public registries or their mirrors. What was read is kept for the run: many services share a base.
@@ -400,10 +400,12 @@ where
     F: Fn() -> Fut,
     Fut: Future<Output = std::result::Result<T, OciDistributionError>>,
 {
-    let deadline = Instant::now() + PATIENCE;
+    let mut deadline = None;
     let mut tries = 1;
     loop {
         let turn = pace.turn().await;
+        // Waiting for a turn in a long queue is no refusal.
+        let deadline = *deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
         match attempt().await {
             Ok(value) => {
                 pace.taken();
@@ -441,10 +443,12 @@ fn is_transient(error: &OciDistributionError) -> bool {
                 || error.is_timeout()
                 || error.is_body()
                 || error.is_request()
-                || error
-                    .status()
-                    .is_some_and(|status| status.is_server_error())
+                || error.status().is_some_and(|status| {
+                    // Also where a token could not be had for the moment, which the library does not tell.
+                    status.is_server_error() || status == StatusCode::UNAUTHORIZED
+                })
         }
+        OciDistributionError::UnauthorizedError { .. } => true,
         OciDistributionError::ServerError { code, .. } => *code >= 500,
         _ => false,
     }
