@@ -128,11 +128,11 @@ pub(super) struct Shared {
     pub began: Instant,
     /// Steps that could not be looked at, so that nothing is known of what depends on them.
     pub blind: Mutex<BTreeSet<StepId>>,
-    /// How many steps wait between two looks.
+    /// How many steps wait between two looks, or for their turn.
     pub waiting: watch::Sender<usize>,
 }
 
-/// A step that waits between two looks, as long as this lives. One that waits for several things at once is still one.
+/// A step that waits between two looks, or for its turn, as long as this lives. One that waits for several things at once is still one.
 struct Waiting<'a>(&'a Context);
 
 impl<'a> Waiting<'a> {
@@ -178,7 +178,7 @@ impl Shared {
 pub struct Context {
     pub(super) shared: Arc<Shared>,
     pub(super) step: StepId,
-    /// How many things the step waits for between two looks.
+    /// How many things the step waits for now.
     waits: Arc<AtomicUsize>,
 }
 

@@ -21,7 +21,7 @@ pub struct Executor {
     pub listener: Arc<dyn Listener>,
     /// The wish to stop.
     pub cancellation: Cancellation,
-    /// How many steps work at once at most, those aside that wait between two looks; at least one.
+    /// How many steps work at once at most, those aside that wait; at least one.
     pub parallelism: usize,
     /// How long the whole run may take.
     pub timeout: Option<Duration>,

@@ -415,6 +415,45 @@ fn a_step_that_waits_is_in_nobodys_way() {
 }
 
 #[test]
+fn a_step_that_waits_for_its_turn_is_in_nobodys_way() {
+    const STEPS: usize = 6;
+
+    /// Has its turn once all have begun.
+    struct Queued(usize, tokio::sync::watch::Sender<usize>);
+    impl Step for Queued {
+        type Outputs = ();
+        fn id(&self) -> StepId {
+            format!("queued/{}", self.0).into()
+        }
+        fn title(&self) -> String {
+            self.id().to_string()
+        }
+        async fn observe(&self, _: &Context) -> Result<Observed<()>> {
+            Ok(Observed::Absent)
+        }
+        async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
+            self.1.send_modify(|begun| *begun += 1);
+            let mut begun = self.1.subscribe();
+            let turn = cx.pause(begun.wait_for(|begun| *begun == STEPS));
+            let turn = tokio::time::timeout(Duration::from_secs(60), turn).await;
+            match turn {
+                Ok(Ok(_)) => Ok(()),
+                _ => Err(Failure::new(self.title(), "others never began")),
+            }
+        }
+        async fn destroy(&self, _: &Context, _: &Observed<()>) -> Result<()> {
+            Ok(())
+        }
+    }
+    let begun = tokio::sync::watch::Sender::new(0);
+    let mut graph = Graph::new();
+    for step in 0..STEPS {
+        graph.add(|_| Queued(step, begun.clone()));
+    }
+    assert!(block_on(executor(2).up(&graph)).is_success());
+}
+
+#[test]
 fn a_step_that_waits_for_several_things_leaves_one_place() {
     const BUSY: usize = 8;
 
