@@ -64,10 +64,9 @@ impl From<Failure> for Error {
 /// What to do about a failure that does not say it itself: every command may be run again.
 fn usual_next(kind: FailureKind) -> Option<&'static str> {
     match kind {
-        FailureKind::Service | FailureKind::Timeout => {
-            Some("run the same command again; `meshctl doctor` looks for what is wrong")
+        FailureKind::Service | FailureKind::Timeout | FailureKind::Cancelled => {
+            Some("run the same command again")
         }
-        FailureKind::Cancelled => Some("run the same command again: it goes on from here"),
         FailureKind::Denied => Some("`meshctl doctor` tells which credentials are used"),
         FailureKind::MissingInput => Some("run `meshctl up` first"),
         FailureKind::Input | FailureKind::Blocked => None,

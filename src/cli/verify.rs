@@ -57,7 +57,8 @@ pub(super) async fn run(args: &Verify, global: &Global, printer: &Printer) -> Re
         return Err(Error::new(
             Exit::Timeout,
             format!("not done within {} s", global.timeout.as_secs()),
-        ));
+        )
+        .hint("run the same command again, with a longer --timeout"));
     };
     let found = found?;
     let seconds = began.elapsed().as_secs_f64();

@@ -326,7 +326,8 @@ impl<'a> Shelf<'a> {
                 FailureKind::Cancelled,
                 "canary",
                 "somebody removed its record",
-            )),
+            )
+            .hint("`meshctl canary status` shows how traffic goes, `meshctl canary abort` gives stable all of it")),
         })
         .await
     }
