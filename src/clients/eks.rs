@@ -39,7 +39,12 @@ pub async fn find_cluster(client: &Client, name: &str) -> Result<Option<Cluster>
 
 /// Something that is there again after its deletion: only another run makes it.
 pub fn made_again(what: &str) -> Failure {
-    let message = "was made again while it was removed: another run is at work on this environment";
+    another_run(what, "was made again while it was removed")
+}
+
+/// What became of something that only another run can have done.
+fn another_run(what: &str, how: &str) -> Failure {
+    let message = format!("{how}: another run is at work on this environment");
     Failure::of(FailureKind::Blocked, what, message)
         .hint("let that run end or stop it, then run the same command again")
 }
@@ -56,11 +61,7 @@ pub async fn refuse_gone(client: &Client, name: &str, endpoint: &str) -> Result<
         Some(cluster) if cluster.endpoint() != Some(endpoint) => "was made again meanwhile",
         Some(_) => return Ok(()),
     };
-    let message = format!("{how}: another run is at work on this environment");
-    Err(
-        Failure::of(FailureKind::Blocked, cluster_title(name), message)
-            .hint("let that run end or stop it, then run the same command again"),
-    )
+    Err(another_run(&cluster_title(name), how))
 }
 
 /// Ends well where the environment has no cluster, after which nothing of it can be in the way any more.
