@@ -97,7 +97,6 @@ pub enum Content {
 }
 
 /// Where images are pushed to, and as whom.
-#[derive(Clone)]
 pub struct Login {
     /// The registry's URL, whose scheme is respected: `https://123456789012.dkr.ecr.eu-west-1.amazonaws.com`.
     pub registry: String,
@@ -291,10 +290,7 @@ impl Registries {
             .clients
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let known = clients.entry(purpose);
-        known
-            .or_insert_with_key(|purpose| client(purpose.plain, purpose.architecture))
-            .clone()
+        clients.entry(purpose).or_insert_with_key(client).clone()
     }
 
     fn source(&self, reference: &Reference) -> Source {
@@ -362,10 +358,10 @@ fn split(url: &str) -> (String, bool) {
     (rest.trim_end_matches('/').to_owned(), plain)
 }
 
-fn client(plain: bool, architecture: Option<&'static str>) -> Client {
+fn client(purpose: &Use) -> Client {
     super::install_crypto();
     let mut config = ClientConfig {
-        protocol: if plain {
+        protocol: if purpose.plain {
             ClientProtocol::Http
         } else {
             ClientProtocol::Https
@@ -377,7 +373,7 @@ fn client(plain: bool, architecture: Option<&'static str>) -> Client {
         user_agent: concat!("meshctl/", env!("CARGO_PKG_VERSION")),
         ..ClientConfig::default()
     };
-    if let Some(architecture) = architecture {
+    if let Some(architecture) = purpose.architecture {
         let pick = move |entries: &[ImageIndexEntry]| {
             entries
                 .iter()
@@ -422,34 +418,33 @@ where
     }
 }
 
+/// The status of an answer that was no success. Some the library tells as errors of the request.
+fn status(error: &OciDistributionError) -> Option<StatusCode> {
+    match error {
+        OciDistributionError::ServerError { code, .. } => StatusCode::from_u16(*code).ok(),
+        OciDistributionError::RequestError(error) => error.status(),
+        OciDistributionError::UnauthorizedError { .. } => Some(StatusCode::UNAUTHORIZED),
+        _ => None,
+    }
+}
+
 fn is_too_many(error: &OciDistributionError) -> bool {
     match error {
-        OciDistributionError::ServerError { code, .. } => *code == 429,
-        OciDistributionError::RequestError(error) => {
-            error.status() == Some(StatusCode::TOO_MANY_REQUESTS)
-        }
         OciDistributionError::RegistryError { envelope, .. } => envelope
             .errors
             .iter()
             .any(|error| error.code == OciErrorCode::Toomanyrequests),
-        _ => false,
+        _ => status(error) == Some(StatusCode::TOO_MANY_REQUESTS),
     }
 }
 
 fn is_transient(error: &OciDistributionError) -> bool {
-    match error {
-        OciDistributionError::RequestError(error) => {
-            error.is_connect()
-                || error.is_timeout()
-                || error.is_body()
-                || error.is_request()
-                || error.status().is_some_and(|status| {
-                    // Also where a token could not be had for the moment, which the library does not tell.
-                    status.is_server_error() || status == StatusCode::UNAUTHORIZED
-                })
+    match (status(error), error) {
+        // Also where a token could not be had for the moment, which the library does not tell.
+        (Some(status), _) => status.is_server_error() || status == StatusCode::UNAUTHORIZED,
+        (None, OciDistributionError::RequestError(error)) => {
+            error.is_connect() || error.is_timeout() || error.is_body() || error.is_request()
         }
-        OciDistributionError::UnauthorizedError { .. } => true,
-        OciDistributionError::ServerError { code, .. } => *code >= 500,
         _ => false,
     }
 }
@@ -460,30 +455,20 @@ fn failure(name: &str, error: &OciDistributionError) -> Failure {
     while let Some(source) = reason.source() {
         reason = source;
     }
-    let message = match error {
-        E::RequestError(error) => match error.status() {
-            Some(status) => format!("the registry answers {status}"),
-            None => format!("cannot reach the registry: {reason}"),
-        },
+    let message = match (status(error), error) {
+        (Some(status), E::RequestError(_)) => format!("the registry answers {status}"),
+        (None, E::RequestError(_)) => format!("cannot reach the registry: {reason}"),
         _ => error.to_string(),
     };
-    match error {
-        E::AuthenticationFailure(_) | E::UnauthorizedError { .. } => {
-            Failure::of(FailureKind::Denied, title(name), message)
-        }
-        E::RequestError(error)
-            if matches!(
-                error.status(),
-                Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
-            ) =>
-        {
-            Failure::of(FailureKind::Denied, title(name), message)
-        }
-        E::ImageManifestNotFoundError(_) => Failure::of(FailureKind::Input, title(name), message)
+    let failed = |kind| Failure::of(kind, title(name), message);
+    match (status(error), error) {
+        (Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _)
+        | (_, E::AuthenticationFailure(_)) => failed(FailureKind::Denied),
+        (_, E::ImageManifestNotFoundError(_)) => failed(FailureKind::Input)
             .hint("check images.base and the services' images in meshctl.yaml"),
-        E::RequestError(error) if error.status().is_none() => Failure::new(title(name), message)
+        (None, E::RequestError(_)) => failed(FailureKind::Service)
             .hint("check the network; images.mirrors in meshctl.yaml names another place to ask"),
-        _ => Failure::new(title(name), message),
+        _ => failed(FailureKind::Service),
     }
 }
 
