@@ -20,7 +20,7 @@ pub async fn run(cluster: Cluster) {
     let parked = waiting.clone();
     let ledger: Arc<Mutex<Ledger>> = Arc::default();
     let (kept, pods) = (ledger.clone(), cluster.cache(&PODS));
-    cluster.cache(&PODS).subscribe(move |change| {
+    pods.clone().subscribe(move |change| {
         settle(&pods, &kept, &change.latest().key());
         let Some(pod) = change.new else {
             // Room on a node: who waits has another chance.
