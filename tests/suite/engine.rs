@@ -374,16 +374,20 @@ fn the_first_interrupt_finishes_what_runs_and_starts_nothing_new() {
     assert!(!report.is_success());
 }
 
-#[test]
-fn a_step_that_waits_is_in_nobodys_way() {
+/// Runs steps in fewer places than there are steps, each of which waits until all have begun: for its turn, or looking again
+/// and again.
+fn wait_for_one_another(in_turn: bool) {
     const STEPS: usize = 6;
 
-    /// Is made once all have begun.
-    struct Patient(usize, Arc<AtomicUsize>);
+    struct Patient {
+        number: usize,
+        begun: tokio::sync::watch::Sender<usize>,
+        in_turn: bool,
+    }
     impl Step for Patient {
         type Outputs = ();
         fn id(&self) -> StepId {
-            format!("patient/{}", self.0).into()
+            format!("patient/{}", self.number).into()
         }
         fn title(&self) -> String {
             self.id().to_string()
@@ -392,10 +396,18 @@ fn a_step_that_waits_is_in_nobodys_way() {
             Ok(Observed::Absent)
         }
         async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
-            self.1.fetch_add(1, Ordering::Relaxed);
-            let wait = Wait::new("all", Duration::from_secs(60));
-            cx.wait_for(wait, || async {
-                Ok(match self.1.load(Ordering::Relaxed) {
+            const PATIENCE: Duration = Duration::from_secs(60);
+            self.begun.send_modify(|begun| *begun += 1);
+            if self.in_turn {
+                let mut begun = self.begun.subscribe();
+                let turn = cx.pause(begun.wait_for(|begun| *begun == STEPS));
+                return match tokio::time::timeout(PATIENCE, turn).await {
+                    Ok(Ok(_)) => Ok(()),
+                    _ => Err(Failure::new(self.title(), "others never began")),
+                };
+            }
+            cx.wait_for(Wait::new("all", PATIENCE), || async {
+                Ok(match *self.begun.borrow() {
                     STEPS => Poll::Ready(()),
                     begun => Poll::Pending(format!("{begun} begun")),
                 })
@@ -406,51 +418,26 @@ fn a_step_that_waits_is_in_nobodys_way() {
             Ok(())
         }
     }
-    let begun = Arc::new(AtomicUsize::new(0));
+    let begun = tokio::sync::watch::Sender::new(0);
     let mut graph = Graph::new();
-    for step in 0..STEPS {
-        graph.add(|_| Patient(step, begun.clone()));
+    for number in 0..STEPS {
+        graph.add(|_| Patient {
+            number,
+            begun: begun.clone(),
+            in_turn,
+        });
     }
     assert!(block_on(executor(2).up(&graph)).is_success());
 }
 
 #[test]
-fn a_step_that_waits_for_its_turn_is_in_nobodys_way() {
-    const STEPS: usize = 6;
+fn a_step_that_waits_is_in_nobodys_way() {
+    wait_for_one_another(false);
+}
 
-    /// Has its turn once all have begun.
-    struct Queued(usize, tokio::sync::watch::Sender<usize>);
-    impl Step for Queued {
-        type Outputs = ();
-        fn id(&self) -> StepId {
-            format!("queued/{}", self.0).into()
-        }
-        fn title(&self) -> String {
-            self.id().to_string()
-        }
-        async fn observe(&self, _: &Context) -> Result<Observed<()>> {
-            Ok(Observed::Absent)
-        }
-        async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
-            self.1.send_modify(|begun| *begun += 1);
-            let mut begun = self.1.subscribe();
-            let turn = cx.pause(begun.wait_for(|begun| *begun == STEPS));
-            let turn = tokio::time::timeout(Duration::from_secs(60), turn).await;
-            match turn {
-                Ok(Ok(_)) => Ok(()),
-                _ => Err(Failure::new(self.title(), "others never began")),
-            }
-        }
-        async fn destroy(&self, _: &Context, _: &Observed<()>) -> Result<()> {
-            Ok(())
-        }
-    }
-    let begun = tokio::sync::watch::Sender::new(0);
-    let mut graph = Graph::new();
-    for step in 0..STEPS {
-        graph.add(|_| Queued(step, begun.clone()));
-    }
-    assert!(block_on(executor(2).up(&graph)).is_success());
+#[test]
+fn a_step_that_waits_for_its_turn_is_in_nobodys_way() {
+    wait_for_one_another(true);
 }
 
 #[test]
