@@ -79,7 +79,7 @@ impl ClusterAddon {
         }
     }
 
-    async fn create(&self) -> Result<()> {
+    async fn create(&self, cx: &Context) -> Result<()> {
         let created = self
             .clients
             .eks
@@ -96,7 +96,12 @@ impl ClusterAddon {
             Ok(_) => Ok(()),
             // Another run was faster.
             Err(error) if is(&error, eks::IN_USE) => Ok(()),
-            Err(error) => Err(failed(self.resource())(error)),
+            Err(error) => {
+                let plane = self.control_plane.get(cx)?;
+                let refused = failed(self.resource())(error);
+                let eks = &self.clients.eks;
+                Err(eks::refusal(eks, &plane.name, &plane.endpoint, refused).await)
+            }
         }
     }
 
@@ -244,7 +249,7 @@ impl Step for ClusterAddon {
         let reapplied = AtomicU32::new(0);
         cx.wait_for(wait, async || {
             let Some(addon) = self.find().await? else {
-                self.create().await?;
+                self.create(cx).await?;
                 return Ok(Poll::Pending("CREATING".into()));
             };
             match addon.status() {

@@ -89,6 +89,7 @@ impl Step for CallerAccess {
 
     async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
         let identity = self.clients.identity().await?;
+        let plane = self.control_plane.get(cx)?;
         let eks = &self.clients.eks;
         let created = eks
             .create_access_entry()
@@ -100,7 +101,10 @@ impl Step for CallerAccess {
         match created {
             Ok(_) => {}
             Err(error) if is(&error, eks::IN_USE) => {}
-            Err(error) => return Err(failed(self.resource())(error)),
+            Err(error) => {
+                let refused = failed(self.resource())(error);
+                return Err(eks::refusal(eks, &plane.name, &plane.endpoint, refused).await);
+            }
         }
         // Access entries are eventually consistent: the one just made may not be found for a moment.
         let scope = AccessScope::builder()

@@ -157,10 +157,10 @@ impl ManagedNodeGroup {
             // Another run was faster.
             Err(error) if is(&error, eks::IN_USE) => Ok(()),
             Err(error) => {
-                // Refused for a cluster that goes meanwhile: that is what has to be told.
                 let plane = self.control_plane.get(cx)?;
-                eks::refuse_gone(&self.clients.eks, &plane.name, &plane.endpoint).await?;
-                Err(failed(self.resource())(error))
+                let refused = failed(self.resource())(error);
+                let eks = &self.clients.eks;
+                Err(eks::refusal(eks, &plane.name, &plane.endpoint, refused).await)
             }
         }
     }

@@ -15,9 +15,10 @@ use kube::api::{
 use kube::core::GroupVersionKind;
 use serde_json::json;
 
+use crate::faults::drive;
 use crate::harness::World;
 use crate::lifecycle::last_event;
-use crate::races::Running;
+use crate::races::{Running, wait_until};
 
 /// An environment that is up, and a runtime to change it with behind meshctl's back.
 fn environment() -> (World, tokio::runtime::Runtime) {
@@ -115,20 +116,38 @@ fn down_without_the_cluster_leaves_nothing_and_up_makes_it_again() {
                 .unwrap();
         });
     };
+    let names_another_run = |up: &mut Running| {
+        assert_eq!(up.ends(), 6, "{}", up.said());
+        for words in [
+            "EKS cluster meshctl-demo:",
+            "another run is at work on this environment",
+        ] {
+            assert!(up.said().contains(words), "{words}: {}", up.said());
+        }
+    };
     // Deleted while `up` waits for its API, it is not waited for any longer.
     faults(&world, &["kubernetes:get:namespaces", "denied"]);
     let mut up = Running::start(world.command(&["up", "--sandbox"]), world.path());
     up.says("denied by a fault rule");
     delete();
-    assert_eq!(up.ends(), 6, "{}", up.said());
-    for words in [
-        "EKS cluster meshctl-demo:",
-        "another run is at work on this environment",
-    ] {
-        assert!(up.said().contains(words), "{words}: {}", up.said());
-    }
+    names_another_run(&mut up);
     assert!(!up.said().contains("after 180 s"), "{}", up.said());
     world.run(&["sandbox", "faults", "clear"]).succeeds();
+    world.run(&["up", "--sandbox"]).succeeds();
+    // What EKS refuses for a cluster that goes is no trouble of its own.
+    runtime.block_on(async {
+        let request = world.clients().await.eks.delete_addon();
+        let request = request.cluster_name("meshctl-demo");
+        request.addon_name("kube-proxy").send().await.unwrap();
+    });
+    let held = json!({"calls": "eks:CreateAddon", "kind": "held"});
+    let held = drive::add_fault(&world, &held);
+    let mut up = Running::start(world.command(&["up", "--sandbox"]), world.path());
+    wait_until("add-on", || drive::has_struck(&world, held).then_some(()));
+    delete();
+    world.run(&["sandbox", "faults", "clear"]).succeeds();
+    names_another_run(&mut up);
+    assert!(!up.said().contains("ACTIVE status"), "{}", up.said());
     world.run(&["up", "--sandbox"]).succeeds();
     world.run(&["plan", "--sandbox"]).succeeds();
     delete();

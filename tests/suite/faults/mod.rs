@@ -1,6 +1,6 @@
 //! The faults that the sandbox makes on purpose: what they look like to a client, and what the tool makes of them.
 
-mod drive;
+pub mod drive;
 mod rehearsal;
 mod schedule;
 mod seeds;
