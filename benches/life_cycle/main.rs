@@ -24,6 +24,8 @@ use world::{Bench, memory};
 /// Modelled time passes this many times faster; the second is the default.
 const SPEEDS: [f64; 2] = [20.0, 60.0];
 
+const NOTHING_TO_DO: &str = "`up` with nothing to do (median of 5)";
+
 const HEAD: &str = "| What | Figure |\n|---|---|";
 
 fn main() {
@@ -55,12 +57,14 @@ fn main() {
     println!("{HEAD}");
     bench.start();
     bench.sandbox();
-    let ups = SPEEDS.map(|speed| (speed, bench.up(speed)));
-    row(
-        "`up` in real time, extrapolated: modelled + meshctl's own",
-        Split::of(&ups).words(),
-    );
-    bench.nothing_to_do();
+    let mut up = Timed::new("`up` from nothing");
+    let mut again = Timed::new(NOTHING_TO_DO);
+    for speed in SPEEDS {
+        bench.up(speed, &mut up);
+        bench.nothing_to_do(speed, &mut again);
+    }
+    up.in_real_time();
+    again.in_real_time();
     bench.down();
 }
 
@@ -100,47 +104,35 @@ impl Bench {
         }
     }
 
-    /// The seconds that `up` from nothing takes at that speed.
-    fn up(&self, speed: f64) -> f64 {
-        self.run(&["sandbox", "reset"]);
-        self.run(&[
-            "sandbox",
-            "start",
-            "--no-data-plane",
-            "--speed",
-            &speed.to_string(),
-        ]);
+    fn up(&self, speed: f64, up: &mut Timed) {
+        self.restart(speed);
         let before = self.calls();
         let (events, took) = self.events(&["up", "--sandbox"]);
-        let makespan = took.as_secs_f64();
+        up.took(speed, took);
         let critical = critical_path(&events);
         row(
-            &format!("`up` from nothing at speed {speed}: makespan ÷ critical path"),
+            &format!("its critical path at speed {speed}"),
             format!(
-                "{makespan:.1} s ÷ {critical:.1} s = {:.2}",
-                makespan / critical
+                "{critical:.1} s: {:.2} times",
+                took.as_secs_f64() / critical
             ),
         );
-        row(
-            &format!("its AWS calls at speed {speed}"),
-            (self.calls() - before).to_string(),
-        );
-        makespan
+        row("its AWS calls", (self.calls() - before).to_string());
     }
 
-    fn nothing_to_do(&self) {
+    /// Another `up` after the first, some times.
+    fn nothing_to_do(&self, speed: f64, again: &mut Timed) {
         let before = self.calls();
         let took = median((0..5).map(|_| self.run(&["up", "--sandbox"]).1));
-        let calls = (self.calls() - before) / 5;
-        row("`up` with nothing to do (median of 5)", milliseconds(took));
-        row("its AWS calls", calls.to_string());
+        again.took(speed, took);
+        row("its AWS calls", ((self.calls() - before) / 5).to_string());
     }
 
     fn down(&self) {
         let (_, took) = self.run(&["down", "--sandbox", "--yes"]);
         row(
             &format!("`down`, audit included, at speed {}", SPEEDS[1]),
-            format!("{:.1} s", took.as_secs_f64()),
+            seconds(took),
         );
     }
 }
@@ -165,36 +157,38 @@ fn critical_path(events: &[Value]) -> f64 {
     ends.into_values().fold(0.0, f64::max)
 }
 
-/// What part of a run is modelled time and what part is the tool's own and this machine's, in seconds.
-struct Split {
-    modelled: f64,
-    own: f64,
+/// What a command took at each of two speeds, in seconds.
+struct Timed {
+    what: &'static str,
+    runs: Vec<(f64, f64)>,
 }
 
-impl Split {
-    /// From the run's seconds at two speeds: modelled ÷ speed + own.
-    fn of(runs: &[(f64, f64)]) -> Self {
-        let [(slow, longer), (fast, shorter)] = runs else {
-            panic!("two runs")
-        };
-        let modelled = (longer - shorter) / (1.0 / slow - 1.0 / fast);
-        Split {
-            modelled,
-            own: shorter - modelled / fast,
+impl Timed {
+    fn new(what: &'static str) -> Self {
+        Timed {
+            what,
+            runs: Vec::new(),
         }
     }
 
-    fn total(&self) -> f64 {
-        self.modelled + self.own
+    fn took(&mut self, speed: f64, time: Duration) {
+        row(&format!("{} at speed {speed}", self.what), seconds(time));
+        self.runs.push((speed, time.as_secs_f64()));
     }
 
-    fn words(&self) -> String {
-        format!(
-            "{:.0} s + {:.1} s = {:.3} times modelled",
-            self.modelled,
-            self.own,
-            self.total() / self.modelled
-        )
+    /// The seconds that it takes in real time: what passes with the modelled clock, and what is the tool's own and this
+    /// machine's, which two speeds tell apart.
+    fn in_real_time(&self) -> f64 {
+        let [(slow, longer), (fast, shorter)] = self.runs[..] else {
+            panic!("two runs")
+        };
+        let modelled = (longer - shorter) / (1.0 / slow - 1.0 / fast);
+        let own = shorter - modelled / fast;
+        row(
+            &format!("{} in real time: modelled + its own", self.what),
+            format!("{modelled:.1} s + {own:.1} s"),
+        );
+        modelled + own
     }
 }
 
@@ -202,6 +196,10 @@ fn median(times: impl Iterator<Item = Duration>) -> Duration {
     let mut times: Vec<Duration> = times.collect();
     times.sort();
     times[times.len() / 2]
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.2} s", time.as_secs_f64())
 }
 
 fn milliseconds(time: Duration) -> String {

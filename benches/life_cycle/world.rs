@@ -45,6 +45,13 @@ impl Bench {
         (output, took)
     }
 
+    /// A sandbox from nothing, whose modelled time passes that many times faster.
+    pub fn restart(&self, speed: f64) {
+        let speed = speed.to_string();
+        self.run(&["sandbox", "reset"]);
+        self.run(&["sandbox", "start", "--no-data-plane", "--speed", &speed]);
+    }
+
     /// The NDJSON events of a run.
     pub fn events(&self, arguments: &[&str]) -> (Vec<Value>, Duration) {
         let (output, took) = self.run(&[arguments, &["--output", "json"]].concat());
