@@ -64,14 +64,6 @@ pub async fn refuse_gone(client: &Client, name: &str, endpoint: &str) -> Result<
     Err(another_run(&cluster_title(name), how))
 }
 
-/// What to tell of a request that EKS refuses about the cluster: that another run takes the cluster away, where that is so.
-pub async fn refusal(client: &Client, name: &str, endpoint: &str, refused: Failure) -> Failure {
-    match refuse_gone(client, name, endpoint).await {
-        Err(gone) if gone.kind == FailureKind::Blocked => gone,
-        _ => refused,
-    }
-}
-
 /// Ends well where the environment has no cluster, after which nothing of it can be in the way any more.
 ///
 /// # Errors

@@ -99,8 +99,7 @@ impl ClusterAddon {
             Err(error) => {
                 let plane = self.control_plane.get(cx)?;
                 let refused = failed(self.resource())(error);
-                let eks = &self.clients.eks;
-                Err(eks::refusal(eks, &plane.name, &plane.endpoint, refused).await)
+                Err(plane.refusal(&self.clients.eks, refused).await)
             }
         }
     }

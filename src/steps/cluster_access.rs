@@ -89,7 +89,6 @@ impl Step for CallerAccess {
 
     async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
         let identity = self.clients.identity().await?;
-        let plane = self.control_plane.get(cx)?;
         let eks = &self.clients.eks;
         let created = eks
             .create_access_entry()
@@ -102,8 +101,9 @@ impl Step for CallerAccess {
             Ok(_) => {}
             Err(error) if is(&error, eks::IN_USE) => {}
             Err(error) => {
+                let plane = self.control_plane.get(cx)?;
                 let refused = failed(self.resource())(error);
-                return Err(eks::refusal(eks, &plane.name, &plane.endpoint, refused).await);
+                return Err(plane.refusal(eks, refused).await);
             }
         }
         // Access entries are eventually consistent: the one just made may not be found for a moment.

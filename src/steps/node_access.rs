@@ -69,7 +69,7 @@ impl Step for NodeAccess {
         Ok(Observed::Ready { outputs: (), drift })
     }
 
-    async fn apply(&self, _: &Context, _: &Change) -> Result<()> {
+    async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
         let Some(role) = self.role().await? else {
             return Ok(());
         };
@@ -77,7 +77,11 @@ impl Step for NodeAccess {
         let create = create.cluster_name(self.cluster()).principal_arn(role);
         let create = create.r#type(KIND).tags(OWNER_TAG, &self.environment.name);
         match create.send().await {
-            Err(error) if !is(&error, eks::IN_USE) => Err(failed(self.title())(error)),
+            Err(error) if !is(&error, eks::IN_USE) => {
+                let plane = self.control_plane.get(cx)?;
+                let refused = failed(self.title())(error);
+                Err(plane.refusal(&self.clients.eks, refused).await)
+            }
             _ => Ok(()),
         }
     }

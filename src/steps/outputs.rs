@@ -2,6 +2,9 @@
 
 use serde::Serialize;
 
+use crate::clients::eks::refuse_gone;
+use crate::engine::{Failure, FailureKind};
+
 /// The VPC's subnets, which exist before the way out of them does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Subnets {
@@ -66,6 +69,16 @@ pub struct ControlPlane {
     pub security_group: String,
     /// The VPC.
     pub vpc: String,
+}
+
+impl ControlPlane {
+    /// What to tell of a request about the cluster that EKS refuses: that another run takes the cluster away, where that is so.
+    pub async fn refusal(&self, eks: &aws_sdk_eks::Client, refused: Failure) -> Failure {
+        match refuse_gone(eks, &self.name, &self.endpoint).await {
+            Err(gone) if gone.kind == FailureKind::Blocked => gone,
+            _ => refused,
+        }
+    }
 }
 
 /// The IAM OIDC provider for the cluster's service accounts.
