@@ -455,13 +455,14 @@ fn failure(name: &str, error: &OciDistributionError) -> Failure {
     while let Some(source) = reason.source() {
         reason = source;
     }
-    let message = match (status(error), error) {
+    let status = status(error);
+    let message = match (status, error) {
         (Some(status), E::RequestError(_)) => format!("the registry answers {status}"),
         (None, E::RequestError(_)) => format!("cannot reach the registry: {reason}"),
         _ => error.to_string(),
     };
     let failed = |kind| Failure::of(kind, title(name), message);
-    match (status(error), error) {
+    match (status, error) {
         (Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN), _)
         | (_, E::AuthenticationFailure(_)) => failed(FailureKind::Denied),
         (_, E::ImageManifestNotFoundError(_)) => failed(FailureKind::Input)
