@@ -15,7 +15,7 @@ use crate::sandbox::kubernetes::testing::{self, TestServer};
 struct Fixture {
     cluster: Cluster,
     _server: TestServer,
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
 }
 
 impl Fixture {
@@ -35,7 +35,7 @@ impl Fixture {
         let fixture = Fixture {
             cluster,
             _server: server,
-            _stop: stop,
+            stop,
         };
         fixture
             .until(&SERVICE_ACCOUNTS, "default", "default", |_| true)
@@ -350,4 +350,19 @@ async fn a_daemon_set_runs_on_every_node() {
     fixture
         .until(&DAEMON_SETS, "default", "agent", ready(2))
         .await;
+}
+
+#[tokio::test]
+async fn who_is_told_of_changes_is_let_go_when_the_watch_ends() {
+    let fixture = Fixture::start().await;
+    let pods = fixture.cluster.cache(&PODS);
+    let held = pods.clone();
+    let (alive, mut is_alive) = watch::channel(());
+    pods.subscribe(move |_| {
+        let _ = (&held, &alive);
+    });
+    fixture.stop.send_replace(true);
+    let let_go = async { while is_alive.changed().await.is_ok() {} };
+    let waited = tokio::time::timeout(std::time::Duration::from_secs(30), let_go).await;
+    assert!(waited.is_ok(), "the handler lives on");
 }

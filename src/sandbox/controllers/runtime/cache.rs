@@ -107,7 +107,13 @@ impl Cache {
             synced,
             stop: Arc::default(),
         };
-        tokio::spawn(cache.clone().run(client, sender, shutdown, log));
+        let running = cache.clone();
+        tokio::spawn(async move {
+            running.run(client, sender, shutdown, log).await;
+            // They may hold the cache that holds them.
+            let handlers = std::mem::take(&mut running.lock().handlers);
+            drop(handlers);
+        });
         cache
     }
 
@@ -202,7 +208,7 @@ impl Cache {
     }
 
     async fn run(
-        self,
+        &self,
         client: kube::Client,
         synced: watch::Sender<bool>,
         mut shutdown: Shutdown,
