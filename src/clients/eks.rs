@@ -12,8 +12,9 @@ use aws_smithy_types::DateTime;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
 use super::aws::{failed, is};
+use super::{another_run, made_again};
 use crate::config::OWNER_TAG;
-use crate::engine::{Context, Failure, FailureKind, Poll, Result, Wait};
+use crate::engine::{Context, Failure, Poll, Result, Wait};
 
 /// EKS's error code for what does not exist.
 pub const NOT_FOUND: &str = "ResourceNotFoundException";
@@ -35,18 +36,6 @@ pub async fn find_cluster(client: &Client, name: &str) -> Result<Option<Cluster>
         Err(error) if is(&error, NOT_FOUND) => Ok(None),
         Err(error) => Err(failed(cluster_title(name))(error)),
     }
-}
-
-/// Something that is there again after its deletion: only another run makes it.
-pub fn made_again(what: &str) -> Failure {
-    another_run(what, "was made again while it was removed")
-}
-
-/// What became of something that only another run can have done.
-fn another_run(what: &str, how: &str) -> Failure {
-    let message = format!("{how}: another run is at work on this environment");
-    Failure::of(FailureKind::Blocked, what, message)
-        .hint("let that run end or stop it, then run the same command again")
 }
 
 /// Ends well as long as EKS has the cluster that a run made or found, at that endpoint.

@@ -22,7 +22,19 @@ use self::identity::Identity;
 use self::registry::Registries;
 use self::repositories::Repositories;
 use crate::ec2::Ec2;
-use crate::engine::Result;
+use crate::engine::{Failure, FailureKind, Result};
+
+/// Something that is there again after its deletion: only another run makes it.
+pub fn made_again(what: &str) -> Failure {
+    another_run(what, "was made again while it was removed")
+}
+
+/// What became of something that only another run can have done.
+fn another_run(what: &str, how: &str) -> Failure {
+    let message = format!("{how}: another run is at work on this environment");
+    Failure::of(FailureKind::Blocked, what, message)
+        .hint("let that run end or stop it, then run the same command again")
+}
 
 /// Where AWS and the registries are, and as whom to speak to them. Resolved once, by the command line.
 #[derive(Clone, Debug, Default)]

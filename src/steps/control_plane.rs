@@ -18,6 +18,7 @@ use crate::clients::aws::{code, failed, foreign, is};
 use crate::clients::eks::{
     self, Asked, Going, Remains, Updated, cluster_issues, cluster_title, find_cluster,
 };
+use crate::clients::made_again;
 use crate::clients::stacks::token;
 use crate::config::{Environment, Names, OWNER_TAG};
 use crate::engine::{
@@ -493,7 +494,7 @@ impl EksControlPlane {
             }
             let what = format!("node group {group}");
             if *group == Names::new(&self.environment.name).node_group() {
-                return Err(eks::made_again(&what));
+                return Err(made_again(&what));
             }
             let message = format!("is in {}, and not of this environment", self.title());
             return Err(Failure::of(FailureKind::Blocked, what, message)

@@ -9,9 +9,10 @@ use tokio::sync::Mutex;
 use super::TAKEN_AWAY;
 use super::connection::{Cluster, Trouble};
 use super::drift::difference;
-use super::object::Reference;
+use super::object::{Left, Reference};
 use super::pods::{PodWatch, Pods, pods_of};
 use super::ready::{Readiness, readiness};
+use crate::clients::made_again;
 use crate::engine::{Context, Failure, FailureKind, Observed, Poll, Result, Wait};
 
 /// Objects looked at, or made, at once.
@@ -172,16 +173,20 @@ impl<'a> Bundle<'a> {
     /// Makes one object; returns it as the API server has it then.
     async fn apply_one(&self, cx: &Context, manifest: &Value) -> Result<Value> {
         let name = &Reference::of(manifest);
-        let looked = self.cluster.get(name).await;
-        if let Some(live) = looked.map_err(|trouble| trouble.failure(name.to_string()))? {
+        let look = || async {
+            let looked = self.cluster.get(name).await;
+            looked.map_err(|trouble| trouble.failure(name.to_string()))
+        };
+        while let Some(live) = look().await? {
             if let Some(owner) = self.cluster.foreign_owner(&live) {
                 let message = format!("belongs to {owner}");
                 return Err(Failure::of(FailureKind::Blocked, name.to_string(), message)
                     .hint("rename or remove it, or choose another environment name"));
             }
-            if live["metadata"]["deletionTimestamp"].is_string() {
-                wait_gone(cx, self.cluster, name, self.deadline).await?;
+            if !live["metadata"]["deletionTimestamp"].is_string() {
+                break;
             }
+            wait_gone(cx, self.cluster, &live, self.deadline).await?;
         }
         let wait = Wait::new(name.to_string(), WEBHOOK)
             .hint("the webhook's controller is not serving: see its pods and logs");
@@ -309,7 +314,7 @@ fn is_alike(one: &Value, other: &Value) -> bool {
 /// Deletes an object unless it is foreign, and returns when it is gone; absent is fine.
 ///
 /// # Errors
-/// A finalizer that nobody removes until the deadline.
+/// A finalizer that nobody removes until the deadline; another run that makes it again.
 pub async fn remove(
     cx: &Context,
     cluster: &Cluster,
@@ -323,26 +328,32 @@ pub async fn remove(
     if cluster.foreign_owner(&live).is_some() {
         return Ok(());
     }
-    let deleted = cluster.delete(name).await;
-    if deleted.map_err(|trouble| trouble.failure(name.to_string()))? {
-        wait_gone(cx, cluster, name, deadline).await?;
+    let deleted = cluster.delete_seen(&live).await;
+    let left = match deleted.map_err(|trouble| trouble.failure(name.to_string()))? {
+        Left::It(live) => wait_gone(cx, cluster, &live, deadline).await?,
+        left => left,
+    };
+    match left {
+        Left::Another => Err(made_again(&name.to_string())),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
+/// Waits until a deleted object is gone; returns what is there then.
 async fn wait_gone(
     cx: &Context,
     cluster: &Cluster,
-    name: &Reference,
+    deleted: &Value,
     deadline: Duration,
-) -> Result<()> {
+) -> Result<Left> {
+    let name = &Reference::of(deleted);
     let wait = Wait::new(name.to_string(), deadline)
         .hint("the controller that removes the finalizer is not working: see its pods and logs");
     cx.wait_for(wait, || async {
-        let looked = cluster.get(name).await;
+        let looked = cluster.left_of(deleted).await;
         match looked.map_err(|trouble| trouble.failure(name.to_string()))? {
-            None => Ok(Poll::Ready(())),
-            Some(live) => Ok(Poll::Pending(why_there(name, &live))),
+            Left::It(live) => Ok(Poll::Pending(why_there(name, &live))),
+            left => Ok(Poll::Ready(left)),
         }
     })
     .await

@@ -30,7 +30,7 @@ pub use forward::PodAnswer;
 pub use kubeconfig::{
     Kubeconfig, merge as merge_kubeconfig, remove as remove_kubeconfig, write as write_kubeconfig,
 };
-pub use object::Reference;
+pub use object::{Left, Reference};
 pub use objects::Objects;
 pub use pods::{PodTrouble, Pods, pods_of};
 pub use ready::{Readiness, condition, readiness};

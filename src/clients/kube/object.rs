@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{
+    Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
+};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
@@ -94,6 +96,17 @@ fn resource(api_version: &str, kind: &str) -> ApiResource {
 fn plain(object: DynamicObject) -> Value {
     // An object that came as JSON goes back to JSON.
     serde_json::to_value(object).unwrap_or_default()
+}
+
+/// What there is under the name of an object that was seen before.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Left {
+    /// The object still.
+    It(Value),
+    /// Another one, which somebody made in its place.
+    Another,
+    /// No object.
+    Nothing,
 }
 
 impl Cluster {
@@ -222,7 +235,41 @@ impl Cluster {
     /// # Errors
     /// What the API server says; a missing object or kind is fine.
     pub async fn delete(&self, object: &Reference) -> Result<bool, Trouble> {
-        let params = &DeleteParams::background();
+        self.delete_with(object, DeleteParams::background()).await
+    }
+
+    /// As [`Cluster::delete`], of one that was seen, and not of another that has its name by now.
+    ///
+    /// # Errors
+    /// What the API server says; a missing object or kind is fine.
+    pub async fn delete_seen(&self, seen: &Value) -> Result<Left, Trouble> {
+        let only = Preconditions {
+            uid: seen["metadata"]["uid"].as_str().map(str::to_owned),
+            ..Preconditions::default()
+        };
+        let params = DeleteParams::background().preconditions(only);
+        match self.delete_with(&Reference::of(seen), params).await {
+            Ok(true) => Ok(Left::It(seen.clone())),
+            Ok(false) => Ok(Left::Nothing),
+            Err(trouble) if trouble.is_conflict() => Ok(Left::Another),
+            Err(trouble) => Err(trouble),
+        }
+    }
+
+    /// What is left of an object that was seen before.
+    ///
+    /// # Errors
+    /// What the API server says.
+    pub async fn left_of(&self, seen: &Value) -> Result<Left, Trouble> {
+        Ok(match self.get(&Reference::of(seen)).await? {
+            None => Left::Nothing,
+            Some(live) if live["metadata"]["uid"] != seen["metadata"]["uid"] => Left::Another,
+            Some(live) => Left::It(live),
+        })
+    }
+
+    async fn delete_with(&self, object: &Reference, params: DeleteParams) -> Result<bool, Trouble> {
+        let params = &params;
         let done = self
             .call(|client| async move { object.api(client).delete(&object.name, params).await })
             .await;

@@ -147,6 +147,53 @@ async fn removal_waits_for_finalizers_and_says_which() {
     server.stop().await;
 }
 
+/// A client whose deletions another run gets in the way of: before or after them, it makes the object anew.
+fn disturbed(client: kube::Client, object: &Value, before: bool) -> kube::Client {
+    let other = Cluster::with_client(access("demo"), client.clone());
+    let object = object.clone();
+    let service = tower::service_fn(move |request: hyper::Request<kube::client::Body>| {
+        let (client, other, object) = (client.clone(), other.clone(), object.clone());
+        async move {
+            let is_deletion = request.method() == hyper::Method::DELETE;
+            let remake = async {
+                let name = Reference::of(&object);
+                other.delete(&name).await.expect("deleted");
+                other.apply(&object).await.expect("made again");
+            };
+            if is_deletion && before {
+                remake.await;
+                return client.send(request).await;
+            }
+            let answer = client.send(request).await;
+            if is_deletion {
+                remake.await;
+            }
+            answer
+        }
+    });
+    kube::Client::new(service, "default")
+}
+
+#[tokio::test]
+async fn what_another_run_makes_again_is_left_to_it() {
+    let (server, client) = testing::start().await;
+    let quiet = Cluster::with_client(access("demo"), client.clone());
+    let object = map("default", "1");
+    let name = Reference::of(&object);
+    for before in [true, false] {
+        quiet.apply(&object).await.expect("made");
+        let cluster = disturbed(client.clone(), &object, before);
+        let cluster = Cluster::with_client(access("demo"), cluster);
+        let failure = remove(&context(), &cluster, &name, Duration::from_secs(10)).await;
+        let failure = failure.expect_err("it is there again");
+        assert_eq!(failure.kind, FailureKind::Blocked);
+        assert!(failure.message.contains("made again"), "{failure}");
+        let live = quiet.get(&name).await.expect("an answer");
+        assert!(live.is_some(), "it is another run's");
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_field_that_does_not_exist_is_refused() {
     let (server, cluster) = start().await;

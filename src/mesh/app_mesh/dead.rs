@@ -9,7 +9,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{API, AppMesh, CONTROLLER_NAME, SYSTEM, control_plane};
-use crate::clients::kube::{Cluster, Reference, Trouble, remove};
+use crate::clients::kube::{Cluster, Left, Reference, Trouble, remove};
+use crate::clients::made_again;
 use crate::engine::{Context, Failure, FailureKind, Poll, Result, Wait};
 use crate::mesh::MeshProvider as _;
 
@@ -80,15 +81,19 @@ pub(super) async fn remove_kinds(cx: &Context, cluster: &Cluster, kinds: &[Value
         let Some(live) = cluster.get(name).await.map_err(failure)? else {
             continue;
         };
-        if cluster.foreign_owner(&live).is_some() || !cluster.delete(name).await.map_err(failure)? {
+        if cluster.foreign_owner(&live).is_some() {
             continue;
         }
-        let kind = live["spec"]["names"]["kind"].as_str().unwrap_or_default();
+        cluster.delete_seen(&live).await.map_err(failure)?;
+        let (live, kind) = (&live, live["spec"]["names"]["kind"].as_str());
+        let kind = kind.unwrap_or_default();
         let wait = Wait::new(name.to_string(), PATIENCE)
             .hint("see what still has finalizers of that kind, then run the same command again");
         cx.wait_for(wait, || async move {
-            if cluster.get(name).await.map_err(failure)?.is_none() {
-                return Ok(Poll::Ready(()));
+            match cluster.left_of(live).await.map_err(failure)? {
+                Left::It(_) => {}
+                Left::Another => return Err(made_again(&name.to_string())),
+                Left::Nothing => return Ok(Poll::Ready(())),
             }
             let held = release_deleted(cluster, kind).await.map_err(failure)?;
             Ok(Poll::Pending(match held {
