@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node as KubernetesNode;
-use kube::api::{Api, DeleteParams, ListParams, Preconditions};
+use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -14,6 +13,10 @@ use super::peer::Assets;
 use super::tokens::NodeTokens;
 use super::{ClusterAccess, NodeOptions, addons};
 use crate::sandbox::aws::eks::{self, Runtime};
+use crate::sandbox::controllers::runtime::Cluster;
+use crate::sandbox::controllers::runtime::cluster::Propagation;
+use crate::sandbox::controllers::runtime::kinds::NODES;
+use crate::sandbox::controllers::runtime::object::{self, Meta as _};
 use crate::sandbox::controllers::{
     ControlPlaneOptions, Shutdown, kubelet, run_control_plane, stopped,
 };
@@ -74,7 +77,7 @@ async fn operate(
     server: &ApiServer,
     shutdown: &mut Shutdown,
 ) {
-    let (admin, client) = (&server.admin, &server.client);
+    let admin = &server.admin;
     let runtime = Runtime {
         endpoint: admin.server.clone(),
         port: admin
@@ -95,10 +98,11 @@ async fn operate(
     eks::started(&mut world.state(), &assignment.key, runtime, server.keys());
     world.touch();
     let (stop, ending) = watch::channel(false);
+    let cluster = Cluster::new(server.client.clone(), "eks", ending.clone());
     let (controller_manager, scheduler) = server.stand_ins();
     let control_plane = tokio::spawn(run_control_plane(
         ControlPlaneOptions {
-            client: client.clone(),
+            cluster: cluster.clone(),
             certificate_authority: admin.certificate_authority.clone(),
             controller_manager,
             scheduler,
@@ -107,14 +111,13 @@ async fn operate(
     ));
     let mut kubelets: BTreeMap<String, Kubelet> = BTreeMap::new();
     let mut self_managed = BTreeSet::new();
-    let mut registered = false;
     loop {
         run_kubelets(world, assignment, tokens, admin, &mut kubelets).await;
         tokio::select! {
             () = stopped(shutdown) => break,
             () = async {
-                observe(world, assignment, client, &mut registered).await;
-                addons::reconcile(world, &assignment.key, client, &mut self_managed).await;
+                observe(world, assignment, &cluster).await;
+                addons::reconcile(world, &assignment.key, &cluster, &mut self_managed).await;
                 tokio::time::sleep(PERIOD).await;
             } => {}
         }
@@ -236,85 +239,46 @@ fn taint(taint: &serde_json::Value) -> Option<(String, String, String)> {
 
 /// Says in the state which nodes are Ready, and deletes the Node objects of instances that are gone, as the cloud's
 /// node lifecycle controller does.
-async fn observe(
-    world: &World,
-    assignment: &Assignment,
-    client: &kube::Client,
-    registered: &mut bool,
-) {
-    let groups = world
-        .state()
-        .eks
-        .clusters
-        .get(&assignment.key)
-        .is_some_and(|cluster| !cluster.nodegroups.is_empty());
-    if !groups && !*registered {
-        return;
-    }
-    let api: Api<KubernetesNode> = Api::all(client.clone());
-    let Ok(nodes) = api.list(&ListParams::default()).await else {
-        return;
-    };
-    *registered = !nodes.items.is_empty();
-    let mut gone = Vec::new();
+async fn observe(world: &World, assignment: &Assignment, cluster: &Cluster) {
+    let nodes = cluster.cache(&NODES);
+    nodes.synced().await;
+    let nodes = nodes.all();
+    let mut known = Vec::new();
     let mut news = false;
     {
         let mut state = world.state();
         let Some(cluster) = state.eks.clusters.get_mut(&assignment.key) else {
             return;
         };
-        let mut known = Vec::new();
         for group in cluster.nodegroups.values_mut() {
             for node in group.nodes.clone() {
                 // By instance: a new one may have the address, and with it the name, of one that has just gone.
-                let seen = nodes.items.iter().find(|seen| is_of(seen, &node.instance));
+                let seen = nodes.iter().find(|seen| is_of(seen, &node.instance));
                 let running = node.state == "running";
                 news |= eks::observe(
                     group,
                     &node.instance,
                     running && seen.is_some(),
-                    running && seen.is_some_and(is_ready),
+                    running && seen.is_some_and(|seen| object::is_true(seen, "Ready")),
                 );
                 known.push(node.instance);
-            }
-        }
-        for node in &nodes.items {
-            if !known.iter().any(|instance| is_of(node, instance)) {
-                gone.push(node.metadata.clone());
             }
         }
     }
     if news {
         world.touch();
     }
-    for node in gone {
-        let only = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: node.uid,
-                resource_version: None,
-            }),
-            ..DeleteParams::default()
-        };
-        let _ = api.delete(&node.name.unwrap_or_default(), &only).await;
+    for node in &nodes {
+        if !known.iter().any(|instance| is_of(node, instance)) {
+            let _ = cluster
+                .delete(&NODES, &node.key(), node.uid(), Propagation::Background)
+                .await;
+        }
     }
 }
 
 /// Whether a Node object stands for that instance.
-fn is_of(node: &KubernetesNode, instance: &str) -> bool {
-    let provider = node
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.provider_id.as_ref());
-    provider.is_some_and(|provider| provider.rsplit('/').next() == Some(instance))
-}
-
-fn is_ready(node: &KubernetesNode) -> bool {
-    node.status
-        .as_ref()
-        .and_then(|status| status.conditions.as_ref())
-        .is_some_and(|conditions| {
-            conditions
-                .iter()
-                .any(|condition| condition.type_ == "Ready" && condition.status == "True")
-        })
+fn is_of(node: &Value, instance: &str) -> bool {
+    let provider = object::text(&node["spec"]["providerID"]);
+    provider.rsplit('/').next() == Some(instance)
 }

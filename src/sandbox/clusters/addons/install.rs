@@ -5,6 +5,9 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::Value;
 
 use super::{AddonSpec, manifests};
+use crate::sandbox::controllers::runtime::kinds::{DAEMON_SETS, DEPLOYMENTS};
+use crate::sandbox::controllers::runtime::object::{self, Meta as _};
+use crate::sandbox::controllers::runtime::{Cluster, Resource};
 
 fn api(client: &kube::Client, object: &Value) -> Option<(Api<DynamicObject>, String)> {
     let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str);
@@ -21,13 +24,30 @@ fn api(client: &kube::Client, object: &Value) -> Option<(Api<DynamicObject>, Str
     Some((api, text("/metadata/name")?.to_owned()))
 }
 
+/// The kind of a workload, on which an add-on's health depends.
+fn workload(object: &Value) -> Option<&'static Resource> {
+    match object::text(&object["kind"]) {
+        "Deployment" => Some(&DEPLOYMENTS),
+        "DaemonSet" => Some(&DAEMON_SETS),
+        _ => None,
+    }
+}
+
 /// Makes or changes the add-on's objects.
-pub async fn install(client: &kube::Client, spec: &AddonSpec) -> Result<(), kube::Error> {
+pub async fn install(cluster: &Cluster, spec: &AddonSpec) -> Result<(), kube::Error> {
     let parameters = PatchParams::apply("eks").force();
     for object in manifests::objects(spec) {
-        if let Some((api, name)) = api(client, &object) {
-            api.patch(&name, &parameters, &Patch::Apply(&object))
-                .await?;
+        let Some((api, name)) = api(cluster.client(), &object) else {
+            continue;
+        };
+        let made = api
+            .patch(&name, &parameters, &Patch::Apply(&object))
+            .await?;
+        // Its health is not that of what was there before.
+        if let Some(resource) = workload(&object)
+            && let Ok(made) = serde_json::to_value(&made)
+        {
+            cluster.remember(resource, &made);
         }
     }
     Ok(())
@@ -47,28 +67,24 @@ pub async fn remove(client: &kube::Client, spec: &AddonSpec) -> Result<(), kube:
 }
 
 /// Whether the add-on's workloads have all they want; else what is missing.
-pub async fn health(client: &kube::Client, spec: &AddonSpec) -> Result<(), String> {
+pub async fn health(cluster: &Cluster, spec: &AddonSpec) -> Result<(), String> {
     const UNHEALTHY: &str =
         "The add-on is unhealthy because it doesn't have the desired number of replicas.";
-    for object in manifests::objects(spec) {
-        let kind = object["kind"].as_str().unwrap_or_default();
-        if !matches!(kind, "Deployment" | "DaemonSet") {
-            continue;
-        }
-        let Some((api, name)) = api(client, &object) else {
+    for wanted in manifests::objects(spec) {
+        let Some(resource) = workload(&wanted) else {
             continue;
         };
-        let live = match api.get_opt(&name).await {
-            Ok(Some(live)) => live,
-            Ok(None) => return Err(format!("{kind} {name} is missing")),
-            Err(error) => return Err(error.to_string()),
+        let known = cluster.cache(resource);
+        known.synced().await;
+        let kind = resource.kind.as_ref();
+        let Some(live) = known.get(&wanted.key()) else {
+            return Err(format!("{kind} {} is missing", wanted.name()));
         };
-        let status = &live.data["status"];
-        let number = |member: &str| status[member].as_i64().unwrap_or(0);
-        let observed = number("observedGeneration") >= live.metadata.generation.unwrap_or(1);
+        let number = |member: &str| live["status"][member].as_i64().unwrap_or(0);
+        let observed = number("observedGeneration") >= live.generation();
         let complete = match kind {
             "DaemonSet" => number("numberReady") >= number("desiredNumberScheduled"),
-            _ => number("availableReplicas") >= live.data["spec"]["replicas"].as_i64().unwrap_or(1),
+            _ => number("availableReplicas") >= live["spec"]["replicas"].as_i64().unwrap_or(1),
         };
         if !(observed && complete) {
             return Err(UNHEALTHY.to_owned());

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::sandbox::aws::eks::{Cluster, Observed};
+use crate::sandbox::controllers::runtime;
 use crate::sandbox::state::World;
 
 /// An add-on to install: what EKS knows of it.
@@ -39,22 +40,22 @@ enum Work {
 pub async fn reconcile(
     world: &World,
     key: &str,
-    client: &kube::Client,
+    api: &runtime::Cluster,
     done: &mut BTreeSet<String>,
 ) {
     for spec in self_managed(world, key) {
-        if !done.contains(&spec.name) && install::install(client, &spec).await.is_ok() {
+        if !done.contains(&spec.name) && install::install(api, &spec).await.is_ok() {
             done.insert(spec.name);
         }
     }
     for work in work(world, key) {
         match work {
             Work::Install(generation, spec) => {
-                let seen = ensure(world, key, client, generation, &spec).await;
+                let seen = ensure(world, key, api, generation, &spec).await;
                 record(world, key, &spec.name, seen);
             }
             Work::Remove(spec) => {
-                if let Err(error) = install::remove(client, &spec).await {
+                if let Err(error) = install::remove(api.client(), &spec).await {
                     tracing::warn!("cannot remove add-on {}: {error}", spec.name);
                     continue;
                 }
@@ -67,7 +68,7 @@ pub async fn reconcile(
 async fn ensure(
     world: &World,
     key: &str,
-    client: &kube::Client,
+    api: &runtime::Cluster,
     generation: u64,
     spec: &AddonSpec,
 ) -> Observed {
@@ -78,14 +79,14 @@ async fn ensure(
         .get(key)
         .and_then(|cluster| cluster.addons.get(&spec.name))
         .is_some_and(|addon| addon.seen.generation == generation);
-    if !installed && let Err(error) = install::install(client, spec).await {
+    if !installed && let Err(error) = install::install(api, spec).await {
         return Observed {
             generation: 0,
             healthy: false,
             message: error.to_string(),
         };
     }
-    match install::health(client, spec).await {
+    match install::health(api, spec).await {
         Ok(()) => Observed {
             generation,
             healthy: true,

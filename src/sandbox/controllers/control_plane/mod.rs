@@ -21,8 +21,8 @@ use super::{Shutdown, stopped};
 /// What the control plane of one cluster needs.
 #[derive(Clone)]
 pub struct ControlPlaneOptions {
-    /// A client of the cluster's API server with the rights of `system:masters`.
-    pub client: kube::Client,
+    /// The cluster, with the rights of `system:masters`.
+    pub cluster: Cluster,
     /// The certificate authority of the API server, PEM: what `kube-root-ca.crt` holds.
     pub certificate_authority: String,
     /// Whether the controller manager's work is to be done here; without, a real one does it.
@@ -33,7 +33,7 @@ pub struct ControlPlaneOptions {
 
 /// Runs the controller manager and the scheduler of one cluster until a shutdown is asked for.
 pub async fn run_control_plane(options: ControlPlaneOptions, mut shutdown: Shutdown) {
-    let cluster = Cluster::new(options.client, "kube-controller-manager", shutdown.clone());
+    let cluster = options.cluster.as_component("kube-controller-manager");
     let mut tasks = JoinSet::new();
     if options.controller_manager {
         run_controller_manager(&mut tasks, &cluster, options.certificate_authority);

@@ -22,16 +22,16 @@ impl Fixture {
     async fn start() -> Self {
         let (server, client) = testing::start().await;
         let (stop, shutdown) = watch::channel(false);
+        let cluster = Cluster::new(client, "test", shutdown.clone());
         tokio::spawn(run_control_plane(
             ControlPlaneOptions {
-                client: client.clone(),
+                cluster: cluster.clone(),
                 certificate_authority: server.ca_pem().to_owned(),
                 controller_manager: true,
                 scheduler: true,
             },
-            shutdown.clone(),
+            shutdown,
         ));
-        let cluster = Cluster::new(client, "test", shutdown);
         let fixture = Fixture {
             cluster,
             _server: server,
