@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::accept::{View, metadata};
 use super::addresses::Addresses;
+use super::admission::Connections;
 use super::rbac::Rules;
 use super::request::{Info, is_escaped};
 use super::resources::{Registry, Resource};
@@ -58,6 +59,8 @@ pub struct Api {
     pub rbac: Mutex<Option<Arc<Rules>>>,
     /// Which addresses Services have.
     pub addresses: Mutex<Addresses>,
+    /// Connections to webhooks.
+    pub webhooks: Connections,
     /// Held while an address or port of a Service is chosen and stored.
     pub allocation: Mutex<()>,
     /// Turns true when the server stops.

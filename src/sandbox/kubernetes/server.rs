@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
+use super::admission::Connections;
 use super::api::{Api, answer};
 use super::apply::{self, Writer};
 use super::resources::Registry;
@@ -124,6 +125,7 @@ pub(super) async fn start(options: ServerOptions) -> Result<Server, ServeError> 
         admin_token: format!("{:032x}{:032x}", fastrand::u128(..), fastrand::u128(..)),
         rbac: Mutex::default(),
         addresses: Mutex::default(),
+        webhooks: Connections::default(),
         allocation: Mutex::default(),
         stopped,
         definitions: Notify::new(),

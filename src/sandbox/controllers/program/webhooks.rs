@@ -15,6 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::super::ContainerContext;
@@ -103,14 +104,19 @@ impl Webhooks {
             .map_err(|error| format!("listen tcp {address}: {error}"))?;
         let webhooks = Arc::new(self);
         let task = tokio::spawn(async move {
+            // They end with the server.
+            let mut connections = JoinSet::new();
             loop {
-                let stream = http::accept(&listener).await;
+                let stream = tokio::select! {
+                    stream = http::accept(&listener) => stream,
+                    _ = connections.join_next(), if !connections.is_empty() => continue,
+                };
                 // A certificate that is being replaced at this moment fails this connection only.
                 let Ok(acceptor) = certificate.acceptor() else {
                     continue;
                 };
                 let webhooks = webhooks.clone();
-                tokio::spawn(async move {
+                connections.spawn(async move {
                     let Some(stream) = http::secure(&acceptor, stream).await else {
                         return;
                     };

@@ -1,6 +1,7 @@
 //! How a webhook is reached: where its Service's endpoints are, over HTTPS.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full};
@@ -28,7 +29,7 @@ struct Target {
     host: String,
     /// What the API shows, for messages.
     shown: String,
-    address: std::result::Result<SocketAddr, String>,
+    address: Result<SocketAddr, String>,
     path: String,
 }
 
@@ -38,11 +39,12 @@ pub async fn call(
     config: &Value,
     review: &Value,
     seconds: u64,
-) -> (String, std::result::Result<Value, Trouble>) {
+) -> (String, Result<Value, Trouble>) {
     let target = target(attributes, config, seconds);
     let url = target.url.clone();
     let limit = Duration::from_secs(seconds);
-    let result = match tokio::time::timeout(limit, post(&target, config, review)).await {
+    let post = post(&target, &attributes.api.webhooks, config, review);
+    let result = match tokio::time::timeout(limit, post).await {
         Ok(result) => result,
         Err(_) => Err(Trouble::Connect("context deadline exceeded".into())),
     };
@@ -98,7 +100,7 @@ fn endpoint(
     namespace: &str,
     name: &str,
     port: u64,
-) -> std::result::Result<(Ipv4Addr, u16), String> {
+) -> Result<(Ipv4Addr, u16), String> {
     let store = &attributes.api.store;
     let service = store
         .get("services", namespace, name)
@@ -133,12 +135,41 @@ fn endpoint(
     fastrand::choice(found).ok_or_else(|| format!("no endpoints available for service {name:?}"))
 }
 
-async fn post(
-    target: &Target,
-    config: &Value,
-    review: &Value,
-) -> std::result::Result<Value, Trouble> {
-    let address = target.address.clone().map_err(Trouble::Connect)?;
+/// Connections to webhooks that wait for the next call: a real API server keeps them, too.
+#[derive(Default)]
+pub struct Connections(Mutex<Vec<(Peer, Sender)>>);
+
+type Sender = hyper::client::conn::http1::SendRequest<Full<Bytes>>;
+
+/// Who is at the other end of a connection: the address, the name in its certificate, and the authorities that vouch for it.
+type Peer = (SocketAddr, String, String);
+
+impl Connections {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Peer, Sender)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection that nobody uses, if there is one.
+    async fn take(&self, peer: &Peer) -> Option<Sender> {
+        loop {
+            let (_, mut sender) = {
+                let mut idle = self.lock();
+                idle.retain(|(_, sender)| !sender.is_closed());
+                let found = idle.iter().rposition(|(known, _)| known == peer)?;
+                idle.swap_remove(found)
+            };
+            if sender.ready().await.is_ok() {
+                return Some(sender);
+            }
+        }
+    }
+
+    fn keep(&self, peer: Peer, sender: Sender) {
+        self.lock().push((peer, sender));
+    }
+}
+
+async fn dial(target: &Target, address: SocketAddr, config: &Value) -> Result<Sender, Trouble> {
     let stream = TcpStream::connect(address).await.map_err(|error| {
         let why = match error.kind() {
             std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
@@ -155,12 +186,29 @@ async fn post(
         .connect(host, stream)
         .await
         .map_err(|error| Trouble::Connect(untrusted(&error, &target.host)))?;
-    let gone = |error: hyper::Error| Trouble::Connect(error.to_string());
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(gone)?;
-    // Ends with the connection, which ends with the sender.
-    let connection = tokio::spawn(connection);
+        .map_err(|error| gone(&error))?;
+    // Ends with the sender, or when the other side hangs up.
+    tokio::spawn(connection);
+    Ok(sender)
+}
+
+/// A connection that ended, in Go's words.
+fn gone(error: &hyper::Error) -> Trouble {
+    Trouble::Connect(match error.is_incomplete_message() {
+        true => "EOF".to_owned(),
+        false => error.to_string(),
+    })
+}
+
+async fn post(
+    target: &Target,
+    connections: &Connections,
+    config: &Value,
+    review: &Value,
+) -> Result<Value, Trouble> {
+    let address = target.address.clone().map_err(Trouble::Connect)?;
     let request = Request::post(target.path.as_str())
         .header("host", target.host.as_str())
         .header("content-type", "application/json")
@@ -168,15 +216,27 @@ async fn post(
         .header("user-agent", "kube-apiserver-admission")
         .body(Full::new(Bytes::from(review.to_string())))
         .map_err(|error| Trouble::Connect(error.to_string()))?;
-    let response = sender.send_request(request).await.map_err(gone)?;
+    let bundle = object::text(config, "caBundle").to_owned();
+    let peer = (address, target.host.clone(), bundle);
+    let kept = connections.take(&peer).await;
+    let is_kept = kept.is_some();
+    let mut sender = match kept {
+        Some(sender) => sender,
+        None => dial(target, address, config).await?,
+    };
+    let response = match sender.send_request(request.clone()).await {
+        // The other side had just hung up, and nothing was sent.
+        Err(error) if is_kept && error.is_canceled() => {
+            sender = dial(target, address, config).await?;
+            sender.send_request(request).await
+        }
+        response => response,
+    };
+    let response = response.map_err(|error| gone(&error))?;
     let status = response.status();
-    let body = response
-        .into_body()
-        .collect()
-        .await
-        .map_err(gone)?
-        .to_bytes();
-    connection.abort();
+    let body = response.into_body().collect().await;
+    let body = body.map_err(|error| gone(&error))?.to_bytes();
+    connections.keep(peer, sender);
     if !status.is_success() {
         let text = String::from_utf8_lossy(&body);
         let text = text.trim();

@@ -14,6 +14,7 @@ use super::api::Api;
 use super::object;
 use super::resources::Resource;
 use super::status::{Result, Status};
+pub use calling::Connections;
 use webhooks::Rounds;
 
 /// What is about to happen to an object.

@@ -1,6 +1,7 @@
 //! Webhooks, with a small one of our own behind a Service.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -9,7 +10,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 
 use super::super::testing::start;
 use super::{from, message, reviews};
@@ -23,13 +25,46 @@ fn label(_: &str, request: &Value) -> Value {
     json!({"allowed": true, "patchType": "JSONPatch", "patch": STANDARD.encode(patch.to_string())})
 }
 
+/// What lies between a caller and a webhook.
+struct Line(Arc<Mutex<JoinSet<()>>>);
+
+impl Line {
+    fn start(listener: TcpListener, webhook: SocketAddr) -> Line {
+        let connections: Arc<Mutex<JoinSet<()>>> = Arc::default();
+        let line = Line(connections.clone());
+        tokio::spawn(async move {
+            while let Ok((mut caller, _)) = listener.accept().await {
+                connections.lock().expect("connections").spawn(async move {
+                    if let Ok(mut webhook) = TcpStream::connect(webhook).await {
+                        let _ = tokio::io::copy_bidirectional(&mut caller, &mut webhook).await;
+                    }
+                });
+            }
+        });
+        line
+    }
+
+    fn connections(&self) -> usize {
+        let mut connections = self.0.lock().expect("connections");
+        while connections.try_join_next().is_some() {}
+        connections.len()
+    }
+
+    fn hang_up(&self) {
+        self.0.lock().expect("connections").abort_all();
+    }
+}
+
 #[tokio::test]
 async fn webhooks_are_found_through_their_service() {
     let (server, kube) = start().await;
-    let listener = TcpListener::bind((Ipv4Addr::new(127, 9, 8, 7), 0))
-        .await
-        .expect("a port");
+    let bind = async |address: [u8; 4]| {
+        let listener = TcpListener::bind((Ipv4Addr::from(address), 0)).await;
+        listener.expect("a port")
+    };
+    let (listener, webhook) = (bind([127, 9, 8, 7]).await, bind([127, 0, 0, 1]).await);
     let port = listener.local_addr().expect("an address").port();
+    let line = Line::start(listener, webhook.local_addr().expect("an address"));
     let hooks: Api<MutatingWebhookConfiguration> = Api::all(kube.clone());
     let configuration = |ca: &str| {
         json!({
@@ -107,7 +142,7 @@ async fn webhooks_are_found_through_their_service() {
         .patch("hook-1", &apply, &Patch::Apply(slice(port)))
         .await
         .expect("applied");
-    let ca = reviews::serve(listener, "hook.default.svc", label);
+    let ca = reviews::serve(webhook, "hook.default.svc", label);
     assert_eq!(
         message(create("a").await),
         (
@@ -137,5 +172,11 @@ async fn webhooks_are_found_through_their_service() {
             "admission webhook \"maps.example.dev\" denied the request: not this one".into()
         )
     );
+    // One connection serves every call, until it ends.
+    create("b").await.expect("created");
+    assert_eq!(line.connections(), 1);
+    line.hang_up();
+    create("c").await.expect("created");
+    assert_eq!(line.connections(), 1);
     server.stop().await;
 }
