@@ -13,7 +13,9 @@ use super::open_groups::closed_entrance;
 use super::sweep;
 use crate::clients::Clients;
 use crate::clients::aws::failed;
-use crate::clients::kube::{Bundle, Cluster, Denials, Reference, Template, Trouble, remove};
+use crate::clients::kube::{
+    Bundle, Cluster, Denials, Reference, Template, Trouble, remove, renew_pods,
+};
 use crate::config::{Environment, Names, OWNER_TAG};
 use crate::engine::{
     Change, Context, Expected, Failure, FailureKind, Input, Observed, Poll, Result, Step, StepId,
@@ -223,6 +225,7 @@ pub(super) async fn remove_ingress(
                 release(cx, cluster, &ingress).await?;
                 break;
             }
+            renew_pods(cx, cluster, &deployment()).await?;
             cx.progress("taking away the rules that keep its security groups");
             sweep::let_go_of_groups(clients, &environment.name).await?;
         }

@@ -10,7 +10,7 @@ use super::TAKEN_AWAY;
 use super::connection::{Cluster, Trouble};
 use super::drift::difference;
 use super::object::{Left, Reference};
-use super::pods::{PodWatch, Pods, pods_of};
+use super::pods::{self, PodWatch, Pods, pods_of};
 use super::ready::{Readiness, readiness};
 use crate::clients::made_again;
 use crate::engine::{Context, Failure, FailureKind, Observed, Poll, Result, Wait};
@@ -132,7 +132,7 @@ impl<'a> Bundle<'a> {
         if live["metadata"]["deletionTimestamp"].is_string() {
             return Ok(Seen::Going);
         }
-        let drift = match self.cluster.dry_run(manifest).await {
+        let mut drift = match self.cluster.dry_run(manifest).await {
             Ok(wanted) => difference(&live, &wanted),
             // Deleted since.
             Err(trouble) if trouble.is_not_found() => return Ok(Seen::Missing),
@@ -140,10 +140,26 @@ impl<'a> Bundle<'a> {
             Err(Trouble::Status(status)) => vec![status.message.clone()],
             Err(trouble) => return Err(trouble),
         };
-        Ok(Seen::There {
-            drift,
-            readiness: (self.readiness)(&live),
-        })
+        let readiness = (self.readiness)(&live);
+        if readiness == Readiness::Ready && self.gives_role(manifest) {
+            let pods = pods_of(self.cluster, &live).await?;
+            if let (Some(trouble), false) = (pods.trouble, pods.without_role.is_empty()) {
+                drift.push(trouble.words);
+            }
+        }
+        Ok(Seen::There { drift, readiness })
+    }
+
+    /// Whether it is a Deployment whose account gets a role here: its pods may be ready without, and do nothing.
+    fn gives_role(&self, manifest: &Value) -> bool {
+        let account = &manifest["spec"]["template"]["spec"]["serviceAccountName"];
+        account.is_string()
+            && self.manifests.iter().any(|one| {
+                one["kind"] == "ServiceAccount"
+                    && one["metadata"]["name"] == *account
+                    && one["metadata"]["namespace"] == manifest["metadata"]["namespace"]
+                    && one["metadata"]["annotations"][pods::ROLE].is_string()
+            })
     }
 
     /// Makes all of it, in order, and returns when it is ready. Objects of one kind that follow one another need nothing
@@ -163,6 +179,7 @@ impl<'a> Bundle<'a> {
             // What came back is how it is: most kinds have nothing that has to become ready.
             unready.extend(made.filter_map(|(manifest, live)| {
                 let is_ready = matches!((self.readiness)(&live), Readiness::Ready)
+                    && !self.gives_role(manifest)
                     && !live["metadata"]["deletionTimestamp"].is_string();
                 (!is_ready).then_some(manifest)
             }));
@@ -235,6 +252,11 @@ impl<'a> Bundle<'a> {
                 return Err(taken_away(name, "is being deleted"));
             }
             match (self.readiness)(&live) {
+                Readiness::Ready if self.gives_role(manifest) => {
+                    let coming = pods::renew(self.cluster, &live).await;
+                    let coming = coming.map_err(|trouble| trouble.failure(name.to_string()))?;
+                    Ok(coming.map_or(Poll::Ready(()), Poll::Pending))
+                }
                 Readiness::Ready => Ok(Poll::Ready(())),
                 Readiness::Failed(why) => Err(self.explain(&live, name, &why).await),
                 Readiness::Waiting(how) if name.kind == "Deployment" => {

@@ -7,12 +7,21 @@ use kube::api::{Api, LogParams};
 use serde_json::Value;
 
 use super::connection::{Cluster, Trouble};
+use super::object::Reference;
 use super::ready::condition;
+use crate::engine::{Context, FailureKind, Poll, Result, Wait};
 
 /// Pods take this long to start when nothing keeps them.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// Crashes before it is clear that a pod does not start: the first may come from a race with its sidecar.
 const CRASHES: i64 = 3;
+/// How long a controller's pods may take to be made again.
+const RENEWAL: Duration = Duration::from_secs(60);
+
+/// The annotation of a service account whose pods get a role's credentials.
+pub(super) const ROLE: &str = "eks.amazonaws.com/role-arn";
+/// What a pod with credentials has: a role's, or those of a pod identity association.
+const CREDENTIALS: [&str; 2] = ["AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
 
 /// What is the matter with pods.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,16 +37,77 @@ pub struct PodTrouble {
 /// The pods of a Deployment.
 #[derive(Clone, Debug, Default)]
 pub struct Pods {
-    /// How many of them are ready.
+    /// How many of them are ready to stay.
     pub ready: usize,
     /// What keeps others from it.
     pub trouble: Option<PodTrouble>,
     /// How the first of the others is, whether that is trouble or takes its time.
     pub unready: Option<PodTrouble>,
+    /// Those that were made without the role of their service account, ready or not. EKS gives credentials to a pod when it
+    /// is made, and lets it through without them when it cannot look at the account just then
+    /// (<https://github.com/aws/amazon-eks-pod-identity-webhook/issues/174>); it never gets them afterwards.
+    pub without_role: Vec<Value>,
 }
 
-/// What keeps the pods of a Deployment that is waited for. They are looked at less and less often: to find them by their
-/// labels an API server goes through all pods of the namespace.
+impl Pods {
+    /// Deletes those that were made without their role: their Deployment makes them again.
+    async fn renew(&self, cluster: &Cluster) -> Result<(), Trouble> {
+        for pod in &self.without_role {
+            cluster.delete_seen(pod).await?;
+        }
+        Ok(())
+    }
+}
+
+/// What is still to come until all pods of a Deployment are ready and have the role of their account; those that lack it
+/// are made again.
+///
+/// # Errors
+/// What the API server says.
+pub(super) async fn renew(
+    cluster: &Cluster,
+    deployment: &Value,
+) -> Result<Option<String>, Trouble> {
+    let pods = pods_of(cluster, deployment).await?;
+    pods.renew(cluster).await?;
+    let wanted = deployment["spec"]["replicas"].as_u64().unwrap_or(1);
+    Ok(match &pods.trouble {
+        Some(trouble) if !pods.without_role.is_empty() => Some(trouble.words.clone()),
+        _ if (pods.ready as u64) < wanted => Some(format!("{} of {wanted} pods ready", pods.ready)),
+        _ => None,
+    })
+}
+
+/// Has the pods of a controller made again that were made without their role, as which it never gets to what it is waited
+/// for, and gives them a while to become ready.
+///
+/// # Errors
+/// What the API server says.
+pub async fn renew_pods(cx: &Context, cluster: &Cluster, controller: &Reference) -> Result<()> {
+    let failure = |trouble: Trouble| trouble.failure(controller.to_string());
+    let Some(live) = cluster.get(controller).await.map_err(failure)? else {
+        return Ok(());
+    };
+    let pods = pods_of(cluster, &live).await.map_err(failure)?;
+    if pods.without_role.is_empty() {
+        return Ok(());
+    }
+    let wait = Wait::new(controller.to_string(), RENEWAL);
+    let waited = cx.wait_for(wait, || async {
+        let Some(live) = cluster.get(controller).await.map_err(failure)? else {
+            return Ok(Poll::Ready(()));
+        };
+        let coming = renew(cluster, &live).await.map_err(failure)?;
+        Ok(coming.map_or(Poll::Ready(()), Poll::Pending))
+    });
+    match waited.await {
+        Err(late) if late.kind == FailureKind::Timeout => Ok(()),
+        waited => waited,
+    }
+}
+
+/// What keeps the pods of a Deployment that is waited for; those without their role are made again. They are looked at less
+/// and less often: to find them by their labels an API server goes through all pods of the namespace.
 #[derive(Debug, Default)]
 pub struct PodWatch {
     /// Not before this time of the wait.
@@ -57,7 +127,9 @@ impl PodWatch {
         waited: Duration,
     ) -> Result<Option<&PodTrouble>, Trouble> {
         if waited >= self.next.max(FIRST_LOOK) {
-            self.trouble = pods_of(cluster, deployment).await?.trouble;
+            let pods = pods_of(cluster, deployment).await?;
+            pods.renew(cluster).await?;
+            self.trouble = pods.trouble;
             self.next = waited + waited / 3;
         }
         Ok(self.trouble.as_ref())
@@ -91,13 +163,31 @@ pub async fn pods_of(cluster: &Cluster, deployment: &Value) -> Result<Pods, Trou
         }
     };
     let mut found = Pods::default();
-    for pod in &pods {
+    let stay = |pod: &&Value| !pod["metadata"]["deletionTimestamp"].is_string();
+    for pod in pods.iter().filter(stay) {
         if matches!(condition(pod, "Ready"), Some(("True", _))) {
             found.ready += 1;
-        } else if found.trouble.is_none() && !pod["metadata"]["deletionTimestamp"].is_string() {
+        } else if found.trouble.is_none() {
             found.trouble = trouble_of(cluster, namespace, pod).await;
             found.unready = found.unready.or_else(|| unready(namespace, pod));
         }
+    }
+    let bare: Vec<&Value> = pods
+        .iter()
+        .filter(stay)
+        .filter(|pod| is_bare(pod))
+        .collect();
+    if !bare.is_empty()
+        && let Some(role) = role_of(cluster, namespace, deployment).await?
+    {
+        found.without_role = bare.into_iter().cloned().collect();
+        let pod = &found.without_role[0]["metadata"]["name"];
+        let pod = pod.as_str().unwrap_or_default();
+        found.trouble = Some(PodTrouble {
+            words: format!("pod {pod} was made without the credentials of {role}"),
+            hint: format!("kubectl -n {namespace} delete pod {pod}"),
+            is_final: false,
+        });
     }
     if found.trouble.is_none()
         && let Some(("True", words)) = condition(deployment, "ReplicaFailure")
@@ -109,6 +199,35 @@ pub async fn pods_of(cluster: &Cluster, deployment: &Value) -> Result<Pods, Trou
         });
     }
     Ok(found)
+}
+
+/// Whether no container of a pod that runs has credentials.
+fn is_bare(pod: &Value) -> bool {
+    if matches!(
+        pod["status"]["phase"].as_str(),
+        Some("Succeeded" | "Failed")
+    ) {
+        return false;
+    }
+    let containers = pod["spec"]["containers"].as_array();
+    let env = |container: &Value| container["env"].as_array().cloned().unwrap_or_default();
+    let mut variables = containers.into_iter().flatten().flat_map(env);
+    !variables.any(|one| CREDENTIALS.iter().any(|name| one["name"] == *name))
+}
+
+/// The role that the pods of a Deployment are to have.
+async fn role_of(
+    cluster: &Cluster,
+    namespace: &str,
+    deployment: &Value,
+) -> Result<Option<String>, Trouble> {
+    let account = deployment["spec"]["template"]["spec"]["serviceAccountName"].as_str();
+    let account = account.unwrap_or("default");
+    let account = Reference::namespaced("v1", "ServiceAccount", namespace, account);
+    let live = cluster.get(&account).await?;
+    let role =
+        live.and_then(|live| Some(live["metadata"]["annotations"][ROLE].as_str()?.to_owned()));
+    Ok(role)
 }
 
 async fn trouble_of(cluster: &Cluster, namespace: &str, pod: &Value) -> Option<PodTrouble> {

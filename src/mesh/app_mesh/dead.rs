@@ -9,11 +9,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{API, AppMesh, CONTROLLER_NAME, SYSTEM, control_plane};
-use crate::clients::kube::{Cluster, Left, Reference, Trouble, remove};
+use crate::clients::kube::{Cluster, Left, Reference, Trouble, remove, renew_pods};
 use crate::clients::made_again;
 use crate::engine::{Context, Failure, FailureKind, Poll, Result, Wait};
 use crate::mesh::MeshProvider as _;
 
+/// How long an object may take to go before it is looked whether its controller can do anything.
+const SOON: Duration = Duration::from_secs(10);
 /// How long a living controller gets to take one finalizer off.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a deleted object may take to go before it counts as in use.
@@ -50,11 +52,13 @@ pub(super) async fn remove_all(
     for name in names {
         let is_alive = is_controller_alive(cluster).await;
         if !has_ended && is_alive.map_err(|trouble| trouble.failure(name.to_string()))? {
-            match remove(cx, cluster, name, PATIENCE).await {
-                Err(Failure {
-                    kind: FailureKind::Timeout,
-                    ..
-                }) => {}
+            let mut removed = remove(cx, cluster, name, SOON).await;
+            if is_late(&removed) {
+                renew_pods(cx, cluster, &deployment()).await?;
+                removed = remove(cx, cluster, name, PATIENCE).await;
+            }
+            match removed {
+                late if is_late(&late) => {}
                 done => {
                     done?;
                     continue;
@@ -70,6 +74,10 @@ pub(super) async fn remove_all(
         release(cx, cluster, name).await?;
     }
     Ok(())
+}
+
+fn is_late(removed: &Result<()>) -> bool {
+    matches!(removed, Err(failure) if failure.kind == FailureKind::Timeout)
 }
 
 /// Removes custom resource definitions. A definition goes once its last object has, which waits for the controller, and

@@ -1,6 +1,7 @@
 //! What is left when something the environment lives on is gone: `down` still ends with nothing left.
 
 mod half;
+mod roles;
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
