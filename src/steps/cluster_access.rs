@@ -89,8 +89,9 @@ impl Step for CallerAccess {
 
     async fn apply(&self, cx: &Context, _: &Change) -> Result<()> {
         let identity = self.clients.identity().await?;
-        let eks = &self.clients.eks;
-        let created = eks
+        let plane = self.control_plane.get(cx)?;
+        let client = &self.clients.eks;
+        let created = client
             .create_access_entry()
             .cluster_name(self.cluster())
             .principal_arn(&identity.principal)
@@ -101,16 +102,15 @@ impl Step for CallerAccess {
             Ok(_) => {}
             Err(error) if is(&error, eks::IN_USE) => {}
             Err(error) => {
-                let plane = self.control_plane.get(cx)?;
                 let refused = failed(self.resource())(error);
-                return Err(plane.refusal(eks, refused).await);
+                return Err(plane.refusal(client, refused).await);
             }
         }
         // Access entries are eventually consistent: the one just made may not be found for a moment.
         let scope = AccessScope::builder()
             .r#type(AccessScopeType::Cluster)
             .build();
-        let request = eks
+        let request = client
             .associate_access_policy()
             .cluster_name(self.cluster())
             .principal_arn(&identity.principal)
@@ -120,6 +120,8 @@ impl Step for CallerAccess {
         cx.wait_for(wait, async || match request.clone().send().await {
             Ok(_) => Ok(Poll::Ready(())),
             Err(error) if is(&error, eks::NOT_FOUND) => {
+                // Or there is no cluster any more.
+                eks::refuse_gone(client, &plane.name, &plane.endpoint).await?;
                 Ok(Poll::Pending("the access entry does not show yet".into()))
             }
             Err(error) => Err(failed(self.resource())(error)),

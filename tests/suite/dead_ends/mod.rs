@@ -136,23 +136,41 @@ fn down_without_the_cluster_leaves_nothing_and_up_makes_it_again() {
     world.run(&["sandbox", "faults", "clear"]).succeeds();
     world.run(&["up", "--sandbox"]).succeeds();
     // What EKS refuses for a cluster that goes is no trouble of its own.
-    runtime.block_on(async {
-        let request = world.clients().await.eks.delete_addon();
-        let request = request.cluster_name("meshctl-demo");
-        request.addon_name("kube-proxy").send().await.unwrap();
-    });
-    let held = json!({"calls": "eks:CreateAddon", "kind": "held"});
-    let held = drive::add_fault(&world, &held);
-    let mut up = Running::start(world.command(&["up", "--sandbox"]), world.path());
-    wait_until("add-on", || drive::has_struck(&world, held).then_some(()));
-    delete();
-    world.run(&["sandbox", "faults", "clear"]).succeeds();
-    names_another_run(&mut up);
-    assert!(!up.said().contains("ACTIVE status"), "{}", up.said());
-    world.run(&["up", "--sandbox"]).succeeds();
+    for (call, words) in [
+        ("eks:CreateAddon", "ACTIVE status"),
+        ("eks:AssociateAccessPolicy", "does not show yet"),
+    ] {
+        runtime.block_on(take_away_an_addon_and_the_administrators(&world));
+        let held = drive::add_fault(&world, &json!({"calls": call, "kind": "held"}));
+        let mut up = Running::start(world.command(&["up", "--sandbox"]), world.path());
+        wait_until(call, || drive::has_struck(&world, held).then_some(()));
+        delete();
+        world.run(&["sandbox", "faults", "clear"]).succeeds();
+        names_another_run(&mut up);
+        assert!(!up.said().contains(words), "{}", up.said());
+        world.run(&["up", "--sandbox"]).succeeds();
+    }
     world.run(&["plan", "--sandbox"]).succeeds();
     delete();
     ends_with_nothing_left(&world);
+}
+
+async fn take_away_an_addon_and_the_administrators(world: &World) {
+    let eks = world.clients().await.eks;
+    let cluster = "meshctl-demo";
+    let addon = eks.delete_addon().cluster_name(cluster);
+    addon.addon_name("kube-proxy").send().await.unwrap();
+    let entries = eks.list_access_entries().cluster_name(cluster);
+    for entry in entries.send().await.unwrap().access_entries() {
+        let policies = eks.list_associated_access_policies();
+        let policies = policies.cluster_name(cluster).principal_arn(entry);
+        for policy in policies.send().await.unwrap().associated_access_policies() {
+            let taken = eks.disassociate_access_policy().cluster_name(cluster);
+            let taken = taken.principal_arn(entry);
+            let taken = taken.policy_arn(policy.policy_arn().unwrap());
+            taken.send().await.unwrap();
+        }
+    }
 }
 
 #[test]
