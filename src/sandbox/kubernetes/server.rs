@@ -268,13 +268,16 @@ async fn keep_house(api: Arc<Api>, kubernetes: Ipv4Addr) {
         bootstrap(&api, kubernetes);
         let limit = object::stamp(jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1));
         for event in api.store.all("events", "") {
+            let made = object::text(&event.value["metadata"], "creationTimestamp");
+            if made >= limit.as_str() {
+                continue;
+            }
             // The hour begins with the last write, whatever times the event itself tells.
             let metadata = &event.value["metadata"];
             let managers = metadata["managedFields"].as_array().into_iter().flatten();
             let writes = managers.filter_map(|manager| manager["time"].as_str());
-            let last = writes.chain(metadata["creationTimestamp"].as_str()).max();
             // All of one form, so that they compare as text.
-            if last.is_some_and(|last| last < limit.as_str()) {
+            if writes.max().is_none_or(|last| last < limit.as_str()) {
                 // Whoever changed it in the meantime keeps it.
                 let _ = api
                     .store
