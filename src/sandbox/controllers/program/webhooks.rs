@@ -56,10 +56,10 @@ impl Webhooks {
         let Some((_, handler)) = self.handlers.iter().find(|(known, _)| *known == path) else {
             return (StatusCode::NOT_FOUND, Value::Null);
         };
-        let Ok(review) = serde_json::from_slice::<Value>(body) else {
+        let Ok(mut review) = serde_json::from_slice::<Value>(body) else {
             return (StatusCode::BAD_REQUEST, Value::Null);
         };
-        let request = review["request"].clone();
+        let request = review["request"].take();
         let mut response = json!({ "uid": request["uid"], "allowed": true });
         match handler(request.clone()).await {
             Ok(object) => {

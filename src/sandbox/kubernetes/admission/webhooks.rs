@@ -385,11 +385,12 @@ fn review(
         "requestResource": plural,
         "operation": attributes.operation,
         "userInfo": user_value(attributes.user),
-        "object": shown(object),
-        "oldObject": shown(old),
         "dryRun": attributes.dry_run,
         "options": options,
     });
+    // Moved, where `json!` would copy them whole.
+    request["object"] = shown(object);
+    request["oldObject"] = shown(old);
     // A name that is still to be made is none, nor is that of one of a collection.
     let name = match (attributes.operation, object) {
         ("CREATE", Some(object)) if attributes.subresource.is_empty() => object::name(object),
@@ -407,5 +408,7 @@ fn review(
         request["subResource"] = attributes.subresource.into();
         request["requestSubResource"] = attributes.subresource.into();
     }
-    json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1", "request": request})
+    let mut review = json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1"});
+    review["request"] = request;
+    review
 }
