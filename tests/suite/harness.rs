@@ -80,6 +80,15 @@ impl World {
         command
     }
 
+    /// What the sandbox said last.
+    pub fn log(&self) -> String {
+        let log = std::fs::read_to_string(self.sandbox_directory().join("sandbox.log"));
+        let log = log.unwrap_or_default();
+        let tail: Vec<&str> = log.lines().rev().take(40).collect();
+        let tail: Vec<&str> = tail.into_iter().rev().collect();
+        format!("the sandbox's log ends with:\n{}", tail.join("\n"))
+    }
+
     /// Starts the sandbox, faster than a user would.
     pub fn start_sandbox(&self) {
         let mut arguments = vec!["sandbox", "start", "--speed", SPEED];
@@ -198,13 +207,7 @@ impl Drop for World {
     fn drop(&mut self) {
         let stopped = self.command(&["sandbox", "stop"]).output();
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.sandbox_directory().join("sandbox.log"))
-                .unwrap_or_default();
-            let tail: Vec<&str> = log.lines().rev().take(40).collect();
-            eprintln!(
-                "the sandbox's log ends with:\n{}",
-                tail.into_iter().rev().collect::<Vec<_>>().join("\n")
-            );
+            eprintln!("{}", self.log());
         } else {
             assert!(
                 stopped.is_ok_and(|output| output.status.success()),

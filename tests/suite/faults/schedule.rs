@@ -233,8 +233,9 @@ impl Bench {
             if began.elapsed() > SETTLING {
                 let difference = now.map(|now| wanted.difference(&now));
                 return Err(format!(
-                    "another state than without the fault:\n{}",
-                    difference.unwrap_or_else(|| "it cannot be read\n".into())
+                    "another state than without the fault:\n{}{}\n",
+                    difference.unwrap_or_else(|| "it cannot be read\n".into()),
+                    self.world.log()
                 ));
             }
             std::thread::sleep(Duration::from_millis(200));
