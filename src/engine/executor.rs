@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::context::{Context, Shared};
 use super::graph::Node;
+use super::standing::{CALM, Watch, undermined};
 use super::{
     Cancellation, Change, EventKind, Failure, FailureKind, Graph, Listener, Observed, Outcome,
     Phase, Result, Silence, StepId, StepInfo,
@@ -148,8 +149,13 @@ impl Executor {
 
     /// Makes everything as wanted.
     pub async fn up(&self, graph: &Graph) -> Report {
+        self.up_watching(graph, &Watch::new(CALM)).await
+    }
+
+    /// As [`Executor::up`], with an eye on what working steps stand on.
+    pub(super) async fn up_watching(&self, graph: &Graph, watch: &Watch) -> Report {
         self.run(graph, Phase::Apply, forwards(graph))
-            .walk(apply_step)
+            .walk(|node, cx| apply_step(graph, node, cx, watch))
             .await
     }
 
@@ -497,8 +503,13 @@ async fn gather_step(node: &Node, cx: Context) -> Outcome {
     Outcome::Unchanged
 }
 
-async fn apply_step(node: &Node, cx: Context) -> Outcome {
-    match try_apply(node, &cx).await {
+async fn apply_step(graph: &Graph, node: &Node, cx: Context, watch: &Watch) -> Outcome {
+    let applied = tokio::select! {
+        biased;
+        applied = try_apply(node, &cx) => applied,
+        failure = undermined(graph, node, &cx, watch) => Err(failure),
+    };
+    match applied {
         Ok(outcome) => outcome,
         Err(failure) => failed(failure),
     }

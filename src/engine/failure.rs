@@ -55,6 +55,13 @@ impl Failure {
         }
     }
 
+    /// Something that was there and that somebody else deletes or has deleted; how that is known.
+    pub fn taken_away(resource: impl Into<String>, how: impl ToString) -> Self {
+        Self::of(FailureKind::Blocked, resource, how).hint(
+            "something else takes it away, such as another run that removes the environment: let that end or stop it, then run the same command again",
+        )
+    }
+
     /// Adds what to do next.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());

@@ -3,7 +3,7 @@
 //! The engine knows no command line, no AWS, no Kubernetes and no terminal. It says everything it has to say as
 //! [`Event`]s. Its laws: one graph, two orders; a step starts as soon as its own dependencies are done; after a failure
 //! independent branches finish and dependents are skipped; a half-made thing is an observation of its own; waits are
-//! conditions with deadlines.
+//! conditions with deadlines; a step whose ground is taken away while it works says so and ends.
 
 mod context;
 mod event;
@@ -11,6 +11,7 @@ mod executor;
 mod failure;
 mod graph;
 mod journal;
+mod standing;
 mod step;
 
 pub use context::{Cancellation, Context, Poll, Wait};
