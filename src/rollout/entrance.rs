@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::sampling::{client, why};
 use crate::clients::kube::{Cluster, Reference};
@@ -47,11 +48,13 @@ pub async fn entrance(cluster: &Cluster, environment: &Environment) -> Result<Op
     let live = cluster.get(&ingress).await;
     let live = live.map_err(|trouble| trouble.failure(ingress.to_string()))?;
     let port = environment.ingress.port.unwrap_or(80);
-    Ok(live.and_then(|live| {
-        let place = live.pointer("/status/loadBalancer/ingress/0")?;
-        let host = place["hostname"].as_str().or(place["ip"].as_str())?;
-        Some(Entrance::at(host, port))
-    }))
+    Ok(live.and_then(|live| Some(Entrance::at(host(&live)?, port))))
+}
+
+/// The load balancer's name, once its controller has written it into the Ingress.
+pub(crate) fn host(ingress: &Value) -> Option<&str> {
+    let place = ingress.pointer("/status/loadBalancer/ingress/0")?;
+    place["hostname"].as_str().or(place["ip"].as_str())
 }
 
 /// As [`entrance`], where there must be one.

@@ -14,7 +14,7 @@ use super::sweep;
 use crate::clients::Clients;
 use crate::clients::aws::failed;
 use crate::clients::kube::{
-    Bundle, Cluster, Denials, Reference, Template, Trouble, remove, renew_pods,
+    Bundle, Cluster, Denials, Readiness, Reference, Template, Trouble, is_alive, remove, renew_pods,
 };
 use crate::config::{Environment, Names, OWNER_TAG};
 use crate::engine::{
@@ -22,6 +22,7 @@ use crate::engine::{
     Wait,
 };
 use crate::mesh::labels;
+use crate::rollout::entrance::{existing, host};
 use crate::rollout::{Entrance, entrance};
 use crate::template;
 
@@ -37,6 +38,8 @@ const HELD: Duration = Duration::from_secs(20);
 
 /// How long a load balancer whose name is known may not be found: ELB shows new ones late.
 const SHOWN: Duration = Duration::from_secs(30);
+/// How an Ingress is whose controller has not yet written the name down.
+const NAMELESS: &str = "waiting for the load balancer's name";
 /// What is said of one that was deleted behind the controller's back.
 const GONE: &str = "ELB does not know it any more";
 /// How many load balancers one run makes at most.
@@ -98,6 +101,14 @@ pub(super) async fn load_balancer(
     Ok(None)
 }
 
+/// How far the Ingress is: it has its load balancer's name.
+fn readiness(ingress: &Value) -> Readiness {
+    match host(ingress) {
+        Some(_) => Readiness::Ready,
+        None => Readiness::Waiting(NAMELESS.into()),
+    }
+}
+
 /// How a load balancer is.
 enum Balancer {
     Active,
@@ -136,31 +147,10 @@ impl IngressLoadBalancer {
     fn bundle<'a>(&self, cluster: &'a Cluster) -> Result<Bundle<'a>> {
         let mut bundle = Bundle::new(self.title(), cluster, manifests(&self.environment)?);
         bundle.passing = UNSEEN;
+        bundle.readiness = readiness;
+        bundle.controller = Some(deployment());
+        bundle.deadline = PATIENCE;
         Ok(bundle)
-    }
-
-    async fn wait_name(&self, cx: &Context, cluster: &Cluster) -> Result<Entrance> {
-        let (namespace, name) = (
-            &self.environment.namespace,
-            &self.environment.ingress.service,
-        );
-        let ingress = Reference::namespaced("networking.k8s.io/v1", "Ingress", namespace, name);
-        let wait = Wait::new(self.title(), PATIENCE)
-            .hint("see the log of aws-load-balancer-controller in kube-system");
-        cx.wait_for(wait, || async {
-            match entrance(cluster, &self.environment).await? {
-                Some(entrance) => Ok(Poll::Ready(entrance)),
-                None => {
-                    // It never gets one once somebody took the Ingress away.
-                    self.bundle(cluster)?.wait_ready(cx).await?;
-                    Ok(Poll::Pending(match cluster.last_warning(&ingress).await {
-                        Some(words) => words,
-                        None => "waiting for the load balancer's name".into(),
-                    }))
-                }
-            }
-        })
-        .await
     }
 
     /// Waits until the load balancer works, or says why it never will.
@@ -248,8 +238,8 @@ pub(super) async fn remove_ingress(
 }
 
 async fn is_controller_alive(cluster: &Cluster) -> Result<bool, Trouble> {
-    let controller = cluster.get(&deployment()).await?;
-    Ok(controller.is_some_and(|live| live["status"]["availableReplicas"].as_i64() > Some(0)))
+    let live = cluster.get(&deployment()).await?;
+    Ok(live.as_ref().is_some_and(is_alive))
 }
 
 /// Takes off what the controller holds by finalizers. The load balancer itself is swept by its tags afterwards.
@@ -309,9 +299,7 @@ impl Step for IngressLoadBalancer {
             Observed::Unreachable(why) => return Ok(Observed::Unreachable(why)),
         };
         let Some(entrance) = entrance(&cluster, &self.environment).await? else {
-            return Ok(Observed::Pending(
-                "waiting for the load balancer's name".into(),
-            ));
+            return Ok(Observed::Pending(NAMELESS.into()));
         };
         Ok(
             match condition(&self.clients, &entrance, self.port()).await? {
@@ -340,7 +328,7 @@ impl Step for IngressLoadBalancer {
         let mut tries = 0;
         loop {
             self.bundle(&cluster)?.apply(cx).await?;
-            let entrance = self.wait_name(cx, &cluster).await?;
+            let entrance = existing(&cluster, &self.environment).await?;
             if let Balancer::Closed(why) = condition(&self.clients, &entrance, self.port()).await? {
                 cx.progress(format!("{why}; having its controller look again"));
                 self.nudge(&cluster).await?;

@@ -6,12 +6,11 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 use tokio::sync::Mutex;
 
-use super::TAKEN_AWAY;
 use super::connection::{Cluster, Trouble};
 use super::drift::difference;
 use super::object::{Left, Reference};
 use super::pods::{self, PodWatch, Pods, pods_of};
-use super::ready::{Readiness, readiness};
+use super::ready::{Readiness, is_alive, readiness};
 use crate::clients::made_again;
 use crate::engine::{Context, Failure, FailureKind, Observed, Poll, Result, Wait};
 
@@ -37,6 +36,8 @@ pub struct Bundle<'a> {
     pub readiness: fn(&Value) -> Readiness,
     /// Refusals that pass.
     pub passing: Denials,
+    /// The Deployment whose pods make them ready; none for what Kubernetes itself does.
+    pub controller: Option<Reference>,
     /// How long all of it may take to become ready, and each of it to go.
     pub deadline: Duration,
 }
@@ -61,6 +62,7 @@ impl<'a> Bundle<'a> {
             manifests,
             readiness,
             passing: &[],
+            controller: None,
             deadline: Duration::from_secs(300),
         }
     }
@@ -222,14 +224,6 @@ impl<'a> Bundle<'a> {
         trouble.is_webhook_away() || self.passing.iter().any(|passing| words.contains(passing))
     }
 
-    /// Waits until all of it is ready.
-    ///
-    /// # Errors
-    /// A controller that gave up, pods that cannot start, a deadline.
-    pub async fn wait_ready(&self, cx: &Context) -> Result<()> {
-        self.wait_for_all(cx, self.manifests.iter().collect()).await
-    }
-
     async fn wait_for_all(&self, cx: &Context, unready: Vec<&Value>) -> Result<()> {
         for manifest in unready {
             self.wait_one(cx, manifest).await?;
@@ -239,18 +233,15 @@ impl<'a> Bundle<'a> {
 
     async fn wait_one(&self, cx: &Context, manifest: &Value) -> Result<()> {
         let name = &Reference::of(manifest);
-        let wait = Wait::new(name.to_string(), self.deadline);
+        let mut wait = Wait::new(name.to_string(), self.deadline);
+        if let Some(controller) = &self.controller {
+            wait = wait.hint(format!("its controller says why: {}", logs_of(controller)));
+        }
         let (began, patience) = (Instant::now(), COMPLAINTS.min(self.deadline / 2));
         let pods = &Mutex::new(PodWatch::default());
         let waited = cx.wait_for(wait, || async {
-            let looked = self.cluster.get(name).await;
-            let Some(live) = looked.map_err(|trouble| trouble.failure(name.to_string()))? else {
-                return Err(taken_away(name, "was deleted meanwhile"));
-            };
-            // Applied a moment ago, so somebody deleted it since: it never becomes ready.
-            if live["metadata"]["deletionTimestamp"].is_string() {
-                return Err(taken_away(name, "is being deleted"));
-            }
+            // Applied a moment ago: where somebody deleted it since, it never becomes ready.
+            let live = self.there(name).await?;
             match (self.readiness)(&live) {
                 Readiness::Ready if self.gives_role(manifest) => {
                     let coming = pods::renew(self.cluster, &live).await;
@@ -260,23 +251,17 @@ impl<'a> Bundle<'a> {
                 Readiness::Ready => Ok(Poll::Ready(())),
                 Readiness::Failed(why) => Err(self.explain(&live, name, &why).await),
                 Readiness::Waiting(how) if name.kind == "Deployment" => {
-                    let mut pods = pods.lock().await;
-                    let looked = pods.look(self.cluster, &live, began.elapsed()).await;
-                    match looked.map_err(|trouble| trouble.failure(name.to_string()))? {
-                        Some(trouble) if trouble.is_final => {
-                            let failure = Failure::new(name.to_string(), &trouble.words);
-                            Err(failure.hint(&trouble.hint))
-                        }
-                        Some(trouble) => Ok(Poll::Pending(format!("{how}, {}", trouble.words))),
-                        None => Ok(Poll::Pending(how)),
-                    }
+                    let why = self.keeps(pods, &live, began.elapsed()).await?;
+                    Ok(Poll::Pending(because(how, why)))
                 }
                 // What comes about by itself needs no explanation.
                 Readiness::Waiting(how) if began.elapsed() < patience => Ok(Poll::Pending(how)),
                 Readiness::Waiting(how) => {
-                    let said = self.cluster.last_warning(name).await;
-                    let said = said.map_or(String::new(), |said| format!(", {said}"));
-                    Ok(Poll::Pending(format!("{how}{said}")))
+                    let why = match self.idleness(pods, began.elapsed()).await? {
+                        Some(why) => Some(why),
+                        None => self.cluster.last_warning(name).await,
+                    };
+                    Ok(Poll::Pending(because(how, why)))
                 }
             }
         });
@@ -285,6 +270,65 @@ impl<'a> Bundle<'a> {
                 Err(self.with_pods(late, name).await)
             }
             waited => waited,
+        }
+    }
+
+    /// What keeps a Deployment's pods.
+    ///
+    /// # Errors
+    /// What keeps them and does not pass.
+    async fn keeps(
+        &self,
+        pods: &Mutex<PodWatch>,
+        deployment: &Value,
+        waited: Duration,
+    ) -> Result<Option<String>> {
+        let name = Reference::of(deployment).to_string();
+        let mut pods = pods.lock().await;
+        match pods.look(self.cluster, deployment, waited).await {
+            Ok(Some(trouble)) if trouble.is_final => {
+                Err(Failure::new(name, &trouble.words).hint(&trouble.hint))
+            }
+            Ok(trouble) => Ok(trouble.map(|trouble| trouble.words.clone())),
+            Err(trouble) => Err(trouble.failure(name)),
+        }
+    }
+
+    /// Why the controller does nothing; none where it works.
+    ///
+    /// # Errors
+    /// It never will.
+    async fn idleness(&self, pods: &Mutex<PodWatch>, waited: Duration) -> Result<Option<String>> {
+        let Some(controller) = &self.controller else {
+            return Ok(None);
+        };
+        let live = self.there(controller).await?;
+        if is_alive(&live) {
+            return Ok(None);
+        }
+        let how = match readiness(&live) {
+            Readiness::Ready => "scaled to zero".to_owned(),
+            Readiness::Waiting(how) | Readiness::Failed(how) => how,
+        };
+        let why = self.keeps(pods, &live, waited).await?;
+        Ok(Some(format!("{controller}: {}", because(how, why))))
+    }
+
+    /// An object that was there a moment ago.
+    ///
+    /// # Errors
+    /// It goes or is gone.
+    async fn there(&self, name: &Reference) -> Result<Value> {
+        let looked = self.cluster.get(name).await;
+        match looked.map_err(|trouble| trouble.failure(name.to_string()))? {
+            None => Err(Failure::taken_away(
+                name.to_string(),
+                "was deleted meanwhile",
+            )),
+            Some(live) if live["metadata"]["deletionTimestamp"].is_string() => {
+                Err(Failure::taken_away(name.to_string(), "is being deleted"))
+            }
+            Some(live) => Ok(live),
         }
     }
 
@@ -381,8 +425,19 @@ async fn wait_gone(
     .await
 }
 
-fn taken_away(name: &Reference, how: &str) -> Failure {
-    Failure::of(FailureKind::Blocked, name.to_string(), how).hint(TAKEN_AWAY)
+/// The command that shows what a Deployment's pods have written.
+fn logs_of(deployment: &Reference) -> String {
+    let namespace = deployment.namespace.as_deref().unwrap_or_default();
+    let name = &deployment.name;
+    format!("kubectl -n {namespace} logs deployment/{name}")
+}
+
+/// How something is, and why.
+fn because(how: String, why: Option<String>) -> String {
+    match why {
+        Some(why) => format!("{how}, {why}"),
+        None => how,
+    }
 }
 
 fn why_there(name: &Reference, live: &Value) -> String {

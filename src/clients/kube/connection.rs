@@ -166,8 +166,7 @@ impl Trouble {
             Trouble::Unreachable(_) => Failure::new(resource, message).hint(
                 "check that this machine may reach the cluster's endpoint (cluster.publicAccessCidrs), then run the same command again",
             ),
-            Trouble::Status(_) if gone => Failure::of(FailureKind::Blocked, resource, message)
-                .hint(super::TAKEN_AWAY),
+            Trouble::Status(_) if gone => Failure::taken_away(resource, message),
             Trouble::Status(status) if matches!(status.code, 401 | 403) && !message.contains("denied the request") => {
                 Failure::of(FailureKind::Denied, resource, message).hint(
                     "the identity in use needs an access entry of the cluster with AmazonEKSClusterAdminPolicy",

@@ -33,7 +33,7 @@ pub use kubeconfig::{
 pub use object::{Left, Reference};
 pub use objects::Objects;
 pub use pods::{PodTrouble, Pods, pods_of, renew_pods};
-pub use ready::{Readiness, condition, readiness};
+pub use ready::{Readiness, condition, is_alive, readiness};
 pub use template::Template;
 pub use token::{LIFETIME as TOKEN_LIFETIME, Token, token};
 
@@ -43,5 +43,3 @@ pub const FIELD_MANAGER: &str = "meshctl";
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The label that says which environment an object belongs to.
 pub const ENVIRONMENT: &str = "meshctl.dev/environment";
-/// What to do about an object that goes while it is made.
-const TAKEN_AWAY: &str = "something else takes it away, such as `meshctl down` on another machine: let that end, then run the same command again";

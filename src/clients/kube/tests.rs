@@ -352,6 +352,43 @@ async fn a_wait_in_vain_ends_with_what_the_controller_complained_of_last() {
     server.stop().await;
 }
 
+/// A Deployment of one pod as the API server has it.
+fn deployment(name: &str) -> Value {
+    json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": name, "namespace": "default"},
+        "spec": {"selector": {"matchLabels": {"app": name}}, "template": {"metadata": {"labels": {"app": name}},
+            "spec": {"containers": [{"name": "main", "image": "main"}]}}}})
+}
+
+#[tokio::test]
+async fn what_a_controller_makes_ready_is_not_waited_for_without_it() {
+    let (server, cluster) = start().await;
+    let controller = Reference::of(&deployment("controller"));
+    let waited = async || {
+        let mut bundle = Bundle::new("test", &cluster, vec![map("default", "1")]);
+        bundle.readiness = |_| Readiness::Waiting("not seen".into());
+        bundle.controller = Some(controller.clone());
+        bundle.deadline = Duration::from_millis(500);
+        bundle.apply(&context()).await.expect_err("never ready")
+    };
+    let gone = waited().await;
+    let said = (gone.kind, gone.resource, gone.message);
+    let name = "Deployment default/controller".to_owned();
+    let words = "was deleted meanwhile".to_owned();
+    assert_eq!(said, (FailureKind::Blocked, name, words));
+
+    cluster
+        .apply(&deployment("controller"))
+        .await
+        .expect("made");
+    let idle = waited().await;
+    assert_eq!(idle.kind, FailureKind::Timeout);
+    let words = "not seen, Deployment default/controller: ";
+    assert!(idle.message.contains(words), "{}", idle.message);
+    let hint = "its controller says why: kubectl -n default logs deployment/controller";
+    assert_eq!(idle.hint.as_deref(), Some(hint));
+    server.stop().await;
+}
+
 /// A client, and how often it has listed what it was asked for.
 fn counting(client: kube::Client) -> (kube::Client, impl Fn(&str) -> usize) {
     let calls: Arc<Mutex<Vec<String>>> = Arc::default();

@@ -163,6 +163,7 @@ impl Objects for MeshObject {
         let manifests = MESH.manifests(self.app_mesh.context())?;
         let mut bundle = Bundle::new(self.title(), cluster, manifests);
         bundle.readiness = mesh_readiness;
+        bundle.controller = Some(dead::deployment());
         Ok(bundle)
     }
 

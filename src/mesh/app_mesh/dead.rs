@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{API, AppMesh, CONTROLLER_NAME, SYSTEM, control_plane};
-use crate::clients::kube::{Cluster, Left, Reference, Trouble, remove, renew_pods};
+use crate::clients::kube::{Cluster, Left, Reference, Trouble, is_alive, remove, renew_pods};
 use crate::clients::made_again;
 use crate::engine::{Context, Failure, FailureKind, Poll, Result, Wait};
 use crate::mesh::MeshProvider as _;
@@ -23,17 +23,15 @@ const IN_USE: Duration = Duration::from_secs(20);
 /// How long an object may take to go once nothing holds it.
 const AFTERWARDS: Duration = Duration::from_secs(60);
 
-fn deployment() -> Reference {
+/// The mesh's controller.
+pub(super) fn deployment() -> Reference {
     Reference::namespaced("apps/v1", "Deployment", SYSTEM, CONTROLLER_NAME)
 }
 
-/// Whether the mesh's controller works: a pod of it is available. Scaled to zero it is complete, and dead.
+/// Whether the mesh's controller works.
 pub(super) async fn is_controller_alive(cluster: &Cluster) -> Result<bool, Trouble> {
     let live = cluster.get(&deployment()).await?;
-    Ok(live.is_some_and(|live| {
-        live["status"]["availableReplicas"].as_i64().unwrap_or(0) > 0
-            && live["spec"]["replicas"] != 0
-    }))
+    Ok(live.as_ref().is_some_and(is_alive))
 }
 
 /// Removes objects in order, each gone before the next; by force where the controller is dead or does not come to it.

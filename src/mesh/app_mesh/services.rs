@@ -81,6 +81,7 @@ impl Objects for ServiceResources {
         let mut bundle = Bundle::new(self.title(), cluster, manifests);
         bundle.passing = PASSING;
         bundle.readiness = mesh_readiness;
+        bundle.controller = Some(dead::deployment());
         Ok(bundle)
     }
 
