@@ -5,7 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams};
 
-use super::{ends_with_nothing_left, environment, fault};
+use super::{ends_with_nothing_left, environment, fault, faults};
 use crate::harness::World;
 use crate::races::Running;
 
@@ -66,6 +66,39 @@ fn up_has_pods_made_again_that_got_no_role() {
     world.run(&["sandbox", "faults", "clear"]).succeeds();
     assert_eq!(up.ends(), 0, "{}", up.said());
     world.run(&["plan", "--sandbox"]).succeeds();
+}
+
+#[test]
+fn up_does_not_wait_for_a_controller_whose_role_was_deleted() {
+    let world = World::without_data_plane();
+    world.start_sandbox();
+    faults(
+        &world,
+        &["elasticloadbalancing:CreateLoadBalancer", "denied"],
+    );
+    let mut up = Running::start(world.command(&["up", "--sandbox"]), world.path());
+    up.says("load balancer: waiting for the load balancer's name");
+    let role = "meshctl-demo-load-balancer-controller";
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let iam = world.clients().await.iam.clone();
+        let policies = iam.list_role_policies().role_name(role).send().await;
+        for policy in policies.unwrap().policy_names() {
+            let delete = iam.delete_role_policy().role_name(role);
+            delete.policy_name(policy).send().await.unwrap();
+        }
+        iam.delete_role().role_name(role).send().await.unwrap();
+    });
+    assert_eq!(up.ends(), 6, "{}", up.said());
+    for words in [
+        format!("error: IAM role {role}: was deleted while load balancer needs it"),
+        "run the same command again".to_owned(),
+    ] {
+        assert!(up.said().contains(&words), "{words}: {}", up.said());
+    }
+    world.run(&["sandbox", "faults", "clear"]).succeeds();
+    world.run(&["up", "--sandbox"]).succeeds();
+    ends_with_nothing_left(&world);
 }
 
 #[test]
