@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -79,8 +80,31 @@ fn http2() -> http2::Builder<TokioExecutor> {
     builder
 }
 
+/// Takes connections and serves each beside the others until the end comes; returns those under way. They end with what
+/// holds them: this, while it runs.
+pub async fn listen<F>(
+    listener: TcpListener,
+    end: impl Future<Output = ()>,
+    mut serve: impl FnMut(TcpStream) -> F,
+) -> JoinSet<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    let mut end = std::pin::pin!(end);
+    loop {
+        tokio::select! {
+            stream = accept(&listener) => {
+                connections.spawn(serve(stream));
+            }
+            Some(_) = connections.join_next() => {}
+            () = &mut end => return connections,
+        }
+    }
+}
+
 /// Takes the next connection.
-pub async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {

@@ -12,16 +12,15 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 use super::protocol::{self, Decoded, Encoded, Incoming};
 use super::rejection::{self, Rejection};
 use super::signature::{self, Signed};
 use super::{Call, Caller, Fault, Protocol, Service, doom, iam, perform, service, services};
-use crate::sandbox::Part;
 use crate::sandbox::faults::{Kind, Strike, Visit};
 use crate::sandbox::http::{self, Breakable, Breaker};
 use crate::sandbox::state::{State, World};
+use crate::sandbox::{Part, asked};
 
 /// The largest request body: an ECR layer part is 10 MiB in base64.
 const BODY_LIMIT: usize = 24 << 20;
@@ -56,36 +55,30 @@ async fn accept(
     control: Arc<Control>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let mut connections = JoinSet::new();
-    loop {
-        let stream = tokio::select! {
-            stream = http::accept(&listener) => stream,
-            () = super::super::asked(&mut stopped) => break,
-            Some(_) = connections.join_next() => continue,
-        };
-        let (world, control, mut stopped) = (world.clone(), control.clone(), stopped.clone());
-        connections.spawn(async move {
+    let stopping = stopped.clone();
+    let serve = |stream| {
+        let (world, control, mut stopped) = (world.clone(), control.clone(), stopping.clone());
+        async move {
             let (stream, breaker) = Breakable::new(stream);
             let broken = breaker.clone();
             let service = hyper::service::service_fn(move |request| {
                 let (world, control, breaker) = (world.clone(), control.clone(), breaker.clone());
-                async move {
-                    Ok::<_, Infallible>(respond(&world, &control, &breaker, request).await)
-                }
+                async move { Ok::<_, Infallible>(respond(&world, &control, &breaker, request).await) }
             });
             let connection = http::http1().serve_connection(TokioIo::new(stream), service);
             let mut connection = std::pin::pin!(connection);
             tokio::select! {
                 _ = connection.as_mut() => {}
                 () = broken.tripped() => {}
-                () = super::super::asked(&mut stopped) => {
+                () = asked(&mut stopped) => {
                     connection.as_mut().graceful_shutdown();
                     let _ = connection.await;
                 }
             }
-        });
-    }
-    drop(listener);
+        }
+    };
+    let end = asked(&mut stopped);
+    let mut connections = http::listen(listener, end, serve).await;
     let drained = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(Duration::from_secs(1), drained).await;
 }

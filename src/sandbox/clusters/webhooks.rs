@@ -2,6 +2,7 @@
 //! the pod-identity webhook. One listener on loopback, with a certificate of the cluster's own authority.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
@@ -11,6 +12,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::pod_identity;
@@ -26,7 +28,7 @@ pub struct Server {
     /// Its port.
     pub port: u16,
     client: Arc<OnceLock<kube::Client>>,
-    task: tokio::task::JoinHandle<()>,
+    task: JoinHandle<JoinSet<()>>,
 }
 
 impl Server {
@@ -77,30 +79,21 @@ pub async fn start(
         }
     });
     let webhooks = Arc::new(webhooks);
-    let task = tokio::spawn(async move {
-        // Ends with this task.
-        let mut connections = tokio::task::JoinSet::new();
-        loop {
-            let stream = tokio::select! {
-                stream = http::accept(&listener) => stream,
-                Some(_) = connections.join_next() => continue,
+    let serve = move |stream| {
+        let (acceptor, webhooks, authenticate) =
+            (acceptor.clone(), webhooks.clone(), authenticate.clone());
+        async move {
+            let Some(stream) = http::secure(&acceptor, stream).await else {
+                return;
             };
-            let (acceptor, webhooks, authenticate) =
-                (acceptor.clone(), webhooks.clone(), authenticate.clone());
-            connections.spawn(async move {
-                let Some(stream) = http::secure(&acceptor, stream).await else {
-                    return;
-                };
-                let service = service_fn(move |request| {
-                    let (webhooks, authenticate) = (webhooks.clone(), authenticate.clone());
-                    async move {
-                        Ok::<_, Infallible>(respond(&webhooks, &authenticate, request).await)
-                    }
-                });
-                http::serve(stream, service).await;
+            let service = service_fn(move |request| {
+                let (webhooks, authenticate) = (webhooks.clone(), authenticate.clone());
+                async move { Ok::<_, Infallible>(respond(&webhooks, &authenticate, request).await) }
             });
+            http::serve(stream, service).await;
         }
-    });
+    };
+    let task = tokio::spawn(http::listen(listener, pending(), serve));
     Ok(Server { port, client, task })
 }
 

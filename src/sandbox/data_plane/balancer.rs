@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use super::process::{Process, Start};
 use super::proxy::put_all;
+use crate::sandbox::asked;
 use crate::sandbox::controllers::Log;
 use crate::sandbox::state::World;
 
@@ -339,10 +340,6 @@ async fn keep(
             () = asked(&mut stop) => return,
         }
     }
-}
-
-async fn asked(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 impl Snapshot {

@@ -8,6 +8,7 @@ use super::api::Api;
 use super::crd;
 use super::object;
 use super::store::{Expected, Stored};
+use crate::sandbox::asked;
 
 /// The table of definitions.
 pub const TABLE: &str = "apiextensions.k8s.io/customresourcedefinitions";
@@ -34,7 +35,7 @@ pub async fn follow(api: Arc<Api>) {
     loop {
         tokio::select! {
             () = api.definitions.notified() => {}
-            () = super::server::ended(&mut stopped) => return,
+            () = asked(&mut stopped) => return,
         }
         settle(&api);
         let stamp = api.store.stamp(TABLE);

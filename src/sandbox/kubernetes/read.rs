@@ -21,6 +21,7 @@ use super::selector::{Fields, Labels};
 use super::status::{Result, Status};
 use super::store::{Change, Stored};
 use super::table;
+use crate::sandbox::asked;
 
 /// How often a quiet watch is told where it stands.
 const BOOKMARK: Duration = Duration::from_secs(60);
@@ -438,7 +439,7 @@ impl Watcher {
                 }
                 () = tokio::time::sleep_until(deadline) => return Ok(()),
                 () = self.pieces.closed() => return Err(Gone),
-                () = super::server::ended(&mut stopped) => return Ok(()),
+                () = asked(&mut stopped) => return Ok(()),
             }
         }
     }

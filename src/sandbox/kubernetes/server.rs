@@ -20,7 +20,7 @@ use super::apply::{self, Writer};
 use super::resources::Registry;
 use super::store::{Expected, Store};
 use super::{Keys, ServeError, ServerOptions, definitions, object, rbac, strategy};
-use crate::sandbox::http;
+use crate::sandbox::{asked, http};
 
 /// A running API server. Dropping it stops it; [`Server::stop`] also waits until everything is saved.
 pub struct Server {
@@ -263,7 +263,7 @@ async fn keep_house(api: Arc<Api>, kubernetes: Ipv4Addr) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(10)) => {}
-            () = ended(&mut stopped) => return,
+            () = asked(&mut stopped) => return,
         }
         bootstrap(&api, kubernetes);
         let limit = object::stamp(jiff::Timestamp::now() - jiff::SignedDuration::from_hours(1));
@@ -288,20 +288,14 @@ async fn keep_house(api: Arc<Api>, kubernetes: Ipv4Addr) {
 }
 
 async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>) {
-    let mut connections = tokio::task::JoinSet::new();
     let mut stopped = api.stopped.clone();
-    loop {
-        let stream = tokio::select! {
-            stream = http::accept(&listener) => stream,
-            _ = connections.join_next(), if !connections.is_empty() => continue,
-            () = ended(&mut stopped) => break,
-        };
+    let serve = |stream| {
         let (tls, api) = (tls.clone(), api.clone());
         let faults = api.options.faults.clone();
-        if faults.is_away() {
-            continue;
-        }
-        connections.spawn(async move {
+        async move {
+            if faults.is_away() {
+                return;
+            }
             let (stream, breaker) = http::Breakable::new(stream);
             let broken = breaker.clone();
             let Some(stream) = http::secure(&tls, stream).await else {
@@ -315,12 +309,8 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, api: Arc<Api>) {
                 () = broken.tripped() => {}
                 () = faults.gone_away() => {}
             }
-        });
-    }
+        }
+    };
+    let mut connections = http::listen(listener, asked(&mut stopped), serve).await;
     connections.shutdown().await;
-}
-
-/// Returns when the server is to stop.
-pub(super) async fn ended(stopped: &mut watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stopped| *stopped).await;
 }

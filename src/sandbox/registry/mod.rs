@@ -23,11 +23,10 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
-use super::Part;
 use super::http::{self, Breakable, Breaker};
 use super::state::World;
+use super::{Part, asked};
 use answer::Body;
 
 /// Serves ECR's registry and the public ones on bound listeners until it is stopped.
@@ -58,16 +57,11 @@ where
     F: Fn(Request<Incoming>, Breaker) -> A + Clone + Send + 'static,
     A: Future<Output = Response<Body>> + Send + 'static,
 {
-    let mut connections = JoinSet::new();
-    loop {
-        let stream = tokio::select! {
-            stream = http::accept(&listener) => stream,
-            _ = stopped.wait_for(|stop| *stop) => break,
-            Some(_) = connections.join_next() => continue,
-        };
+    let stopping = stopped.clone();
+    let serve = |stream| {
         let respond = respond.clone();
-        let mut ending = stopped.clone();
-        connections.spawn(async move {
+        let mut ending = stopping.clone();
+        async move {
             let (stream, breaker) = Breakable::new(stream);
             let broken = breaker.clone();
             let service = hyper::service::service_fn(move |request| {
@@ -79,10 +73,11 @@ where
             tokio::select! {
                 _ = connection => {}
                 () = broken.tripped() => {}
-                _ = ending.wait_for(|stop| *stop) => {}
+                () = asked(&mut ending) => {}
             }
-        });
-    }
+        }
+    };
+    let mut connections = http::listen(listener, asked(&mut stopped), serve).await;
     connections.shutdown().await;
 }
 

@@ -3,13 +3,14 @@
 //! the API shows. It speaks TLS, to clients with a certificate of the cluster's authority: an API server told of one
 //! without TLS panics at its start.
 
+use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::sandbox::http;
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Egress {
     /// Its port on 127.0.0.1.
     pub port: u16,
-    task: tokio::task::JoinHandle<()>,
+    task: JoinHandle<JoinSet<()>>,
 }
 
 impl Drop for Egress {
@@ -45,26 +46,19 @@ pub async fn start(authority: &Authority, ways: Ways) -> std::io::Result<Egress>
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let port = listener.local_addr()?.port();
-    let task = tokio::spawn(async move {
-        let mut connections = JoinSet::new();
-        loop {
-            tokio::select! {
-                stream = http::accept(&listener) => {
-                    let (acceptor, ways) = (acceptor.clone(), ways.clone());
-                    connections.spawn(async move {
-                        if let Some(stream) = http::secure(&acceptor, stream).await {
-                            serve(stream, ways).await;
-                        }
-                    });
-                }
-                Some(_) = connections.join_next() => {}
+    let serve = move |stream| {
+        let (acceptor, ways) = (acceptor.clone(), ways.clone());
+        async move {
+            if let Some(stream) = http::secure(&acceptor, stream).await {
+                proxy(stream, ways).await;
             }
         }
-    });
+    };
+    let task = tokio::spawn(http::listen(listener, pending(), serve));
     Ok(Egress { port, task })
 }
 
-async fn serve(mut client: impl AsyncRead + AsyncWrite + Unpin, ways: Ways) {
+async fn proxy(mut client: impl AsyncRead + AsyncWrite + Unpin, ways: Ways) {
     let Ok(Some(target)) = tokio::time::timeout(PATIENCE, read_head(&mut client)).await else {
         return;
     };

@@ -34,36 +34,28 @@ pub async fn start(kubelet: Arc<Kubelet>, mut shutdown: Shutdown) -> std::io::Re
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
     let port = listener.local_addr()?.port();
-    tokio::spawn(async move {
-        loop {
-            let stream = tokio::select! {
-                stream = http::accept(&listener) => stream,
-                () = stopped(&mut shutdown) => return,
+    let forwards = shutdown.clone();
+    let serve = move |stream| {
+        let (kubelet, acceptor, forwards) = (kubelet.clone(), acceptor.clone(), forwards.clone());
+        async move {
+            let Some(stream) = http::secure(&acceptor, stream).await else {
+                return;
             };
-            let (kubelet, acceptor, mut shutdown) =
-                (kubelet.clone(), acceptor.clone(), shutdown.clone());
-            tokio::spawn(async move {
-                let Some(stream) = http::secure(&acceptor, stream).await else {
-                    return;
-                };
-                let certificates = stream.get_ref().1.peer_certificates();
-                let subject =
-                    certificates.and_then(|certificates| Subject::of(certificates.first()?));
-                let forwards = shutdown.clone();
-                let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-                    let (kubelet, subject) = (kubelet.clone(), subject.clone());
-                    let forwards = forwards.clone();
-                    async move {
-                        let answer = respond(&kubelet, subject, request, forwards).await;
-                        Ok::<_, std::convert::Infallible>(answer)
-                    }
-                });
-                tokio::select! {
-                    () = http::serve(stream, service) => {}
-                    () = stopped(&mut shutdown) => {}
+            let certificates = stream.get_ref().1.peer_certificates();
+            let subject = certificates.and_then(|certificates| Subject::of(certificates.first()?));
+            let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                let (kubelet, subject) = (kubelet.clone(), subject.clone());
+                let forwards = forwards.clone();
+                async move {
+                    let answer = respond(&kubelet, subject, request, forwards).await;
+                    Ok::<_, std::convert::Infallible>(answer)
                 }
             });
+            http::serve(stream, service).await;
         }
+    };
+    tokio::spawn(async move {
+        http::listen(listener, stopped(&mut shutdown), serve).await;
     });
     Ok(port)
 }

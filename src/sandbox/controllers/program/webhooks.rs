@@ -1,7 +1,7 @@
 //! Admission webhooks over TLS: a certificate from a mounted secret, read anew when it changes, and a table of paths.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::super::ContainerContext;
@@ -97,38 +97,34 @@ impl Webhooks {
         address: SocketAddr,
         directory: &'static str,
     ) -> Result<Server, String> {
-        let certificate = Certificate::new(context.clone(), directory);
+        let certificate = Arc::new(Certificate::new(context.clone(), directory));
         certificate.acceptor()?;
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| format!("listen tcp {address}: {error}"))?;
         let webhooks = Arc::new(self);
-        let task = tokio::spawn(async move {
-            // They end with the server.
-            let mut connections = JoinSet::new();
-            loop {
-                let stream = tokio::select! {
-                    stream = http::accept(&listener) => stream,
-                    _ = connections.join_next(), if !connections.is_empty() => continue,
-                };
+        let serve = move |stream| {
+            let (certificate, webhooks) = (certificate.clone(), webhooks.clone());
+            async move {
                 // A certificate that is being replaced at this moment fails this connection only.
                 let Ok(acceptor) = certificate.acceptor() else {
-                    continue;
+                    return;
                 };
-                let webhooks = webhooks.clone();
-                connections.spawn(async move {
-                    let Some(stream) = http::secure(&acceptor, stream).await else {
-                        return;
-                    };
-                    let service = service_fn(move |request: Request<Incoming>| {
-                        let webhooks = webhooks.clone();
-                        async move { Ok::<_, Infallible>(respond(&webhooks, request).await) }
-                    });
-                    http::serve(stream, service).await;
+                let Some(stream) = http::secure(&acceptor, stream).await else {
+                    return;
+                };
+                let service = service_fn(move |request: Request<Incoming>| {
+                    let webhooks = webhooks.clone();
+                    async move { Ok::<_, Infallible>(respond(&webhooks, request).await) }
                 });
+                http::serve(stream, service).await;
             }
-        });
-        Ok(Server(task))
+        };
+        Ok(Server(tokio::spawn(http::listen(
+            listener,
+            pending(),
+            serve,
+        ))))
     }
 }
 
@@ -156,7 +152,7 @@ async fn respond(webhooks: &Webhooks, request: Request<Incoming>) -> Response<Fu
 }
 
 /// A running webhook server.
-pub struct Server(tokio::task::JoinHandle<()>);
+pub struct Server(JoinHandle<JoinSet<()>>);
 
 impl Drop for Server {
     fn drop(&mut self) {

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::time::Duration;
+use std::future::pending;
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -12,7 +12,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 use super::{Healths, Snapshot};
 use crate::sandbox::http;
@@ -68,26 +68,19 @@ async fn listen(address: std::net::SocketAddr, healthy: watch::Receiver<bool>) {
         Ok(listener) => listener,
         Err(error) => return tracing::warn!("load balancer at {address}: {error}"),
     };
-    // Dropped with the listener, so that no connection outlives it.
-    let mut connections = JoinSet::new();
-    loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            // Out of file descriptors, for one: waiting lets others close theirs.
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            continue;
-        };
-        while connections.try_join_next().is_some() {}
+    let serve = move |stream| {
         let healthy = healthy.clone();
         let service = service_fn(move |_: Request<Incoming>| {
             let healthy = *healthy.borrow();
             async move { Ok::<_, Infallible>(answer(healthy)) }
         });
-        connections.spawn(async move {
+        async move {
             let _ = http::http1()
                 .serve_connection(TokioIo::new(stream), service)
                 .await;
-        });
-    }
+        }
+    };
+    http::listen(listener, pending(), serve).await;
 }
 
 fn answer(healthy: bool) -> Response<Full<Bytes>> {
