@@ -244,7 +244,7 @@ impl<'a> Bundle<'a> {
             let live = self.there(name).await?;
             match (self.readiness)(&live) {
                 Readiness::Ready if self.gives_role(manifest) => {
-                    let coming = pods::renew(self.cluster, &live).await;
+                    let coming = pods::renewal(self.cluster, &live).await;
                     let coming = coming.map_err(|trouble| trouble.failure(name.to_string()))?;
                     Ok(coming.map_or(Poll::Ready(()), Poll::Pending))
                 }

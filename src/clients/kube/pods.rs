@@ -64,7 +64,7 @@ impl Pods {
 ///
 /// # Errors
 /// What the API server says.
-pub(super) async fn renew(
+pub(super) async fn renewal(
     cluster: &Cluster,
     deployment: &Value,
 ) -> Result<Option<String>, Trouble> {
@@ -97,7 +97,7 @@ pub async fn renew_pods(cx: &Context, cluster: &Cluster, controller: &Reference)
         let Some(live) = cluster.get(controller).await.map_err(failure)? else {
             return Ok(Poll::Ready(()));
         };
-        let coming = renew(cluster, &live).await.map_err(failure)?;
+        let coming = renewal(cluster, &live).await.map_err(failure)?;
         Ok(coming.map_or(Poll::Ready(()), Poll::Pending))
     });
     match waited.await {

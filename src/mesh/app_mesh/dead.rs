@@ -55,12 +55,9 @@ pub(super) async fn remove_all(
                 renew_pods(cx, cluster, &deployment()).await?;
                 removed = remove(cx, cluster, name, PATIENCE).await;
             }
-            match removed {
-                late if is_late(&late) => {}
-                done => {
-                    done?;
-                    continue;
-                }
+            if !is_late(&removed) {
+                removed?;
+                continue;
             }
         }
         cx.progress(format!(
@@ -141,13 +138,13 @@ pub(super) async fn let_go_of_deleted(
         if !live.is_some_and(|live| is_deleted(cluster, &live)) {
             continue;
         }
-        match remove(cx, cluster, name, IN_USE).await {
-            Err(failure) if failure.kind == FailureKind::Timeout => {
-                cx.progress(format!("{name} was deleted while in use, making it again"));
-                release(cx, cluster, name).await?;
-            }
-            removed => removed?,
+        let removed = remove(cx, cluster, name, IN_USE).await;
+        if !is_late(&removed) {
+            removed?;
+            continue;
         }
+        cx.progress(format!("{name} was deleted while in use, making it again"));
+        release(cx, cluster, name).await?;
     }
     Ok(())
 }
