@@ -11,6 +11,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::super::testing::start;
@@ -26,18 +27,33 @@ fn label(_: &str, request: &Value) -> Value {
 }
 
 /// What lies between a caller and a webhook.
-struct Line(Arc<Mutex<JoinSet<()>>>);
+struct Line {
+    connections: Arc<Mutex<JoinSet<()>>>,
+    /// Whether the connections of this moment break with the caller's next word.
+    brittle: watch::Sender<bool>,
+}
 
 impl Line {
     fn start(listener: TcpListener, webhook: SocketAddr) -> Line {
         let connections: Arc<Mutex<JoinSet<()>>> = Arc::default();
-        let line = Line(connections.clone());
+        let line = Line {
+            connections: connections.clone(),
+            brittle: watch::Sender::new(false),
+        };
+        let brittle = line.brittle.clone();
         tokio::spawn(async move {
             while let Ok((mut caller, _)) = listener.accept().await {
+                brittle.send_replace(false);
+                let mut brittle = brittle.subscribe();
                 connections.lock().expect("connections").spawn(async move {
-                    if let Ok(mut webhook) = TcpStream::connect(webhook).await {
-                        let _ = tokio::io::copy_bidirectional(&mut caller, &mut webhook).await;
+                    let Ok(mut webhook) = TcpStream::connect(webhook).await else {
+                        return;
+                    };
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut caller, &mut webhook) => return,
+                        _ = brittle.wait_for(|brittle| *brittle) => {}
                     }
+                    let _ = caller.readable().await;
                 });
             }
         });
@@ -45,13 +61,17 @@ impl Line {
     }
 
     fn connections(&self) -> usize {
-        let mut connections = self.0.lock().expect("connections");
+        let mut connections = self.connections.lock().expect("connections");
         while connections.try_join_next().is_some() {}
         connections.len()
     }
 
     fn hang_up(&self) {
-        self.0.lock().expect("connections").abort_all();
+        self.connections.lock().expect("connections").abort_all();
+    }
+
+    fn hang_up_at_the_next_word(&self) {
+        self.brittle.send_replace(true);
     }
 }
 
@@ -177,6 +197,9 @@ async fn webhooks_are_found_through_their_service() {
     assert_eq!(line.connections(), 1);
     line.hang_up();
     create("c").await.expect("created");
+    assert_eq!(line.connections(), 1);
+    line.hang_up_at_the_next_word();
+    create("d").await.expect("created");
     assert_eq!(line.connections(), 1);
     server.stop().await;
 }
