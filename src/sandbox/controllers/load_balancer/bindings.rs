@@ -20,8 +20,9 @@ use super::{Controller, TARGET_GROUP_BINDINGS, Trouble, refused};
 const FINALIZER: &str = "elbv2.k8s.aws/resources";
 /// Before the binding's name in a pod's readiness gate.
 pub const GATE: &str = "target-health.elbv2.k8s.aws/";
-/// How often a target that pods wait for is looked at.
-const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+/// After how long a binding is looked at again whose pods wait for their target's health or may become targets without a
+/// change of their slice.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// A pod that is to be a target.
 struct Endpoint {
@@ -215,7 +216,7 @@ impl Controller {
             self.write_finalizer(binding, true).await?;
         }
         let gate = format!("{GATE}{}", binding.name());
-        let endpoints = self.endpoints(binding, &gate)?;
+        let (endpoints, potential) = self.endpoints(binding, &gate)?;
         let needs = self.needs(binding, &endpoints).await?;
         self.open(&binding.key(), needs).await?;
         let arn = text(&binding["spec"]["targetGroupARN"]);
@@ -265,15 +266,17 @@ impl Controller {
                 )
                 .await;
         }
-        Ok(if waiting {
-            Next::After(HEALTH_INTERVAL)
+        Ok(if waiting || potential {
+            Next::After(AGAIN)
         } else {
             Next::Done
         })
     }
 
-    /// The pods of a binding's Service that are ready, or lack nothing but this binding's readiness gate.
-    fn endpoints(&self, binding: &Value, gate: &str) -> Result<Vec<Endpoint>, Trouble> {
+    /// The pods of a binding's Service that are ready or whose containers are, and whether others may become so without a
+    /// change of their slice: a pod that is not known yet, because its slice came first, and one that waits for this
+    /// binding's readiness gate (`ResolvePodEndpoints` of the real controller).
+    fn endpoints(&self, binding: &Value, gate: &str) -> Result<(Vec<Endpoint>, bool), Trouble> {
         let reference = &binding["spec"]["serviceRef"];
         let name = text(&reference["name"]);
         let key = Key::new(binding.namespace(), name);
@@ -291,9 +294,9 @@ impl Controller {
                 ))
             })?;
         if binding["spec"]["targetType"] == "instance" {
-            return Ok(self.node_endpoints(port));
+            return Ok((self.node_endpoints(port), false));
         }
-        let mut found = Vec::new();
+        let (mut found, mut potential) = (Vec::new(), false);
         let own = index::term(&key.namespace, "kubernetes.io/service-name", name);
         for slice in self
             .cluster
@@ -313,14 +316,15 @@ impl Controller {
                     text(&endpoint["targetRef"]["name"]),
                 );
                 let Some(pod) = self.cluster.cache(&PODS).get(&target) else {
+                    potential = true;
                     continue;
                 };
-                let gated = items(&pod["spec"]["readinessGates"])
-                    .iter()
-                    .any(|entry| entry["conditionType"] == gate);
-                let usable = endpoint["conditions"]["ready"] == true
-                    || (gated && !pod.deleting() && object::is_true(&pod, "ContainersReady"));
-                if usable {
+                let conditions = &endpoint["conditions"];
+                let runs = object::is_true(&pod, "ContainersReady");
+                potential |= !runs && is_gated(&pod, gate);
+                let alive =
+                    || runs && conditions["terminating"] != true && self.has_ready_node(&pod);
+                if conditions["ready"] == true || alive() {
                     for address in items(&endpoint["addresses"]) {
                         found.push(Endpoint {
                             address: text(address).to_owned(),
@@ -331,7 +335,13 @@ impl Controller {
                 }
             }
         }
-        Ok(found)
+        Ok((found, potential))
+    }
+
+    fn has_ready_node(&self, pod: &Value) -> bool {
+        let name = Key::new("", text(&pod["spec"]["nodeName"]));
+        let node = self.cluster.cache(&NODES).get(&name);
+        node.is_some_and(|node| object::is_true(&node, "Ready"))
     }
 
     /// The ready nodes, for a Service with a node port.
@@ -429,10 +439,7 @@ impl Controller {
         let mut waiting = false;
         for endpoint in endpoints {
             let pod = &endpoint.pod;
-            let gated = items(&pod["spec"]["readinessGates"])
-                .iter()
-                .any(|entry| entry["conditionType"] == gate);
-            if !gated {
+            if !is_gated(pod, gate) {
                 continue;
             }
             let state = present.get(&(endpoint.address.clone(), endpoint.port));
@@ -476,6 +483,12 @@ impl Controller {
         }
         Ok(waiting)
     }
+}
+
+/// Whether a pod waits for a readiness gate.
+fn is_gated(pod: &Value, gate: &str) -> bool {
+    let gates = items(&pod["spec"]["readinessGates"]);
+    gates.iter().any(|entry| entry["conditionType"] == gate)
 }
 
 fn description((id, port): &Target) -> types::TargetDescription {
