@@ -10,7 +10,7 @@ use super::connection::{Cluster, Trouble};
 use super::drift::difference;
 use super::object::{Left, Reference};
 use super::pods::{self, PodWatch, Pods, pods_of};
-use super::ready::{Readiness, is_alive, readiness};
+use super::ready::{Readiness, condition, is_alive, readiness};
 use crate::clients::made_again;
 use crate::engine::{Context, Failure, FailureKind, Observed, Poll, Result, Wait};
 
@@ -440,17 +440,19 @@ fn because(how: String, why: Option<String>) -> String {
     }
 }
 
+/// Why a deleted object is still there: its finalizers, or what a namespace's controller says of what is left in it.
 fn why_there(name: &Reference, live: &Value) -> String {
     let finalizers: Vec<&str> = live["metadata"]["finalizers"]
         .as_array()
         .map(|all| all.iter().filter_map(Value::as_str).collect())
         .unwrap_or_default();
-    if finalizers.is_empty() {
-        format!("deleting {name}")
+    let why = if finalizers.is_empty() {
+        ["NamespaceContentRemaining", "NamespaceFinalizersRemaining"]
+            .into_iter()
+            .filter_map(|kind| condition(live, kind))
+            .find_map(|(status, words)| (status == "True").then_some(words))
     } else {
-        format!(
-            "deleting {name}, held by finalizer {}",
-            finalizers.join(", ")
-        )
-    }
+        Some(format!("held by finalizer {}", finalizers.join(", ")))
+    };
+    because(format!("deleting {name}"), why)
 }
