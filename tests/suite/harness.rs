@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
+use kube::api::{Api, ListParams, LogParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use meshctl::clients::{Clients, Credentials, Settings};
 
@@ -84,9 +86,54 @@ impl World {
     pub fn log(&self) -> String {
         let log = std::fs::read_to_string(self.sandbox_directory().join("sandbox.log"));
         let log = log.unwrap_or_default();
-        let tail: Vec<&str> = log.lines().rev().take(40).collect();
-        let tail: Vec<&str> = tail.into_iter().rev().collect();
-        format!("the sandbox's log ends with:\n{}", tail.join("\n"))
+        let lines: Vec<&str> = log.lines().collect();
+        let (before, tail) = lines.split_at(lines.len().saturating_sub(40));
+        let panics = before.iter().filter(|line| line.contains("panicked"));
+        let panics: Vec<&str> = panics.copied().collect();
+        format!(
+            "the sandbox's log ends with:\n{}",
+            [panics, tail.to_vec()].concat().join("\n")
+        )
+    }
+
+    /// How the pods of its cluster are, and what controllers complain of.
+    pub fn cluster(&self) -> String {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let client = self.kubernetes().await;
+            let all = ListParams::default();
+            let pods: Api<Pod> = Api::all(client.clone());
+            let events: Api<Event> = Api::all(client.clone());
+            let namespaces: Api<Namespace> = Api::all(client.clone());
+            let mut told = Vec::new();
+            for namespace in namespaces.list(&all).await.into_iter().flatten() {
+                if namespace.metadata.deletion_timestamp.is_some() {
+                    let status = serde_json::to_string(&namespace.status).unwrap_or_default();
+                    let name = namespace.metadata.name.unwrap_or_default();
+                    told.push(format!("namespace {name}: {status}"));
+                }
+            }
+            for pod in pods.list(&all).await.into_iter().flatten() {
+                let namespace = pod.metadata.namespace.unwrap_or_default();
+                let name = pod.metadata.name.unwrap_or_default();
+                let status = serde_json::to_string(&pod.status).unwrap_or_default();
+                told.push(format!("pod {namespace}/{name}: {status}"));
+                let tail = LogParams {
+                    tail_lines: Some(10),
+                    ..LogParams::default()
+                };
+                let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
+                let log = pods.logs(&name, &tail).await.unwrap_or_default();
+                told.extend(log.lines().map(|line| format!("    {line}")));
+            }
+            for event in events.list(&all).await.into_iter().flatten() {
+                if event.type_.as_deref() == Some("Warning") {
+                    let about = event.involved_object.name.unwrap_or_default();
+                    told.push(format!("{about}: {}", event.message.unwrap_or_default()));
+                }
+            }
+            told.join("\n")
+        })
     }
 
     /// Starts the sandbox, faster than a user would.

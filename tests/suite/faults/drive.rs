@@ -72,7 +72,7 @@ pub enum End {
     Exit(i32, String, Duration),
     /// Not by itself.
     Killed,
-    /// Not within four minutes; what it said.
+    /// Not within four minutes; what it said, and how things stand.
     Endless(String),
 }
 
@@ -169,8 +169,9 @@ pub fn run(
             return End::Exit(0, said(), Duration::ZERO);
         }
         if began.elapsed() >= PATIENCE {
+            let stands = [said(), world.log(), world.cluster()].join("\n");
             kill(&mut child);
-            return End::Endless(said());
+            return End::Endless(stands);
         }
         std::thread::sleep(Duration::from_millis(match enough {
             // Asking is a command of its own.
