@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod};
 use kube::api::{Api, ListParams, LogParams};
@@ -12,6 +13,9 @@ use meshctl::clients::{Clients, Credentials, Settings};
 
 /// How much faster than real time sandboxes run in tests.
 pub const SPEED: &str = "2000";
+
+/// How long a cluster may take to tell how it is.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A world of its own.
 pub struct World {
@@ -96,10 +100,16 @@ impl World {
         )
     }
 
-    /// How the pods of its cluster are, and what controllers complain of.
+    /// How the pods of its cluster are, and what controllers complain of; nothing where there is no cluster.
     pub fn cluster(&self) -> String {
+        // A thread of its own: this is asked in the middle of failures.
+        let told = std::thread::scope(|scope| scope.spawn(|| self.ask_cluster()).join());
+        told.unwrap_or_default()
+    }
+
+    fn ask_cluster(&self) -> String {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
+        let told = async {
             let client = self.kubernetes().await;
             let all = ListParams::default();
             let pods: Api<Pod> = Api::all(client.clone());
@@ -133,7 +143,9 @@ impl World {
                 }
             }
             told.join("\n")
-        })
+        };
+        let told = runtime.block_on(async { tokio::time::timeout(PATIENCE, told).await });
+        told.unwrap_or_else(|_| "the cluster does not answer".into())
     }
 
     /// Starts the sandbox, faster than a user would.
@@ -252,6 +264,9 @@ pub struct Session {
 )]
 impl Drop for World {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.cluster());
+        }
         let stopped = self.command(&["sandbox", "stop"]).output();
         if std::thread::panicking() {
             eprintln!("{}", self.log());
