@@ -14,7 +14,7 @@ use super::sweep;
 use crate::clients::Clients;
 use crate::clients::aws::failed;
 use crate::clients::kube::{
-    Bundle, Cluster, Denials, Readiness, Reference, Template, Trouble, is_alive, remove, renew_pods,
+    Bundle, Cluster, Denials, Readiness, Reference, Template, Trouble, remove, renew_pods,
 };
 use crate::config::{Environment, Names, OWNER_TAG};
 use crate::engine::{
@@ -202,7 +202,7 @@ pub(super) async fn remove_ingress(
         let ingress = Reference::of(&manifest);
         let began = Instant::now();
         loop {
-            let alive = is_controller_alive(cluster).await.map_err(failure)?;
+            let alive = cluster.is_alive(&deployment()).await.map_err(failure)?;
             let patience = if alive { HELD } else { Duration::ZERO };
             match remove(cx, cluster, &ingress, patience).await {
                 Err(failure) if failure.kind == FailureKind::Timeout => {}
@@ -227,7 +227,7 @@ pub(super) async fn remove_ingress(
         if left.is_empty() {
             return Ok(Poll::Ready(()));
         }
-        if !is_controller_alive(cluster).await.map_err(failure)? {
+        if !cluster.is_alive(&deployment()).await.map_err(failure)? {
             let released = release_bindings(cluster, namespace).await;
             released.map_err(failure)?;
         }
@@ -235,11 +235,6 @@ pub(super) async fn remove_ingress(
         Ok(Poll::Pending(format!("{left} target group bindings to go")))
     })
     .await
-}
-
-async fn is_controller_alive(cluster: &Cluster) -> Result<bool, Trouble> {
-    let live = cluster.get(&deployment()).await?;
-    Ok(live.as_ref().is_some_and(is_alive))
 }
 
 /// Takes off what the controller holds by finalizers. The load balancer itself is swept by its tags afterwards.

@@ -33,7 +33,7 @@ pub use kubeconfig::{
 pub use object::{Left, Reference};
 pub use objects::Objects;
 pub use pods::{PodTrouble, Pods, pods_of, renew_pods};
-pub use ready::{Readiness, condition, is_alive, readiness};
+pub use ready::{Readiness, condition, readiness};
 pub use template::Template;
 pub use token::{LIFETIME as TOKEN_LIFETIME, Token, token};
 

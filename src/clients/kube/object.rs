@@ -10,6 +10,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
 use super::connection::{Cluster, Trouble};
+use super::ready;
 use super::{ENVIRONMENT, FIELD_MANAGER, MANAGED_BY};
 
 /// How long the warnings among a namespace's events are not read again.
@@ -123,6 +124,15 @@ impl Cluster {
             Err(trouble) if trouble.is_not_found() => Ok(None),
             Err(trouble) => Err(trouble),
         }
+    }
+
+    /// Whether a controller can do anything, as its Deployment tells.
+    ///
+    /// # Errors
+    /// What the API server says.
+    pub async fn is_alive(&self, controller: &Reference) -> Result<bool, Trouble> {
+        let live = self.get(controller).await?;
+        Ok(live.as_ref().is_some_and(ready::is_alive))
     }
 
     /// Applies a manifest as the field manager `meshctl`, unknown fields refused.

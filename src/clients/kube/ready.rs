@@ -75,7 +75,7 @@ fn deployment(object: &Value) -> Readiness {
 }
 
 /// Whether a controller can do anything: a pod of its Deployment is available. Scaled to zero it is complete, and dead.
-pub fn is_alive(deployment: &Value) -> bool {
+pub(super) fn is_alive(deployment: &Value) -> bool {
     deployment["status"]["availableReplicas"].as_i64() > Some(0)
         && deployment["spec"]["replicas"] != 0
 }

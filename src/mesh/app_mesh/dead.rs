@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{API, AppMesh, CONTROLLER_NAME, SYSTEM, control_plane};
-use crate::clients::kube::{Cluster, Left, Reference, Trouble, is_alive, remove, renew_pods};
+use crate::clients::kube::{Cluster, Left, Reference, Trouble, remove, renew_pods};
 use crate::clients::made_again;
 use crate::engine::{Context, Failure, FailureKind, Poll, Result, Wait};
 use crate::mesh::MeshProvider as _;
@@ -28,12 +28,6 @@ pub(super) fn deployment() -> Reference {
     Reference::namespaced("apps/v1", "Deployment", SYSTEM, CONTROLLER_NAME)
 }
 
-/// Whether the mesh's controller works.
-pub(super) async fn is_controller_alive(cluster: &Cluster) -> Result<bool, Trouble> {
-    let live = cluster.get(&deployment()).await?;
-    Ok(live.as_ref().is_some_and(is_alive))
-}
-
 /// Removes objects in order, each gone before the next; by force where the controller is dead or does not come to it.
 pub(super) async fn remove_all(
     cx: &Context,
@@ -48,7 +42,7 @@ pub(super) async fn remove_all(
     let served = control_plane::is_served(app_mesh).await;
     let has_ended = served.is_err_and(|failure| failure.kind == FailureKind::Blocked);
     for name in names {
-        let is_alive = is_controller_alive(cluster).await;
+        let is_alive = cluster.is_alive(&deployment()).await;
         if !has_ended && is_alive.map_err(|trouble| trouble.failure(name.to_string()))? {
             let mut removed = remove(cx, cluster, name, SOON).await;
             if is_late(&removed) {
@@ -112,7 +106,7 @@ pub(super) async fn remove_kinds(cx: &Context, cluster: &Cluster, kinds: &[Value
 /// Takes the finalizers off what was deleted of a kind, unless the controller lives; names one of what is still there.
 async fn release_deleted(cluster: &Cluster, kind: &str) -> Result<Option<Reference>, Trouble> {
     let left = cluster.list(API, kind, None, "").await?;
-    if left.is_empty() || is_controller_alive(cluster).await? {
+    if left.is_empty() || cluster.is_alive(&deployment()).await? {
         return Ok(left.first().map(Reference::of));
     }
     silence(cluster).await?;
