@@ -1,6 +1,7 @@
 //! What every listener of the sandbox does alike: whom it listens to, how long it waits, how much it reads.
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, Sleep};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -101,6 +102,26 @@ where
             () = &mut end => return connections,
         }
     }
+}
+
+/// A listener at work. It ends when dropped, its connections with it.
+pub struct Listening(JoinHandle<JoinSet<()>>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// As [`listen`], until what is returned is dropped.
+pub fn keep_listening<F>(
+    listener: TcpListener,
+    serve: impl FnMut(TcpStream) -> F + Send + 'static,
+) -> Listening
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    Listening(tokio::spawn(listen(listener, pending(), serve)))
 }
 
 /// Takes the next connection.

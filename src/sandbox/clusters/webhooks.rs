@@ -2,7 +2,6 @@
 //! the pod-identity webhook. One listener on loopback, with a certificate of the cluster's own authority.
 
 use std::convert::Infallible;
-use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 
@@ -12,12 +11,11 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::pod_identity;
 use crate::sandbox::controllers::program::webhooks::{REVIEW, Webhooks};
-use crate::sandbox::http;
+use crate::sandbox::http::{self, Listening};
 use crate::sandbox::kubernetes::{Authenticate, Authority};
 
 /// Where tokens are asked about.
@@ -28,19 +26,13 @@ pub struct Server {
     /// Its port.
     pub port: u16,
     client: Arc<OnceLock<kube::Client>>,
-    task: JoinHandle<JoinSet<()>>,
+    _listening: Listening,
 }
 
 impl Server {
     /// Gives the webhooks their client, once the API server answers. Until then pods are left as they are.
     pub fn connect(&self, client: kube::Client) {
         let _ = self.client.set(client);
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 
@@ -93,8 +85,11 @@ pub async fn start(
             http::serve(stream, service).await;
         }
     };
-    let task = tokio::spawn(http::listen(listener, pending(), serve));
-    Ok(Server { port, client, task })
+    Ok(Server {
+        port,
+        client,
+        _listening: http::keep_listening(listener, serve),
+    })
 }
 
 async fn respond(

@@ -3,17 +3,15 @@
 //! the API shows. It speaks TLS, to clients with a certificate of the cluster's authority: an API server told of one
 //! without TLS panics at its start.
 
-use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use crate::sandbox::http;
+use crate::sandbox::http::{self, Listening};
 use crate::sandbox::kubernetes::Authority;
 
 /// The loopback addresses to try for an address of the cluster, in this order.
@@ -27,13 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Egress {
     /// Its port on 127.0.0.1.
     pub port: u16,
-    task: JoinHandle<JoinSet<()>>,
-}
-
-impl Drop for Egress {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+    _listening: Listening,
 }
 
 /// Starts the proxy on a free port, for clients of this authority.
@@ -54,8 +46,10 @@ pub async fn start(authority: &Authority, ways: Ways) -> std::io::Result<Egress>
             }
         }
     };
-    let task = tokio::spawn(http::listen(listener, pending(), serve));
-    Ok(Egress { port, task })
+    Ok(Egress {
+        port,
+        _listening: http::keep_listening(listener, serve),
+    })
 }
 
 async fn proxy(mut client: impl AsyncRead + AsyncWrite + Unpin, ways: Ways) {

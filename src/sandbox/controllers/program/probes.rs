@@ -1,7 +1,6 @@
 //! A small plain HTTP listener for health probes and metrics.
 
 use std::convert::Infallible;
-use std::future::pending;
 use std::net::SocketAddr;
 
 use http_body_util::Full;
@@ -10,12 +9,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
 
-use crate::sandbox::http;
+use crate::sandbox::http::{self, Listening};
 
 /// Answers 200 on these paths of an address and 404 on all others, until dropped.
-pub async fn serve(address: SocketAddr, paths: &'static [&'static str]) -> std::io::Result<Probes> {
+pub async fn serve(
+    address: SocketAddr,
+    paths: &'static [&'static str],
+) -> std::io::Result<Listening> {
     let listener = TcpListener::bind(address).await?;
     let serve = move |stream| async move {
         let service = service_fn(move |request: Request<Incoming>| async move {
@@ -35,18 +36,5 @@ pub async fn serve(address: SocketAddr, paths: &'static [&'static str]) -> std::
             .serve_connection(TokioIo::new(stream), service)
             .await;
     };
-    Ok(Probes(tokio::spawn(http::listen(
-        listener,
-        pending(),
-        serve,
-    ))))
-}
-
-/// A running listener.
-pub struct Probes(JoinHandle<JoinSet<()>>);
-
-impl Drop for Probes {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
+    Ok(http::keep_listening(listener, serve))
 }

@@ -1,7 +1,7 @@
 //! Admission webhooks over TLS: a certificate from a mounted secret, read anew when it changes, and a table of paths.
 
 use std::convert::Infallible;
-use std::future::{Future, pending};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -15,11 +15,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::super::ContainerContext;
-use crate::sandbox::http;
+use crate::sandbox::http::{self, Listening};
 
 /// The largest review: an object, what it was, and what is around them.
 pub const REVIEW: usize = 8 << 20;
@@ -96,7 +95,7 @@ impl Webhooks {
         context: &ContainerContext,
         address: SocketAddr,
         directory: &'static str,
-    ) -> Result<Server, String> {
+    ) -> Result<Listening, String> {
         let certificate = Arc::new(Certificate::new(context.clone(), directory));
         certificate.acceptor()?;
         let listener = TcpListener::bind(address)
@@ -120,11 +119,7 @@ impl Webhooks {
                 http::serve(stream, service).await;
             }
         };
-        Ok(Server(tokio::spawn(http::listen(
-            listener,
-            pending(),
-            serve,
-        ))))
+        Ok(http::keep_listening(listener, serve))
     }
 }
 
@@ -149,15 +144,6 @@ async fn respond(webhooks: &Webhooks, request: Request<Incoming>) -> Response<Fu
         hyper::header::HeaderValue::from_static("application/json"),
     );
     response
-}
-
-/// A running webhook server.
-pub struct Server(JoinHandle<JoinSet<()>>);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// The certificates of a PEM text.
