@@ -86,8 +86,13 @@ impl World {
         command
     }
 
+    /// How things stand, for whoever reads of a failure.
+    pub fn account(&self) -> String {
+        [self.cluster(), self.log()].join("\n")
+    }
+
     /// What the sandbox said last.
-    pub fn log(&self) -> String {
+    fn log(&self) -> String {
         let log = std::fs::read_to_string(self.sandbox_directory().join("sandbox.log"));
         let log = log.unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
@@ -101,7 +106,7 @@ impl World {
     }
 
     /// How the pods of its cluster are, and what controllers complain of; nothing where there is no cluster.
-    pub fn cluster(&self) -> String {
+    fn cluster(&self) -> String {
         // A thread of its own: this is asked in the middle of failures.
         let told = std::thread::scope(|scope| scope.spawn(|| self.ask_cluster()).join());
         told.unwrap_or_default()
@@ -265,12 +270,10 @@ pub struct Session {
 impl Drop for World {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("{}", self.cluster());
+            eprintln!("{}", self.account());
         }
         let stopped = self.command(&["sandbox", "stop"]).output();
-        if std::thread::panicking() {
-            eprintln!("{}", self.log());
-        } else {
+        if !std::thread::panicking() {
             assert!(
                 stopped.is_ok_and(|output| output.status.success()),
                 "the sandbox stops"

@@ -169,7 +169,7 @@ pub fn run(
             return End::Exit(0, said(), Duration::ZERO);
         }
         if began.elapsed() >= PATIENCE {
-            let stands = [said(), world.log(), world.cluster()].join("\n");
+            let stands = [said(), world.account()].join("\n");
             kill(&mut child);
             return End::Endless(stands);
         }

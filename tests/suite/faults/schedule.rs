@@ -233,10 +233,9 @@ impl Bench {
             if began.elapsed() > SETTLING {
                 let difference = now.map(|now| wanted.difference(&now));
                 return Err(format!(
-                    "another state than without the fault:\n{}{}\n{}\n",
+                    "another state than without the fault:\n{}{}\n",
                     difference.unwrap_or_else(|| "it cannot be read\n".into()),
-                    self.world.log(),
-                    self.world.cluster()
+                    self.world.account()
                 ));
             }
             std::thread::sleep(Duration::from_millis(200));
