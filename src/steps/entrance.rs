@@ -1,7 +1,7 @@
 //! That the environment answers: healthy targets behind the load balancer, and HTTP 200 through all of it.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use aws_sdk_elasticloadbalancingv2::types::{TargetHealthDescription, TargetHealthStateEnum};
 use futures::future::join_all;
@@ -23,6 +23,18 @@ const ANSWERS: usize = 8;
 /// How long targets may take to become healthy, and the first answer to come: each.
 const PATIENCE: Duration = Duration::from_secs(600);
 
+/// How long after the first answer proxies may take to learn of each other. Requests that fail later, between others that
+/// are answered, fail by the services' own doing.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// How a round of requests went.
+struct Round {
+    /// How many of [`ANSWERS`] were answered with HTTP 200.
+    answered: usize,
+    /// What became of another one; none when there is none.
+    trouble: Option<String>,
+}
+
 /// The way in, answering.
 pub struct AnsweringEntrance {
     /// The environment.
@@ -43,18 +55,27 @@ impl AnsweringEntrance {
         service.is_some_and(|service| service.versions.iter().all(|version| version.replicas == 0))
     }
 
-    /// Why the entrance does not answer; none when it does. One that faces inwards cannot be tried from here.
-    async fn silence(&self, entrance: &Entrance) -> Option<String> {
+    /// Some requests at once; none where nobody can be asked. A load balancer that faces inwards cannot be, from here.
+    async fn ask(&self, entrance: &Entrance) -> Option<Round> {
         if self.environment.ingress.internal || self.is_deserted() {
             return None;
         }
         let requests = (0..ANSWERS).map(|_| probe(&entrance.url, Duration::from_secs(5)));
-        let mut answers = join_all(requests).await.into_iter();
-        answers.find_map(|answer| match answer {
-            Ok(200) => None,
-            Ok(status) => Some(format!("{} answers HTTP {status}", entrance.url)),
-            Err(why) => Some(format!("{}: {why}", entrance.url)),
-        })
+        let mut round = Round {
+            answered: 0,
+            trouble: None,
+        };
+        for answer in join_all(requests).await {
+            round.trouble = match answer {
+                Ok(200) => {
+                    round.answered += 1;
+                    continue;
+                }
+                Ok(status) => Some(format!("{} answers HTTP {status}", entrance.url)),
+                Err(why) => Some(format!("{}: {why}", entrance.url)),
+            };
+        }
+        Some(round)
     }
 
     async fn wait_targets(&self, cx: &Context, load_balancer: &str) -> Result<()> {
@@ -117,15 +138,28 @@ impl AnsweringEntrance {
     async fn wait_answer(&self, cx: &Context, entrance: &Entrance) -> Result<()> {
         let wait = Wait::new(self.title(), PATIENCE)
             .hint("a new load balancer's name takes a minute or two to resolve; after that, see the pods' logs");
+        let first_answer = OnceLock::new();
         cx.wait_for(wait, || async {
-            Ok(match self.silence(entrance).await {
-                None => Poll::Ready(()),
-                // Its name goes on to be known for a while.
-                Some(_) if load_balancer(&self.clients, entrance).await?.is_none() => {
-                    return Err(self.gone());
-                }
-                Some(why) => Poll::Pending(why),
-            })
+            let round = self.ask(entrance).await;
+            let Some((answered, why)) = round.and_then(|it| Some((it.answered, it.trouble?)))
+            else {
+                return Ok(Poll::Ready(()));
+            };
+            // Its name goes on to be known for a while.
+            if load_balancer(&self.clients, entrance).await?.is_none() {
+                return Err(self.gone());
+            }
+            if answered == 0 {
+                return Ok(Poll::Pending(why));
+            }
+            let share = format!("{answered} of {ANSWERS} requests answered; another: {why}");
+            if first_answer.get_or_init(Instant::now).elapsed() < SETTLED {
+                return Ok(Poll::Pending(share));
+            }
+            cx.warn(format!(
+                "{share}: the services themselves fail; see the pods' logs"
+            ));
+            Ok(Poll::Ready(()))
         })
         .await
     }
@@ -153,7 +187,8 @@ impl Step for AnsweringEntrance {
 
     async fn observe(&self, cx: &Context) -> Result<Observed<Entrance>> {
         let entrance = self.entrance.get(cx)?;
-        Ok(match self.silence(&entrance).await {
+        let trouble = self.ask(&entrance).await.and_then(|round| round.trouble);
+        Ok(match trouble {
             None => Observed::ready(entrance),
             Some(_) => Observed::Absent,
         })

@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::harness::World;
+use crate::harness::{Run, World};
 use crate::lifecycle::last_event;
 
 /// What makes a run short: traffic of our own. An effect that few requests show is added where wanted.
@@ -45,8 +45,8 @@ fn weight(world: &World) -> u64 {
     status["versions"][1]["weight"].as_u64().unwrap()
 }
 
-/// The default environment with backends of these settings.
-fn with_backends(world: &World, v1: &str, v2: &str) {
+/// The default environment with backends of these settings; the run that made it so.
+fn with_backends(world: &World, v1: &str, v2: &str) -> Run {
     let text = meshctl::config::DEFAULT_FILE;
     let changed = text
         .replace(
@@ -58,7 +58,7 @@ fn with_backends(world: &World, v1: &str, v2: &str) {
     std::fs::write(world.path().join("meshctl.yaml"), changed).unwrap();
     world
         .run(&["up", "--sandbox", "--output", "json"])
-        .succeeds();
+        .succeeds()
 }
 
 /// Starts a run and kills it, as `kill -9` does, once it says such a line.
@@ -312,9 +312,16 @@ fn bad_versions_go_before_many_have_met_them_and_no_canary_is_blamed_for_stable(
         }
         assert_eq!(weight(&world), 0);
     }
-    // What fails in both is nobody's fault. Callers' proxies try again, so that most requests come through.
-    let fails = "ERROR_RATE: \"0.4\"";
-    with_backends(&world, fails, fails);
+    // What fails in both is nobody's fault. Nor is it what `up` waits for: proxies do not try a 500 again.
+    let fails = "ERROR_RATE: \"0.9\"";
+    let up = with_backends(&world, fails, fails);
+    let warning = last_event(&up.stdout(), "step-warning");
+    assert_eq!(warning["id"], "entrance", "{warning}");
+    let words = warning["message"].as_str().unwrap();
+    assert!(
+        words.contains(" of 8 requests answered") && words.contains("HTTP 502"),
+        "{words}"
+    );
     let guarded = [obvious, &["--guard-rate", "20%"]].concat();
     let run = world.run(&quick("40", &guarded)).exits_with(13);
     let verdict = last_event(&run.stdout(), "canary-verdict");
