@@ -38,6 +38,18 @@ pub async fn find_cluster(client: &Client, name: &str) -> Result<Option<Cluster>
     }
 }
 
+/// The names of the cluster's node groups; none when it has ended, though EKS may show it for a moment longer.
+///
+/// # Errors
+/// When EKS does not answer.
+pub async fn node_groups(client: &Client, cluster: &str) -> Result<Option<Vec<String>>> {
+    match client.list_nodegroups().cluster_name(cluster).send().await {
+        Ok(listed) => Ok(Some(listed.nodegroups.unwrap_or_default())),
+        Err(error) if is(&error, NOT_FOUND) => Ok(None),
+        Err(error) => Err(failed(format!("node groups of {cluster}"))(error)),
+    }
+}
+
 /// Ends well as long as EKS has the cluster that a run made or found, at that endpoint.
 ///
 /// # Errors

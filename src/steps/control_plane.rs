@@ -480,11 +480,10 @@ impl EksControlPlane {
     /// Ends well unless the cluster has a node group that stays. Ours went before: it is there again, or a stranger's.
     async fn refuse_held(&self) -> Result<()> {
         let (client, name) = (&self.clients.eks, self.name());
-        let listed = client.list_nodegroups().cluster_name(&name).send().await;
-        let listed = listed.map_err(failed(self.title()))?;
-        for group in listed.nodegroups() {
+        let groups = eks::node_groups(client, &name).await?;
+        for group in groups.unwrap_or_default() {
             let described = client.describe_nodegroup().cluster_name(&name);
-            let status = match described.nodegroup_name(group).send().await {
+            let status = match described.nodegroup_name(&group).send().await {
                 Ok(described) => described.nodegroup.and_then(|group| group.status),
                 Err(error) if is(&error, eks::NOT_FOUND) => continue,
                 Err(error) => return Err(failed(self.title())(error)),
@@ -493,7 +492,7 @@ impl EksControlPlane {
                 continue;
             }
             let what = format!("node group {group}");
-            if *group == Names::new(&self.environment.name).node_group() {
+            if group == Names::new(&self.environment.name).node_group() {
                 return Err(made_again(&what));
             }
             let message = format!("is in {}, and not of this environment", self.title());

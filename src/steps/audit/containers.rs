@@ -1,8 +1,8 @@
 //! What is left in EKS, ECR, CloudFormation, CloudWatch Logs and X-Ray.
 
 use super::{Leftover, Scope};
-use crate::clients::aws::{failed, is};
-use crate::clients::eks::{NOT_FOUND, find_cluster};
+use crate::clients::aws::failed;
+use crate::clients::eks::{find_cluster, node_groups};
 use crate::config::OWNER_TAG;
 use crate::engine::Result;
 
@@ -15,13 +15,10 @@ pub(super) async fn cluster(scope: &Scope<'_>) -> Result<Vec<Leftover>> {
     if cluster.tags().and_then(|tags| tags.get(OWNER_TAG)) != Some(&scope.environment.name) {
         return Ok(Vec::new());
     }
-    let listed = match eks.list_nodegroups().cluster_name(&name).send().await {
-        // It was shown a moment longer than it was there.
-        Err(error) if is(&error, NOT_FOUND) => return Ok(Vec::new()),
-        listed => listed.map_err(failed(format!("node groups of {name}")))?,
+    let Some(groups) = node_groups(eks, &name).await? else {
+        return Ok(Vec::new());
     };
-    let mut leftovers: Vec<Leftover> = listed
-        .nodegroups()
+    let mut leftovers: Vec<Leftover> = groups
         .iter()
         .map(|group| Leftover {
             kind: "EKS node group".into(),
