@@ -3,7 +3,7 @@
 //! end well: `up` leaves nothing to do, the canary has its weight and `up` would not undo it, and after `down` the sandbox
 //! holds what it held before.
 //!
-//! `cargo test` runs the first forty. Others, with a line for each, in a file from which the next run goes on:
+//! `cargo test` runs the first forty, and those that failed once. Others, with a line for each, in a file from which the next run goes on:
 //!
 //! ```sh
 //! MESHCTL_SEEDS=0..10000 MESHCTL_SEEDS_FILE=seeds.txt cargo test --release --test suite -- faults::seeds --nocapture
@@ -25,6 +25,8 @@ use crate::wire::Sandbox;
 
 /// How many `cargo test` runs.
 const USUAL: u64 = 40;
+/// Later ones that failed once, which it runs too.
+const ONCE_FAILED: [u64; 1] = [451];
 /// How long cases are tried to make a failing one smaller.
 const SHRINKING: Duration = Duration::from_secs(300);
 /// How long a state may take to become what it is to be.
@@ -470,7 +472,10 @@ fn wanted(text: &str) -> std::ops::Range<u64> {
 #[expect(clippy::print_stderr, reason = "ten thousand want to be followed")]
 #[test]
 fn random_lives_under_random_faults_end_well() {
-    let seeds = std::env::var("MESHCTL_SEEDS").map_or(0..USUAL, |text| wanted(&text));
+    let seeds: Vec<u64> = match std::env::var("MESHCTL_SEEDS") {
+        Ok(text) => wanted(&text).collect(),
+        Err(_) => (0..USUAL).chain(ONCE_FAILED).collect(),
+    };
     let record = std::env::var_os("MESHCTL_SEEDS_FILE").map(|path| {
         let done = std::fs::read_to_string(&path).unwrap_or_default();
         let done: BTreeSet<u64> = done
@@ -484,7 +489,7 @@ fn random_lives_under_random_faults_end_well() {
         (done, Mutex::new(file.unwrap()))
     });
     let is_done = |seed: &u64| record.as_ref().is_some_and(|(done, _)| done.contains(seed));
-    let queue: VecDeque<u64> = seeds.clone().filter(|seed| !is_done(seed)).collect();
+    let queue: VecDeque<u64> = seeds.into_iter().filter(|seed| !is_done(seed)).collect();
     let (total, began) = (queue.len(), Instant::now());
     let (queue, failed) = (Mutex::new(queue), Mutex::new(Vec::new()));
     let work = || {
