@@ -11,8 +11,7 @@ use crate::clients::Clients;
 use crate::clients::aws::failed;
 use crate::config::Environment;
 use crate::engine::{
-    Change, Context, Expected, Failure, FailureKind, Input, Observed, Poll, Result, Step, StepId,
-    Wait,
+    Change, Context, Expected, Failure, Input, Observed, Poll, Result, Step, StepId, Wait,
 };
 use crate::rollout::{Entrance, probe};
 
@@ -129,12 +128,6 @@ impl AnsweringEntrance {
         Ok(targets)
     }
 
-    fn gone(&self) -> Failure {
-        let message = "the load balancer is gone: another run may be taking the environment away";
-        Failure::of(FailureKind::Blocked, self.title(), message)
-            .hint("let that run end or stop it, then run `meshctl up` again")
-    }
-
     async fn wait_answer(&self, cx: &Context, entrance: &Entrance) -> Result<()> {
         let wait = Wait::new(self.title(), PATIENCE)
             .hint("a new load balancer's name takes a minute or two to resolve; after that, see the pods' logs");
@@ -147,7 +140,7 @@ impl AnsweringEntrance {
             };
             // Its name goes on to be known for a while.
             if load_balancer(&self.clients, entrance).await?.is_none() {
-                return Err(self.gone());
+                return Err(gone());
             }
             if answered == 0 {
                 return Ok(Poll::Pending(why));
@@ -163,6 +156,10 @@ impl AnsweringEntrance {
         })
         .await
     }
+}
+
+fn gone() -> Failure {
+    Failure::taken_away("load balancer", "is gone")
 }
 
 fn state(target: &TargetHealthDescription) -> Option<&TargetHealthStateEnum> {
@@ -200,7 +197,7 @@ impl Step for AnsweringEntrance {
             return Ok(entrance);
         }
         let balancer = load_balancer(&self.clients, &entrance).await?;
-        let balancer = balancer.ok_or_else(|| self.gone())?;
+        let balancer = balancer.ok_or_else(gone)?;
         let arn = balancer.load_balancer_arn().unwrap_or_default();
         self.wait_targets(cx, arn).await?;
         self.wait_answer(cx, &entrance).await?;
