@@ -94,21 +94,23 @@ impl Collector {
             })
             .map(|(kind, _)| kind)
             .collect();
+        // What could not be asked about is as it was.
+        let complete = discovered.failures.is_empty();
         let (added, removed) = {
             let mut graph = self.lock();
-            graph.kinds = wanted
-                .iter()
-                .map(|kind| {
-                    (
-                        (kind.group.to_string(), kind.kind.to_string()),
-                        kind.clone(),
-                    )
-                })
-                .collect();
+            let name = |kind: &Resource| (kind.group.to_string(), kind.kind.to_string());
             let wanted: HashSet<Resource> = wanted.into_iter().collect();
             let added: Vec<Resource> = wanted.difference(&graph.watched).cloned().collect();
-            let removed: Vec<Resource> = graph.watched.difference(&wanted).cloned().collect();
-            graph.watched = wanted;
+            let removed = graph.watched.difference(&wanted).filter(|_| complete);
+            let removed: Vec<Resource> = removed.cloned().collect();
+            for kind in &removed {
+                graph.watched.remove(kind);
+                graph.kinds.remove(&name(kind));
+            }
+            for kind in &added {
+                graph.watched.insert(kind.clone());
+                graph.kinds.insert(name(kind), kind.clone());
+            }
             (added, removed)
         };
         for kind in added {
@@ -118,10 +120,8 @@ impl Collector {
                 .cache(&kind)
                 .subscribe(move |change| collector.observe(&resource, change));
         }
-        if discovered.failures.is_empty() {
-            for kind in removed {
-                self.cluster.forget(&kind);
-            }
+        for kind in removed {
+            self.cluster.forget(&kind);
         }
         Ok(())
     }
