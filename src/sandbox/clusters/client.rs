@@ -1,9 +1,15 @@
 //! Clients of a cluster's API server.
 
+use std::time::Duration;
+
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use super::ClusterAccess;
+
+/// How long the server may be silent before it is asked again over another connection: a watch is told where it stands
+/// every minute. Go's clients ask a silent connection whether it lives (k8s.io/apimachinery, `HTTP2_READ_IDLE_TIMEOUT_SECONDS`).
+const SILENCE: Duration = Duration::from_secs(75);
 
 /// A client with the token of `access`.
 pub fn new(access: &ClusterAccess) -> Result<kube::Client, String> {
@@ -28,5 +34,8 @@ pub fn trusting(server: &str, authority: &[u8]) -> Result<kube::Config, String> 
     }
     let mut config = kube::Config::new(url);
     config.root_cert = Some(roots);
+    config.read_timeout = Some(SILENCE);
+    // How long a connection waited for its next request is nobody's silence.
+    config.reset_reader_on_write = true;
     Ok(config)
 }
