@@ -26,12 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// are answered, fail by the services' own doing.
 const SETTLED: Duration = Duration::from_secs(60);
 
-/// How a round of requests went.
-struct Round {
-    /// How many of [`ANSWERS`] were answered with HTTP 200.
-    answered: usize,
-    /// What became of another one; none when there is none.
-    trouble: Option<String>,
+/// What is wrong with the answers to [`ANSWERS`] requests.
+struct Trouble {
+    /// How many were not answered with HTTP 200.
+    failed: usize,
+    /// What became of the first of these.
+    why: String,
 }
 
 /// The way in, answering.
@@ -54,27 +54,20 @@ impl AnsweringEntrance {
         service.is_some_and(|service| service.versions.iter().all(|version| version.replicas == 0))
     }
 
-    /// Some requests at once; none where nobody can be asked. A load balancer that faces inwards cannot be, from here.
-    async fn ask(&self, entrance: &Entrance) -> Option<Round> {
+    /// Why the entrance does not answer as it should; none when it does. One that faces inwards cannot be tried from here.
+    async fn trouble(&self, entrance: &Entrance) -> Option<Trouble> {
         if self.environment.ingress.internal || self.is_deserted() {
             return None;
         }
         let requests = (0..ANSWERS).map(|_| probe(&entrance.url, Duration::from_secs(5)));
-        let mut round = Round {
-            answered: 0,
-            trouble: None,
-        };
-        for answer in join_all(requests).await {
-            round.trouble = match answer {
-                Ok(200) => {
-                    round.answered += 1;
-                    continue;
-                }
-                Ok(status) => Some(format!("{} answers HTTP {status}", entrance.url)),
-                Err(why) => Some(format!("{}: {why}", entrance.url)),
-            };
-        }
-        Some(round)
+        let answers = join_all(requests).await;
+        let failed = answers.iter().filter(|answer| **answer != Ok(200)).count();
+        let why = answers.into_iter().find_map(|answer| match answer {
+            Ok(200) => None,
+            Ok(status) => Some(format!("{} answers HTTP {status}", entrance.url)),
+            Err(why) => Some(format!("{}: {why}", entrance.url)),
+        })?;
+        Some(Trouble { failed, why })
     }
 
     async fn wait_targets(&self, cx: &Context, load_balancer: &str) -> Result<()> {
@@ -133,24 +126,21 @@ impl AnsweringEntrance {
             .hint("a new load balancer's name takes a minute or two to resolve; after that, see the pods' logs");
         let first_answer = OnceLock::new();
         cx.wait_for(wait, || async {
-            let round = self.ask(entrance).await;
-            let Some((answered, why)) = round.and_then(|it| Some((it.answered, it.trouble?)))
-            else {
+            let Some(Trouble { failed, why }) = self.trouble(entrance).await else {
                 return Ok(Poll::Ready(()));
             };
             // Its name goes on to be known for a while.
             if load_balancer(&self.clients, entrance).await?.is_none() {
                 return Err(gone());
             }
-            if answered == 0 {
+            if failed == ANSWERS {
                 return Ok(Poll::Pending(why));
             }
-            let share = format!("{answered} of {ANSWERS} requests answered; another: {why}");
             if first_answer.get_or_init(Instant::now).elapsed() < SETTLED {
-                return Ok(Poll::Pending(share));
+                return Ok(Poll::Pending(format!("some requests fail: {why}")));
             }
             cx.warn(format!(
-                "{share}: the services themselves fail; see the pods' logs"
+                "{failed} of {ANSWERS} requests fail: {why}; the services themselves do, see their pods' logs"
             ));
             Ok(Poll::Ready(()))
         })
@@ -184,8 +174,7 @@ impl Step for AnsweringEntrance {
 
     async fn observe(&self, cx: &Context) -> Result<Observed<Entrance>> {
         let entrance = self.entrance.get(cx)?;
-        let trouble = self.ask(&entrance).await.and_then(|round| round.trouble);
-        Ok(match trouble {
+        Ok(match self.trouble(&entrance).await {
             None => Observed::ready(entrance),
             Some(_) => Observed::Absent,
         })

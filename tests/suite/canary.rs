@@ -319,7 +319,7 @@ fn bad_versions_go_before_many_have_met_them_and_no_canary_is_blamed_for_stable(
     assert_eq!(warning["id"], "entrance", "{warning}");
     let words = warning["message"].as_str().unwrap();
     assert!(
-        words.contains(" of 8 requests answered") && words.contains("HTTP 502"),
+        words.contains(" of 8 requests fail") && words.contains("HTTP 502"),
         "{words}"
     );
     let guarded = [obvious, &["--guard-rate", "20%"]].concat();
