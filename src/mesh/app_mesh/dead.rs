@@ -42,8 +42,9 @@ pub(super) async fn remove_all(
     let served = control_plane::is_served(app_mesh).await;
     let has_ended = served.is_err_and(|failure| failure.kind == FailureKind::Blocked);
     for name in names {
+        let failure = |trouble: Trouble| trouble.failure(name.to_string());
         let is_alive = cluster.is_alive(&deployment()).await;
-        if !has_ended && is_alive.map_err(|trouble| trouble.failure(name.to_string()))? {
+        if !has_ended && is_alive.map_err(failure)? {
             let mut removed = remove(cx, cluster, name, SOON).await;
             if is_late(&removed) {
                 renew_pods(cx, cluster, &deployment()).await?;
@@ -54,12 +55,13 @@ pub(super) async fn remove_all(
                 continue;
             }
         }
+        if cluster.get(name).await.map_err(failure)?.is_none() {
+            continue;
+        }
         cx.progress(format!(
             "{name}: its controller does not work, taking its finalizers off"
         ));
-        silence(cluster)
-            .await
-            .map_err(|trouble| trouble.failure(name.to_string()))?;
+        silence(cluster).await.map_err(failure)?;
         release(cx, cluster, name).await?;
     }
     Ok(())

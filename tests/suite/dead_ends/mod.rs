@@ -412,6 +412,9 @@ fn down_while_made_again(api_version: &str, kind: &str) {
     world.run(&["sandbox", "faults", "clear"]).succeeds();
     assert_eq!(down.ends(), 0, "{}", down.said());
     assert!(down.said().ends_with("nothing left\n"), "{}", down.said());
+    // The mesh's own went before, and nothing is told of what is not there.
+    let freed = |line: &str| line.contains("VirtualNode") && line.contains("finalizers off");
+    assert!(!down.said().lines().any(freed), "{}", down.said());
 }
 
 #[test]
