@@ -133,10 +133,13 @@ impl AnsweringEntrance {
             if load_balancer(&self.clients, entrance).await?.is_none() {
                 return Err(gone());
             }
-            if failed == ANSWERS {
-                return Ok(Poll::Pending(why));
+            if failed < ANSWERS {
+                first_answer.get_or_init(Instant::now);
             }
-            if first_answer.get_or_init(Instant::now).elapsed() < SETTLED {
+            let Some(first_answer) = first_answer.get() else {
+                return Ok(Poll::Pending(why));
+            };
+            if failed == ANSWERS || first_answer.elapsed() < SETTLED {
                 return Ok(Poll::Pending(format!("some requests fail: {why}")));
             }
             cx.warn(format!(
