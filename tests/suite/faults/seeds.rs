@@ -3,7 +3,8 @@
 //! end well: `up` leaves nothing to do, the canary has its weight and `up` would not undo it, and after `down` the sandbox
 //! holds what it held before.
 //!
-//! `cargo test` runs the first forty, and those that failed once. Others, with a line for each, in a file from which the next run goes on:
+//! `cargo test` runs the first forty, and those that failed once. Others, with a line for each, in a file from which the
+//! next run goes on:
 //!
 //! ```sh
 //! MESHCTL_SEEDS=0..10000 MESHCTL_SEEDS_FILE=seeds.txt cargo test --release --test suite -- faults::seeds --nocapture
